@@ -1,0 +1,81 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/firstseen/firstseen/bloom"
+	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/engine"
+)
+
+// EngineCandidates lists the engine in each mode, strongest promise first.
+func EngineCandidates() []Candidate {
+	exact := func(name, about string, class Durability, o engine.Options) Candidate {
+		return Candidate{
+			Name: name, About: about, Class: class, Expires: true, Embedded: true, Journal: "journal*",
+			Modules: []string{"github.com/dgraph-io/badger/v4", "github.com/bits-and-blooms/bloom/v3"},
+			Open: func(_ context.Context, s Setup) (Target, error) {
+				return openEngine(s, o)
+			},
+		}
+	}
+	approximate := func(name, about string, o engine.Options) Candidate {
+		o.Mode, o.Sync = engine.Approximate, engine.SyncInterval
+		c := exact(name, about, Kill, o)
+		c.Approximate = true
+		return c
+	}
+	return []Candidate{
+		exact("firstseen-always", "engine, exact, every answer waits for the disk", Power,
+			engine.Options{Sync: engine.SyncAlways}),
+		exact("firstseen-interval", "engine, exact, journal written before the answer, synced every 100 ms", Kill,
+			engine.Options{Sync: engine.SyncInterval}),
+		exact("firstseen-none", "engine, exact, journal written before the answer, never synced on purpose", Kill,
+			engine.Options{Sync: engine.SyncNone}),
+		exact("firstseen-compact", "engine, exact, small filter on bits-and-blooms, synced every 100 ms", Kill,
+			engine.Options{Sync: engine.SyncInterval, Filter: bloom.Compact}),
+		approximate("firstseen-approximate", "engine without a store, fast filter", engine.Options{}),
+		approximate("firstseen-approximate-compact", "engine without a store, small filter", engine.Options{Filter: bloom.Compact}),
+	}
+}
+
+// engineTarget drives an engine.Engine.
+type engineTarget struct {
+	e *engine.Engine
+}
+
+func openEngine(s Setup, o engine.Options) (*engineTarget, error) {
+	o.Window, o.Capacity, o.Now = s.Window, s.Keys, s.Now
+	e, err := engine.Open(s.Dir, o)
+	if err != nil {
+		return nil, err
+	}
+	return &engineTarget{e}, nil
+}
+
+// Admit uses the call for one key where there is one key.
+func (t *engineTarget) Admit(ctx context.Context, vs []dedup.Verdict, keys [][]byte) ([]dedup.Verdict, error) {
+	if len(keys) == 1 {
+		v, err := t.e.Admit(ctx, keys[0])
+		if err != nil {
+			return vs, fmt.Errorf("engine: %w", err)
+		}
+		return append(vs, v), nil
+	}
+	return t.e.AdmitBatch(ctx, vs, keys)
+}
+
+func (t *engineTarget) Usage() Usage {
+	s := t.e.Stats()
+	return Usage{
+		Memory:    s.Filter.Bytes,
+		Unflushed: s.Flush.UnflushedKeys,
+		Flushes:   s.Flush.Flushes,
+		Rotations: s.Flush.Rotations,
+		Confirms:  s.Lookups.Confirmed + s.Lookups.FalsePositive,
+		Needless:  s.Lookups.FalsePositive,
+	}
+}
+
+func (t *engineTarget) Close() error { return t.e.Close() }

@@ -1,0 +1,186 @@
+package bloom
+
+import (
+	"math/bits"
+	"unsafe"
+
+	"github.com/firstseen/firstseen/internal/prefetch"
+)
+
+// Maybe returns the mask of slots that may hold the key.
+func (f *CompactFilter) Maybe(order uint64) uint8 {
+	orders, masks := [1]uint64{order}, [1]uint8{}
+	f.MaybeBatch(masks[:], orders[:])
+	return masks[0]
+}
+
+// MaybeBatch puts the mask of each order into masks.
+func (f *CompactFilter) MaybeBatch(masks []uint8, orders []uint64) {
+	masks = masks[:len(orders)]
+	for i := 0; i < len(orders); i += compactChunk {
+		end := min(i+compactChunk, len(orders))
+		f.maybe(masks[i:end], orders[i:end])
+	}
+	slot := f.sweep.pending()
+	if slot < 0 {
+		return
+	}
+	for i, m := range masks {
+		if m>>slot&1 != 0 && !f.cleared(orders[i]) {
+			masks[i] = m &^ (1 << slot)
+		}
+	}
+}
+
+const (
+	// compactChunk is how many keys go from bit to bit together: the lines of
+	// one bit of all of them in eight slots are half of a 32 KiB cache.
+	compactChunk = 32
+	// compactAhead is the number of bits that are worth announcing. Each halves
+	// the candidates; after it there is one left in two keys.
+	compactAhead = 4
+)
+
+// maybe tests all slots, one that waits for its clearing as well, for up to
+// compactChunk keys. It goes bit by bit and not key by key: a test decided by a
+// coin is mispredicted half of the time, and then the next miss does not start
+// before the last one has ended; a prefetch does not wait.
+func (f *CompactFilter) maybe(masks []uint8, orders []uint64) {
+	var probes [compactChunk]probe
+	all := uint8(1<<len(f.ring) - 1)
+	for i, order := range orders {
+		probes[i] = newProbe(order)
+		masks[i] = all
+	}
+	f.announce(masks, probes[:len(orders)])
+	f.testFirst(masks, orders)
+	for k := 1; k < f.hashes; k++ {
+		left := uint8(0)
+		for i := range orders {
+			probes[i].next()
+			left |= masks[i]
+		}
+		if left == 0 {
+			return
+		}
+		if k < compactAhead {
+			f.announce(masks, probes[:len(orders)])
+		}
+		for i, m := range masks {
+			at := uint(mulhi(probes[i].at, f.bits))
+			for left := m; left != 0; left &= left - 1 {
+				slot := bits.TrailingZeros8(left)
+				m &^= one(!f.ring[slot].BitSet().Test(at)) << slot
+			}
+			masks[i] = m
+		}
+	}
+}
+
+// testFirst tests the first bit of each order in all slots, without a branch.
+func (f *CompactFilter) testFirst(masks []uint8, orders []uint64) {
+	for i, order := range orders {
+		var m uint8
+		at := uint(mulhi(order, f.bits))
+		for slot, filter := range f.ring {
+			m |= one(filter.BitSet().Test(at)) << slot
+		}
+		masks[i] = m
+	}
+}
+
+// announce prefetches the bit that the probes stand at in each slot that is
+// still a candidate.
+func (f *CompactFilter) announce(masks []uint8, probes []probe) {
+	var wanted [compactChunk]uint64
+	base := unsafe.Pointer(unsafe.SliceData(f.words))
+	for slot := range f.ring {
+		n := 0
+		for i, m := range masks {
+			wanted[n] = probes[i].at
+			n += int(m >> slot & 1) // n <= i: an unwanted one is overwritten
+		}
+		prefetch.Scaled(unsafe.Add(base, uint64(slot)*f.slotSize*8), f.slotSize, 3, wanted[:n])
+	}
+}
+
+// one is 1 for true.
+func one(b bool) uint8 {
+	var u uint8
+	if b {
+		u = 1
+	}
+	return u
+}
+
+// cleared reports whether all bits of a key lie in cleared units of the slot
+// that is being swept.
+func (f *CompactFilter) cleared(order uint64) bool {
+	p := newProbe(order)
+	for range f.hashes {
+		if !f.sweep.clean(mulhi(p.at, f.bits) / (64 * unitWords)) {
+			return false
+		}
+		p.next()
+	}
+	return true
+}
+
+// Add puts the key into a slot.
+func (f *CompactFilter) Add(slot int, order uint64) {
+	checkSlot(slot, len(f.ring))
+	f.set(slot, order, f.sweep.pending() == slot)
+}
+
+// AddBatch puts all of the keys into a slot.
+func (f *CompactFilter) AddBatch(slot int, orders []uint64) {
+	checkSlot(slot, len(f.ring))
+	if f.sweep.pending() == slot {
+		for _, order := range orders {
+			f.set(slot, order, true)
+		}
+		return
+	}
+	var wanted [compactWanted]uint64
+	chunk := compactWanted / f.hashes
+	for len(orders) > 0 {
+		n := min(chunk, len(orders))
+		f.setChunk(slot, orders[:n], wanted[:0])
+		orders = orders[n:]
+	}
+}
+
+// compactWanted is how many bits are announced before they are set: 16 KiB of
+// lines, half of a cache.
+const compactWanted = 256
+
+// setChunk adds keys that have at most cap(wanted) bits together to a slot that
+// is not being swept.
+func (f *CompactFilter) setChunk(slot int, orders, wanted []uint64) {
+	for _, order := range orders {
+		p := newProbe(order)
+		for range f.hashes {
+			wanted = append(wanted, p.at)
+			p.next()
+		}
+	}
+	prefetch.Scaled(unsafe.Pointer(unsafe.SliceData(f.column(slot))), f.slotSize, 3, wanted)
+	set := f.ring[slot].BitSet()
+	for _, at := range wanted {
+		set.Set(uint(mulhi(at, f.bits)))
+	}
+}
+
+// set adds one key to a slot.
+func (f *CompactFilter) set(slot int, order uint64, sweeping bool) {
+	set := f.ring[slot].BitSet()
+	p := newProbe(order)
+	for range f.hashes {
+		at := mulhi(p.at, f.bits)
+		if sweeping {
+			f.clearFor(f.column(slot), at/(64*unitWords))
+		}
+		set.Set(uint(at))
+		p.next()
+	}
+}

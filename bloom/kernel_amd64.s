@@ -1,0 +1,113 @@
+//go:build !purego && !race
+
+#include "textflag.h"
+
+// The left shifts that bring 6-bit groups 0 to 7 to the top of a word.
+DATA groups<>+0(SB)/8, $0
+DATA groups<>+8(SB)/8, $6
+DATA groups<>+16(SB)/8, $12
+DATA groups<>+24(SB)/8, $18
+DATA groups<>+32(SB)/8, $24
+DATA groups<>+40(SB)/8, $30
+DATA groups<>+48(SB)/8, $36
+DATA groups<>+56(SB)/8, $42
+GLOBL groups<>(SB), RODATA|NOPTR, $64
+
+// SETUP loads what WANT needs. lanes, in BX, holds 0 for each group that is
+// used and 64 for the others.
+#define SETUP \
+	VMOVDQU  groups<>+0(SB), Y8  \
+	VMOVDQU  groups<>+32(SB), Y9 \
+	VMOVDQU  (BX), Y10           \
+	VMOVDQU  32(BX), Y11         \
+	VPCMPEQQ Y12, Y12, Y12       \
+	VPSRLQ   $63, Y12, Y12       \
+	MOVQ     $0x9e3779b97f4a7c15, R10
+
+// WANT puts wordMask of the order in DX into every lane of Y0. Shifting 1 by 64
+// or more gives 0, so a group that is not used sets no bit. Clobbers AX, BX, Y1.
+#define WANT \
+	MULXQ        R10, AX, BX  \
+	XORQ         AX, BX       \
+	VMOVQ        BX, X0       \
+	VPBROADCASTQ X0, Y0       \
+	VPSLLVQ      Y9, Y0, Y1   \
+	VPSLLVQ      Y8, Y0, Y0   \
+	VPSRLQ       $58, Y1, Y1  \
+	VPSRLQ       $58, Y0, Y0  \
+	VPOR         Y11, Y1, Y1  \
+	VPOR         Y10, Y0, Y0  \
+	VPSLLVQ      Y1, Y12, Y1  \
+	VPSLLVQ      Y0, Y12, Y0  \
+	VPOR         Y1, Y0, Y0   \
+	VPERM2I128   $1, Y0, Y0, Y1 \
+	VPOR         Y1, Y0, Y0   \
+	VPSHUFD      $0x4e, Y0, Y1 \
+	VPOR         Y1, Y0, Y0
+
+// func maybeAVX2(masks *uint8, orders *uint64, n int, words *uint64, lines uint64, lanes *[8]uint64)
+TEXT ·maybeAVX2(SB), NOSPLIT, $0-48
+	MOVQ masks+0(FP), DI
+	MOVQ orders+8(FP), SI
+	MOVQ n+16(FP), CX
+	MOVQ words+24(FP), R8
+	MOVQ lines+32(FP), R9
+	MOVQ lanes+40(FP), BX
+	SETUP
+	VPXOR Y7, Y7, Y7
+	LEAQ  (SI)(CX*8), CX // the end of orders
+	JMP   check
+
+loop:
+	MOVQ  (SI), DX
+	MULXQ R9, AX, R11    // place
+	SHLQ  $6, R11
+	WANT
+
+	// A word holds the key if no wanted bit is missing from it.
+	VMOVDQU   (R8)(R11*1), Y2
+	VMOVDQU   32(R8)(R11*1), Y3
+	VPANDN    Y0, Y2, Y2
+	VPANDN    Y0, Y3, Y3
+	VPCMPEQQ  Y7, Y2, Y2
+	VPCMPEQQ  Y7, Y3, Y3
+	VMOVMSKPD Y2, AX
+	VMOVMSKPD Y3, BX
+	SHLL      $4, BX
+	ORL       BX, AX
+	MOVB      AX, (DI)
+	ADDQ      $8, SI
+	INCQ      DI
+
+check:
+	CMPQ SI, CX
+	JB   loop
+	VZEROUPPER
+	RET
+
+// func addAVX2(column *uint64, shift uint64, orders *uint64, n int, lines uint64, lanes *[8]uint64)
+TEXT ·addAVX2(SB), NOSPLIT, $0-48
+	MOVQ column+0(FP), R8
+	MOVQ shift+8(FP), DI
+	MOVQ orders+16(FP), SI
+	MOVQ n+24(FP), CX
+	MOVQ lines+32(FP), R9
+	MOVQ lanes+40(FP), BX
+	SETUP
+	LEAQ (SI)(CX*8), CX // the end of orders
+	JMP  check
+
+loop:
+	MOVQ  (SI), DX
+	MULXQ R9, AX, R11       // place
+	SHLXQ DI, R11, R11
+	WANT
+	VMOVQ X0, AX
+	ORQ   AX, (R8)(R11*8)
+	ADDQ  $8, SI
+
+check:
+	CMPQ SI, CX
+	JB   loop
+	VZEROUPPER
+	RET

@@ -1,0 +1,113 @@
+package bloom
+
+// Maybe returns the mask of slots that may hold the key.
+func (f *SlicedFilter) Maybe(order uint64) uint8 {
+	orders, masks := [1]uint64{order}, [1]uint8{}
+	f.maybe(masks[:], orders[:])
+	if slot := f.sweep.pending(); slot >= 0 {
+		f.dropUncleared(slot, masks[:], orders[:])
+	}
+	return masks[0]
+}
+
+// MaybeBatch puts the mask of each order into masks.
+func (f *SlicedFilter) MaybeBatch(masks []uint8, orders []uint64) {
+	masks = masks[:len(orders)]
+	f.maybe(masks, orders)
+	if slot := f.sweep.pending(); slot >= 0 {
+		f.dropUncleared(slot, masks, orders)
+	}
+}
+
+// maybe tests all words, those of a slot that waits for its clearing as well.
+// masks and orders have one length.
+func (f *SlicedFilter) maybe(masks []uint8, orders []uint64) {
+	switch {
+	case f.shift != 3:
+		f.testShortLines(masks, orders)
+	case !f.maybeKernel(masks, orders):
+		f.testLines(masks, orders)
+	}
+}
+
+// testLines is maybe for lines of eight words. Words of slots that are not used
+// are zero, and no mask is.
+func (f *SlicedFilter) testLines(masks []uint8, orders []uint64) {
+	words, lines, hashes := f.words, f.lines, f.hashes
+	masks = masks[:len(orders)]
+	for i, order := range orders {
+		w := wordMask(order, hashes)
+		l := (*[8]uint64)(words[mulhi(order, lines)*8:])
+		m := holds(l[0], w) | holds(l[1], w)<<1 | holds(l[2], w)<<2 | holds(l[3], w)<<3
+		masks[i] = m | holds(l[4], w)<<4 | holds(l[5], w)<<5 | holds(l[6], w)<<6 | holds(l[7], w)<<7
+	}
+}
+
+// testShortLines is maybe for lines of two and four words.
+func (f *SlicedFilter) testShortLines(masks []uint8, orders []uint64) {
+	for i, order := range orders {
+		want := wordMask(order, f.hashes)
+		line := f.words[mulhi(order, f.lines)<<f.shift:][:f.generations]
+		var m uint8
+		for slot, word := range line {
+			m |= holds(word, want) << slot
+		}
+		masks[i] = m
+	}
+}
+
+// holds is 1 if word has all bits of mask, else 0. The compiler makes it a
+// comparison without a branch; one would be mispredicted at every "maybe".
+func holds(word, mask uint64) uint8 {
+	var h uint8
+	if mask&^word == 0 {
+		h = 1
+	}
+	return h
+}
+
+// dropUncleared takes back what the words that wait for clearing answered.
+func (f *SlicedFilter) dropUncleared(slot int, masks []uint8, orders []uint64) {
+	for i, m := range masks {
+		if m>>slot&1 != 0 && !f.sweep.clean(mulhi(orders[i], f.lines)) {
+			masks[i] = m &^ (1 << slot)
+		}
+	}
+}
+
+// Add puts the key into a slot.
+func (f *SlicedFilter) Add(slot int, order uint64) {
+	checkSlot(slot, f.generations)
+	f.set(slot, mulhi(order, f.lines), wordMask(order, f.hashes), f.sweep.pending() == slot)
+}
+
+// AddBatch puts all of the keys into a slot.
+func (f *SlicedFilter) AddBatch(slot int, orders []uint64) {
+	checkSlot(slot, f.generations)
+	if f.sweep.pending() == slot {
+		for _, order := range orders {
+			f.set(slot, mulhi(order, f.lines), wordMask(order, f.hashes), true)
+		}
+	} else if !f.addKernel(slot, orders) {
+		f.addWords(slot, orders)
+	}
+}
+
+// addWords adds orders to a slot that is not being swept.
+func (f *SlicedFilter) addWords(slot int, orders []uint64) {
+	column, lines, shift, hashes := f.words[slot:], f.lines, f.shift, f.hashes
+	for _, order := range orders {
+		column[mulhi(order, lines)<<(shift&63)] |= wordMask(order, hashes)
+	}
+}
+
+// set adds bits to a slot's word of a line. While the slot is being swept an
+// uncleared word is replaced, and its line noted as clean.
+func (f *SlicedFilter) set(slot int, line, mask uint64, sweeping bool) {
+	word := &f.words[line<<f.shift+uint64(slot)]
+	if sweeping && !f.sweep.clean(line) {
+		*word = 0
+		f.sweep.claim(line)
+	}
+	*word |= mask
+}

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/firstseen/firstseen/engine"
+)
+
+// claimLease outlives every batch. Nobody else can want the keys, since the
+// directory is ours alone and claims end with the process; but a reader that
+// stops for hours (a pager) must not cost us the claims of the batch that waits
+// for it.
+const claimLease = 365 * 24 * time.Hour
+
+// requireDir refuses what can't be a directory of ours, so that a mistyped name
+// is never made into an empty one.
+func requireDir(dir string) error {
+	info, err := os.Stat(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("directory %q does not exist; check the name ('firstseen filter --dir' makes one)", dir)
+	case err != nil:
+		return fmt.Errorf("directory %q can't be read: %w", dir, err)
+	case !info.IsDir():
+		return fmt.Errorf("%q is no directory; give the one that --dir names", dir)
+	}
+	return nil
+}
+
+// isNew reports whether dir does not exist or is empty.
+func isNew(dir string) (bool, error) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return true, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("directory %q can't be read: %w; give --dir another name", dir, err)
+	}
+	return len(entries) == 0, nil
+}
+
+// existingOptions are the options that an existing directory has to be opened
+// with to stay as it is.
+func existingOptions(ctx context.Context, dir string) (engine.Options, error) {
+	in, err := engine.Inspect(ctx, dir)
+	if err != nil {
+		return engine.Options{}, explain(err, dir)
+	}
+	opts := engine.Options{Window: in.Window, Shards: in.Shards, UntrustedKeys: in.UntrustedKeys}
+	if in.Mode == "approximate" {
+		opts.Mode = engine.Approximate
+	}
+	if in.Span > 0 {
+		// Span is Window / (Generations-1), rounded down.
+		opts.Generations = int((in.Window+in.Span/2)/in.Span) + 1
+	}
+	return opts, nil
+}
+
+// openExisting opens a directory that must be there.
+func openExisting(ctx context.Context, a *app, dir string) (*engine.Engine, error) {
+	if err := requireDir(dir); err != nil {
+		return nil, err
+	}
+	opts, err := existingOptions(ctx, dir)
+	if err != nil {
+		return nil, err
+	}
+	opts.Logger = a.logger()
+	e, err := engine.Open(dir, opts)
+	return e, explain(err, dir)
+}
+
+// logger tells the operator what the engine finds worth a warning.
+func (a *app) logger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: slog.LevelWarn}))
+}

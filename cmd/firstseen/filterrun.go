@@ -1,0 +1,178 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/firstseen/firstseen/dedup"
+)
+
+// A claimer is what a filter needs of an engine; tests put failures behind it.
+type claimer interface {
+	ClaimBatch(ctx context.Context, cs []dedup.Claim, keys [][]byte) ([]dedup.Claim, error)
+	Commit(ctx context.Context, cs ...dedup.Claim) error
+	Release(ctx context.Context, cs ...dedup.Claim) error
+}
+
+// filterStats counts records whose batch is done. Records is the sum of the
+// next three.
+type filterStats struct {
+	Records    uint64  `json:"records"`
+	Fresh      uint64  `json:"fresh"`
+	Duplicates uint64  `json:"duplicates"`
+	Missing    uint64  `json:"missing"`
+	Bytes      uint64  `json:"bytes"` // of input
+	Seconds    float64 `json:"seconds"`
+}
+
+// A filter takes batches to their end: claim, write, flush, commit.
+type filter struct {
+	guard    claimer
+	out, dup *output // dup is nil when nobody wants duplicates
+	missing  string  // pass, drop or fail
+	observe  bool
+	warn     io.Writer
+	progress func(bytes int) // told of every batch that is done
+	claims   []dedup.Claim
+	stats    filterStats
+}
+
+// run processes batches until the input or ctx ends; the batch in hand is always
+// finished.
+func (f *filter) run(ctx context.Context, feed *feeder) error {
+	for {
+		var b *batch
+		var more bool
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case b, more = <-feed.full:
+		}
+		if ctx.Err() != nil { // both were ready
+			return ctx.Err()
+		}
+		if !more {
+			return nil
+		}
+		err := f.process(b)
+		if err == nil {
+			err = b.err
+		}
+		if err != nil {
+			return err
+		}
+		feed.free <- b // has room for all batches there are
+	}
+}
+
+// process writes the fresh records of b and marks their keys.
+func (f *filter) process(b *batch) error {
+	stop := f.checkMissing(b)
+	if len(b.ends) == 0 {
+		return stop
+	}
+	// A signal must not tear the batch apart, so its context is none that ends.
+	ctx := context.Background()
+	var err error
+	if f.claims, err = f.guard.ClaimBatch(ctx, f.claims[:0], b.keys); err == nil {
+		err = f.checkVerdicts(b)
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("%s, after record %d: the keys can't be looked up: %w", b.from, b.first-1, err), f.release())
+	}
+	count := f.write(b)
+	if err = f.flush(); err != nil {
+		return errors.Join(err, f.release())
+	}
+	if err = f.guard.Commit(ctx, f.claims...); err != nil {
+		return fmt.Errorf("%s: records %d to %d are written but can't be remembered, the next run writes them again: %w",
+			b.from, b.first, b.first+uint64(len(b.ends))-1, err)
+	}
+	f.stats.Records += count.Records
+	f.stats.Fresh += count.Fresh
+	f.stats.Duplicates += count.Duplicates
+	f.stats.Missing += count.Missing
+	f.stats.Bytes += count.Bytes
+	f.progress(len(b.data))
+	return stop
+}
+
+// checkMissing cuts b before the first record without a key when that is to end
+// the run, and gives a warning where the input is damaged.
+func (f *filter) checkMissing(b *batch) error {
+	if f.missing == "fail" {
+		for i, k := range b.keyOf {
+			if k == noKey {
+				at := b.first + uint64(i)
+				b.cut(i)
+				return fmt.Errorf("%s: record %d has no key; the records before it are done (--missing pass or drop goes on)", b.from, at)
+			}
+		}
+	}
+	if b.unclosed {
+		fmt.Fprintf(f.warn, "firstseen: warning: %s: record %d, the last one, opens a quote that does not close; it counts as a record without a key\n",
+			b.from, b.first+uint64(len(b.ends))-1)
+	}
+	return nil
+}
+
+// checkVerdicts makes sure that every key has an answer that one can act on.
+func (f *filter) checkVerdicts(b *batch) error {
+	if len(f.claims) != len(b.keys) {
+		return fmt.Errorf("%d answers for %d keys", len(f.claims), len(b.keys))
+	}
+	for i := range f.claims {
+		if f.claims[i].Verdict == dedup.Unknown {
+			return errors.New("a part of the window is lost, so nothing can be said of a key")
+		}
+	}
+	return nil
+}
+
+// write buffers the records of b where they belong and counts them. Records
+// that stay together are written together.
+func (f *filter) write(b *batch) filterStats {
+	count := filterStats{Records: uint64(len(b.ends)), Bytes: uint64(len(b.data))}
+	from := 0 // first byte of b.data that is to be written and is not
+	for i, end := range b.ends {
+		start := b.start(i)
+		keep := f.observe
+		switch k := b.keyOf[i]; {
+		case k == noKey:
+			count.Missing++
+			keep = keep || f.missing == "pass"
+		case f.claims[k].Verdict == dedup.Fresh:
+			count.Fresh++
+			keep = true
+		default:
+			// InFlight too: the directory is ours alone and earlier batches are
+			// committed, so the claim belongs to an earlier record of this batch.
+			count.Duplicates++
+			if f.dup != nil {
+				f.dup.write(b.data[start:end])
+			}
+		}
+		if !keep {
+			f.out.write(b.data[from:start])
+			from = end
+		}
+	}
+	f.out.write(b.data[from:])
+	return count
+}
+
+func (f *filter) flush() error {
+	if f.dup != nil {
+		if err := f.dup.flush(); err != nil {
+			return err
+		}
+	}
+	return f.out.flush()
+}
+
+// release gives the claims of a batch up that was not written.
+func (f *filter) release() error {
+	return f.guard.Release(context.Background(), f.claims...)
+}

@@ -1,0 +1,54 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+)
+
+func newForget(a *app) *cobra.Command {
+	var isHex bool
+	cmd := &cobra.Command{
+		Use:   "forget DIR KEY",
+		Short: "Forget a key, so that it passes once more",
+		Long: `Makes DIR forget KEY: the next record with it is new again. Prints whether the
+key was remembered ("forgotten") or not ("not remembered"); both are a success.
+
+` + keyHelp,
+		Example:           `  firstseen forget seen order-17`,
+		Args:              exactly("DIR", "KEY"),
+		ValidArgsFunction: completeDir,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			found, err := runForget(cmd, a, args[0], args[1], isHex)
+			switch {
+			case err != nil:
+				return err
+			case found:
+				fmt.Fprintln(a.out, "forgotten")
+			default:
+				fmt.Fprintln(a.out, "not remembered")
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&isHex, "hex", false, "KEY is the stored key's bytes in hexadecimal")
+	return cmd
+}
+
+func runForget(cmd *cobra.Command, a *app, dir, arg string, isHex bool) (found bool, err error) {
+	key, err := parseKeyArg(arg, isHex)
+	if err != nil {
+		return false, err
+	}
+	e, err := openExisting(cmd.Context(), a, dir)
+	if err != nil {
+		return false, err
+	}
+	if found, err = e.Contains(cmd.Context(), key); found && err == nil {
+		err = e.Forget(cmd.Context(), key)
+	}
+	if cerr := e.Close(); err == nil {
+		err = cerr
+	}
+	return found, explain(err, dir)
+}

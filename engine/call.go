@@ -1,0 +1,223 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/persist"
+	"github.com/firstseen/firstseen/shards"
+)
+
+// A call is the reusable scratch of one call of the public interface.
+type call struct {
+	e     *Engine
+	now   int64 // engine time at which the call began: the time of its marks
+	batch shards.Batch
+	lost  []bool
+	wait  persist.Pos // what the answers rest on
+}
+
+func (c *call) reset() { c.wait = 0 }
+
+// step runs do on at most shards.MaxPart valid keys and collects what to wait
+// for. The journal's room is set aside first, where waiting blocks nobody.
+func (c *call) step(ctx context.Context, keys [][]byte, do func(*call, context.Context) error) error {
+	space := c.e.frameSpace(keys)
+	if err := c.e.reserve(ctx, space); err != nil {
+		return err
+	}
+	c.batch.Logged = 0
+	c.e.set.Route(&c.batch, keys)
+	err := do(c, ctx)
+	c.e.journal.Unreserve(space - c.batch.Logged)
+	c.wait = max(c.wait, c.batch.WaitPos)
+	c.e.counts.add(&c.batch.Counts)
+	return err
+}
+
+// finish waits until what the answers rest on is as durable as it should be.
+func (c *call) finish() error {
+	if c.wait == 0 {
+		return nil
+	}
+	return c.e.journal.Wait(c.wait)
+}
+
+func doAdmit(c *call, ctx context.Context) error { return c.e.set.Admit(ctx, &c.batch, c.now) }
+func doLook(c *call, ctx context.Context) error  { return c.e.set.Look(ctx, &c.batch, c.now) }
+
+// admit fills out, which is all Unknown.
+func (c *call) admit(ctx context.Context, keys [][]byte, out []dedup.Verdict) error {
+	var err error
+	for done := 0; done < len(keys) && err == nil; {
+		n := min(shards.MaxPart, len(keys)-done)
+		if !valid(keys[done : done+n]) {
+			return c.admitSome(ctx, keys, out, done)
+		}
+		c.batch.Out = out[done : done+n]
+		err = c.step(ctx, keys[done:done+n], doAdmit)
+		done += n
+	}
+	return c.settle(out, err)
+}
+
+// settle ends a call with verdicts: after a failed write none of them holds.
+func (c *call) settle(out []dedup.Verdict, err error) error {
+	if werr := c.finish(); werr != nil {
+		clear(out)
+		return werr
+	}
+	return err
+}
+
+// admitSome is admit for a call with invalid keys: the valid ones, from done
+// on, go alone and their verdicts are put where they belong.
+func (c *call) admitSome(ctx context.Context, keys [][]byte, out []dedup.Verdict, done int) error {
+	good, at, bad := pick(keys, done)
+	c.e.counts.invalid.Add(uint64(len(keys) - done - len(good)))
+	vs := make([]dedup.Verdict, len(good))
+	err := c.admit(ctx, good, vs)
+	for i, v := range vs {
+		out[at[i]] = v
+	}
+	return errors.Join(bad, err)
+}
+
+// pick returns the valid keys from done on with their places, and one
+// *dedup.KeyError for each other.
+func pick(keys [][]byte, done int) (good [][]byte, at []int, bad error) {
+	var errs []error
+	for i := done; i < len(keys); i++ {
+		if n := len(keys[i]); n == 0 || n > dedup.MaxKeyLen {
+			errs = append(errs, &dedup.KeyError{Index: i, Len: n})
+			continue
+		}
+		good, at = append(good, keys[i]), append(at, i)
+	}
+	return good, at, errors.Join(errs...)
+}
+
+func valid(keys [][]byte) bool {
+	for _, key := range keys {
+		if uint(len(key)-1) >= dedup.MaxKeyLen {
+			return false
+		}
+	}
+	return true
+}
+
+func (c *call) look(ctx context.Context, key []byte, out []dedup.Verdict) error {
+	keys := [][]byte{key}
+	if _, _, bad := pick(keys, 0); bad != nil {
+		c.e.counts.invalid.Add(1)
+		return bad
+	}
+	c.batch.Out = out
+	err := c.settle(out, c.step(ctx, keys, doLook))
+	if err == nil && out[0] == dedup.Unknown {
+		err = fmt.Errorf("engine: contains: the key may have been marked in a lost part of the window: %w", dedup.ErrCorrupt)
+	}
+	return err
+}
+
+func (c *call) forget(ctx context.Context, key []byte) error {
+	keys := [][]byte{key}
+	if _, _, bad := pick(keys, 0); bad != nil {
+		c.e.counts.invalid.Add(1)
+		return bad
+	}
+	err := c.step(ctx, keys, func(c *call, _ context.Context) error { return c.e.set.Forget(&c.batch, c.now) })
+	if err == nil {
+		err = c.finish()
+	}
+	return err
+}
+
+func (c *call) claim(ctx context.Context, keys [][]byte, cs []dedup.Claim) error {
+	good, at, bad := keys, []int(nil), error(nil)
+	if !valid(keys) {
+		good, at, bad = pick(keys, 0)
+		c.e.counts.invalid.Add(uint64(len(keys) - len(good)))
+	}
+	out := make([]dedup.Verdict, len(good))
+	part := make([]dedup.Claim, len(good))
+	var err error
+	for done := 0; done < len(good) && err == nil; {
+		n := min(shards.MaxPart, len(good)-done)
+		c.batch.Out = out[done : done+n]
+		mine := part[done : done+n]
+		err = c.step(ctx, good[done:done+n], func(c *call, ctx context.Context) error {
+			return c.e.set.Claim(ctx, &c.batch, c.now, int64(c.e.opts.Lease), mine)
+		})
+		done += n
+	}
+	err = c.settle(out, err)
+	for i := range part {
+		to := i
+		if at != nil {
+			to = at[i]
+		}
+		cs[to].Verdict = out[i]
+		if out[i] == dedup.Fresh || out[i] == dedup.InFlight {
+			cs[to].Token, cs[to].Expires = part[i].Token, part[i].Expires
+		}
+	}
+	return errors.Join(bad, err)
+}
+
+func (c *call) commit(ctx context.Context, cs []dedup.Claim) error {
+	c.lost = append(c.lost[:0], make([]bool, len(cs))...)
+	var err error
+	lost := 0
+	for done := 0; done < len(cs) && err == nil; {
+		n := min(shards.MaxPart, len(cs)-done)
+		part, mine := cs[done:done+n], c.lost[done:done+n]
+		err = c.commitPart(ctx, part, mine)
+		done += n
+		for _, l := range mine {
+			if l {
+				lost++
+			}
+		}
+	}
+	if werr := c.finish(); werr != nil {
+		return werr
+	}
+	return errors.Join(err, lostError("commit", lost, len(cs)))
+}
+
+func (c *call) commitPart(ctx context.Context, cs []dedup.Claim, lost []bool) error {
+	space := c.e.claimSpace(len(cs))
+	if err := c.e.reserve(ctx, space); err != nil {
+		return err
+	}
+	c.batch.Logged = 0
+	err := c.e.set.Commit(ctx, &c.batch, cs, c.now, lost)
+	c.e.journal.Unreserve(space - c.batch.Logged)
+	c.wait = max(c.wait, c.batch.WaitPos)
+	c.batch.Counts.Fresh = 0 // they were counted when they were claimed
+	c.e.counts.add(&c.batch.Counts)
+	return err
+}
+
+func (c *call) release(cs []dedup.Claim) error {
+	c.lost = append(c.lost[:0], make([]bool, len(cs))...)
+	lost := 0
+	for done := 0; done < len(cs); {
+		n := min(shards.MaxPart, len(cs)-done)
+		c.e.set.Release(&c.batch, cs[done:done+n], c.lost[done:done+n])
+		c.e.counts.add(&c.batch.Counts)
+		lost += int(c.batch.Counts.Lost)
+		done += n
+	}
+	return lostError("release", lost, len(cs))
+}
+
+func lostError(doing string, lost, all int) error {
+	if lost == 0 {
+		return nil
+	}
+	return fmt.Errorf("engine: %s: %d of %d claims: %w", doing, lost, all, dedup.ErrLeaseLost)
+}

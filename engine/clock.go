@@ -1,0 +1,57 @@
+package engine
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A clock is the engine's time in ns since 1970. It never goes back (I4) and it
+// flows with the time that passes rather than with what the wall says: within a
+// process by the monotonic clock where Now brings one, so that a step of the
+// wall, in either direction, forgets nothing; from opening to opening by the
+// wall, but at least as far as it had come.
+type clock struct {
+	now  func() time.Time
+	last atomic.Int64 // newest time given out
+	off  atomic.Int64 // to add to what passed since base
+	base time.Time
+	mu   sync.Mutex // serialises steps back
+}
+
+// start sets the clock to the wall, or to at least if that is later.
+func (c *clock) start(now func() time.Time, atLeast int64) {
+	c.now, c.base = now, now()
+	t := max(c.base.UnixNano(), atLeast)
+	c.off.Store(t)
+	c.last.Store(t)
+}
+
+// read returns the time.
+func (c *clock) read() int64 {
+	passed := int64(c.now().Sub(c.base))
+	t := passed + c.off.Load()
+	last := c.last.Load()
+	switch {
+	case t > last:
+		c.last.CompareAndSwap(last, t) // losing to another reader is as good
+		return t
+	case t == last:
+		return t
+	}
+	return c.back(passed)
+}
+
+// back handles a source that went back: time stands still for this reading and
+// flows on from there.
+func (c *clock) back(passed int64) int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	last := c.last.Load()
+	// A reader that was overtaken by another looks like a small step back;
+	// moving the offset for it would make time run fast.
+	if t := passed + c.off.Load(); t < last-int64(time.Second) {
+		c.off.Add(last - t)
+	}
+	return last
+}

@@ -1,0 +1,90 @@
+package engine
+
+import (
+	"math/bits"
+	"sync/atomic"
+	"time"
+
+	"github.com/firstseen/firstseen/shards"
+)
+
+// counts are the engine's counters, added to once a call.
+type counts struct {
+	fresh, duplicate, inFlight, unknown, invalid          atomic.Uint64
+	unflushed, confirmed, falsePositive, runsAsked, again atomic.Uint64
+	claimed, committed, released, expired, lost           atomic.Uint64
+	roomWaits                                             atomic.Uint64
+	flushes, flushedKeys, flushedBytes                    atomic.Uint64
+	merges, mergedKeys, growths                           atomic.Uint64
+	flushBusy                                             atomic.Int64
+	latency                                               histogram
+}
+
+func (c *counts) add(b *shards.Counts) {
+	for _, p := range [...]struct {
+		to *atomic.Uint64
+		n  uint64
+	}{
+		{&c.fresh, b.Fresh}, {&c.duplicate, b.Duplicate}, {&c.inFlight, b.InFlight}, {&c.unknown, b.Unknown},
+		{&c.unflushed, b.Unflushed}, {&c.confirmed, b.Confirmed}, {&c.falsePositive, b.FalsePositive},
+		{&c.runsAsked, b.RunsAsked}, {&c.again, b.Again}, {&c.claimed, b.Claimed}, {&c.committed, b.Committed},
+		{&c.released, b.Released}, {&c.expired, b.Expired}, {&c.lost, b.Lost},
+	} {
+		if p.n != 0 {
+			p.to.Add(p.n)
+		}
+	}
+}
+
+func (c *counts) took(ns int64) { c.latency.add(uint64(max(ns, 0))) }
+
+// A histogram counts durations in buckets that grow by an eighth: three bits
+// below the highest one. It is what Stats needs and costs one atomic addition.
+type histogram struct {
+	buckets [64 * 8]atomic.Uint64
+	max     atomic.Uint64
+}
+
+func (h *histogram) add(ns uint64) {
+	h.buckets[bucket(ns)].Add(1)
+	for m := h.max.Load(); ns > m && !h.max.CompareAndSwap(m, ns); m = h.max.Load() {
+	}
+}
+
+func bucket(ns uint64) int {
+	if ns < 8 {
+		return int(ns)
+	}
+	e := bits.Len64(ns) - 4
+	return (e+1)*8 + int(ns>>e&7)
+}
+
+// upper is the largest value of a bucket.
+func upper(b int) uint64 {
+	if b < 8 {
+		return uint64(b)
+	}
+	e := b/8 - 1
+	return (uint64(b%8)+9)<<e - 1
+}
+
+func (h *histogram) stats() (s LatencyStats) {
+	var counts [len(h.buckets)]uint64
+	for i := range counts {
+		counts[i] = h.buckets[i].Load()
+		s.Calls += counts[i]
+	}
+	s.Max = time.Duration(h.max.Load())
+	at := func(q float64) time.Duration {
+		rank := uint64(q * float64(s.Calls))
+		for i, n := range counts {
+			if rank < n {
+				return min(time.Duration(upper(i)), s.Max)
+			}
+			rank -= n
+		}
+		return s.Max
+	}
+	s.P50, s.P99, s.P999 = at(0.5), at(0.99), at(0.999)
+	return s
+}

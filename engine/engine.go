@@ -1,0 +1,294 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/internal/hash"
+	"github.com/firstseen/firstseen/persist"
+	"github.com/firstseen/firstseen/shards"
+)
+
+// An Engine answers whether a key was seen within the window. Open makes one;
+// all methods may be called by any number of goroutines at once.
+type Engine struct {
+	opts    Options
+	dir     string
+	fs      persist.FS
+	lock    *persist.DirLock
+	id      persist.Identity
+	hasher  *hash.Hasher
+	set     *shards.Set
+	journal *persist.Journal
+	store   *store
+	clock   clock
+
+	rotateAt atomic.Int64 // engine time at which the live generation ends
+	window   struct {
+		sync.Mutex
+		generations []generation // oldest first, the last one is live
+		rotations   uint64
+		retired     uint64
+	}
+
+	calls  sync.Pool // of *call
+	counts counts
+	gate   struct {
+		sync.RWMutex // held for reading by every call
+		closed       bool
+	}
+	failure  atomic.Pointer[error] // I7: set once, refuses everything
+	diskFull atomic.Bool
+
+	// Three goroutines, started by Open, ended by Close through stop:
+	// maintain (rotation, clearing, checks), flush (sealed tables to runs) and
+	// work (snapshots, growth, merges, scrubbing).
+	stop     context.Context
+	stopNow  context.CancelFunc
+	running  sync.WaitGroup
+	kick     chan struct{} // wakes maintain
+	flushing chan struct{} // wakes flush
+	jobs     chan job      // for work
+	recovery RecoveryStats
+
+	capacity     atomic.Uint64 // keys within a window that the filters are sized for
+	snapshotting atomic.Bool   // a snapshot is among the jobs
+	snapshots    sync.Map      // sealed generation to the filterEpoch of its snapshot
+	filterEpoch  atomic.Uint64 // counts growths
+	sorted       []shards.Pair // the flusher's scratch
+	scrub        scrubber
+	merging      struct { // the worker's: what the last look at the rate of look-ups saw
+		asked uint64
+		at    int64
+	}
+}
+
+// A generation is a piece of the window, by engine time.
+type generation struct {
+	number     uint64
+	start, end int64 // end 0: live
+}
+
+var errNoStore = fmt.Errorf("%w: approximate engines keep no keys", dedup.ErrUnsupported)
+
+// Admit marks key and says whether it is Fresh, Duplicate or InFlight (claimed
+// by somebody). With Sync's default the mark is on disk when Admit returns. An
+// error means that nothing is known of the key and comes with Unknown.
+func (e *Engine) Admit(ctx context.Context, key []byte) (dedup.Verdict, error) {
+	var keys [1][]byte
+	var vs [1]dedup.Verdict
+	keys[0] = key
+	out, err := e.AdmitBatch(ctx, vs[:0], keys[:])
+	return out[0], err
+}
+
+// AdmitBatch marks keys and appends one verdict for each to vs, in their order.
+// A key that comes twice in the batch is Fresh once. A key of invalid length
+// gets Unknown and a *dedup.KeyError (several are joined); all others are
+// answered. With any other error keys without an answer are Unknown, and the
+// answers that are there hold.
+func (e *Engine) AdmitBatch(ctx context.Context, vs []dedup.Verdict, keys [][]byte) ([]dedup.Verdict, error) {
+	base := len(vs)
+	vs = appendUnknown(vs, len(keys))
+	c, err := e.begin(ctx, true)
+	if err != nil {
+		return vs, err
+	}
+	err = c.admit(ctx, keys, vs[base:])
+	return vs, e.end(c, len(keys), err)
+}
+
+// Contains reports whether key is marked. It marks nothing and looks at no
+// claims.
+func (e *Engine) Contains(ctx context.Context, key []byte) (bool, error) {
+	c, err := e.begin(ctx, false)
+	if err != nil {
+		return false, err
+	}
+	var vs [1]dedup.Verdict
+	err = c.look(ctx, key, vs[:])
+	return vs[0] == dedup.Duplicate, e.end(c, 1, err)
+}
+
+// Forget takes the mark of key back, so that it is Fresh again; durable when it
+// returns. A claim on the key stays. Forgetting a key that is not marked is no
+// error. Approximate engines give ErrUnsupported.
+func (e *Engine) Forget(ctx context.Context, key []byte) error {
+	if e.opts.Mode == Approximate {
+		return fmt.Errorf("engine: forget: %w", errNoStore)
+	}
+	c, err := e.begin(ctx, true)
+	if err != nil {
+		return err
+	}
+	return e.end(c, 1, c.forget(ctx, key))
+}
+
+// Claim asks for the right to handle key: Verdict Fresh gives it, with a token,
+// until Commit, Release or the end of the lease (Options.Lease, Extend).
+func (e *Engine) Claim(ctx context.Context, key []byte) (dedup.Claim, error) {
+	cs, err := e.ClaimBatch(ctx, nil, [][]byte{key})
+	return cs[0], err
+}
+
+// ClaimBatch claims keys and appends one claim for each to cs, in their order.
+// Errors are as for AdmitBatch. A key that comes twice is Fresh once and then
+// InFlight.
+func (e *Engine) ClaimBatch(ctx context.Context, cs []dedup.Claim, keys [][]byte) ([]dedup.Claim, error) {
+	base := len(cs)
+	cs = append(cs, make([]dedup.Claim, len(keys))...)
+	for i, key := range keys {
+		cs[base+i].Key = key
+	}
+	c, err := e.begin(ctx, true)
+	if err != nil {
+		return cs, err
+	}
+	err = c.claim(ctx, keys, cs[base:])
+	return cs, e.end(c, len(keys), err)
+}
+
+// Commit marks the keys of all claims with Verdict Fresh and ends the claims;
+// the marks are durable when it returns. Claims with another verdict are left
+// alone, so a whole batch can be passed. A claim that is no longer held changes
+// nothing and gives ErrLeaseLost; the others are committed all the same. A
+// lease that ended is still good while nobody else took the key.
+func (e *Engine) Commit(ctx context.Context, cs ...dedup.Claim) error {
+	c, err := e.begin(ctx, true)
+	if err != nil {
+		return err
+	}
+	return e.end(c, len(cs), c.commit(ctx, cs))
+}
+
+// Release gives up all claims with Verdict Fresh: their keys are fresh again at
+// once. A claim that is no longer held changes nothing and gives ErrLeaseLost.
+func (e *Engine) Release(ctx context.Context, cs ...dedup.Claim) error {
+	c, err := e.begin(ctx, false)
+	if err != nil {
+		return err
+	}
+	return e.end(c, 0, c.release(cs))
+}
+
+// Extend makes the claim's lease end in d from now (0: Options.Lease), and
+// returns the claim with its new end. ErrLeaseLost says that it is no longer
+// held.
+func (e *Engine) Extend(ctx context.Context, claim dedup.Claim, d time.Duration) (dedup.Claim, error) {
+	if d < 0 {
+		return claim, fmt.Errorf("engine: extend: a lease can't be %v long", d)
+	}
+	c, err := e.begin(ctx, false)
+	if err != nil {
+		return claim, err
+	}
+	expires := c.now + int64(orDefault(d, e.opts.Lease))
+	if claim.Verdict != dedup.Fresh || !e.set.Extend(claim, expires) {
+		e.counts.lost.Add(1)
+		return claim, e.end(c, 0, fmt.Errorf("engine: extend: %w", dedup.ErrLeaseLost))
+	}
+	claim.Expires = time.Unix(0, expires)
+	return claim, e.end(c, 0, nil)
+}
+
+// Snapshot writes the filters of all generations to disk, so that the next
+// opening needs not rebuild them. An approximate engine's state is these files.
+func (e *Engine) Snapshot(ctx context.Context) error {
+	c, err := e.begin(ctx, false)
+	if err != nil {
+		return err
+	}
+	return e.end(c, 0, e.do(ctx, func() error { return e.snapshot(true) }))
+}
+
+// Close ends the engine: it waits for calls under way, syncs the journal,
+// writes the filters and gives the directory free. A second Close, like every
+// call after the first, gives ErrClosed.
+func (e *Engine) Close() error {
+	e.gate.Lock()
+	if e.gate.closed {
+		e.gate.Unlock()
+		return dedup.ErrClosed
+	}
+	e.gate.closed = true
+	e.gate.Unlock()
+	e.stopNow()
+	e.running.Wait()
+	return e.shut()
+}
+
+// fail makes the engine refuse everything from now on (I7).
+func (e *Engine) fail(doing string, err error) {
+	err = fmt.Errorf("engine: %s: %w: %w", doing, dedup.ErrFailed, err)
+	if e.failure.CompareAndSwap(nil, &err) {
+		e.opts.Logger.Error("firstseen stopped: open the directory again", "doing", doing, "error", err)
+		e.set.Refuse(err)
+	}
+}
+
+// begin lets a call in. marks says that it may mark keys.
+func (e *Engine) begin(ctx context.Context, marks bool) (*call, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, context.Cause(ctx)
+	}
+	e.gate.RLock()
+	if err := e.refused(marks); err != nil {
+		e.gate.RUnlock()
+		return nil, err
+	}
+	now := e.clock.read()
+	if now >= e.rotateAt.Load() {
+		if err := e.rotate(ctx, now); err != nil {
+			e.gate.RUnlock()
+			return nil, err
+		}
+	}
+	c := e.calls.Get().(*call)
+	c.now = now
+	return c, nil
+}
+
+func (e *Engine) refused(marks bool) error {
+	switch {
+	case e.gate.closed:
+		return dedup.ErrClosed
+	case e.failure.Load() != nil:
+		return *e.failure.Load()
+	case marks && e.diskFull.Load():
+		return e.errDiskFull()
+	}
+	return nil
+}
+
+func (e *Engine) errDiskFull() error {
+	return fmt.Errorf("engine: %w: less than %d MB are free at %s", dedup.ErrDiskFull, e.opts.MinFreeDisk>>20, e.dir)
+}
+
+// end lets a call out and notes what it cost.
+func (e *Engine) end(c *call, keys int, err error) error {
+	if err != nil && errors.Is(err, dedup.ErrFailed) && e.failure.Load() == nil {
+		e.fail("writing the journal", err)
+	}
+	if keys > 0 {
+		e.counts.took(e.clock.read() - c.now)
+	}
+	c.reset()
+	e.calls.Put(c)
+	e.gate.RUnlock()
+	return err
+}
+
+func appendUnknown(vs []dedup.Verdict, n int) []dedup.Verdict {
+	base := len(vs)
+	if cap(vs)-base >= n {
+		vs = vs[:base+n]
+		clear(vs[base:])
+		return vs
+	}
+	return append(vs, make([]dedup.Verdict, n)...)
+}

@@ -1,0 +1,285 @@
+package engine
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/internal/hash"
+	"github.com/firstseen/firstseen/persist"
+	"github.com/firstseen/firstseen/shards"
+)
+
+const (
+	// flushAtOnce is the largest number of tables that share one sync of the
+	// store and one manifest.
+	flushAtOnce = 4
+	// diskRetry is how long a flush waits before it looks for room again.
+	diskRetry = 100 * time.Millisecond
+)
+
+// flushLoop turns sealed tables into runs until Close. Tables that it leaves are
+// in the journal.
+func (e *Engine) flushLoop() {
+	defer e.running.Done()
+	for {
+		select {
+		case <-e.stop.Done():
+			return
+		case <-e.flushing:
+		}
+		for e.stop.Err() == nil && e.failure.Load() == nil {
+			tables := e.takeTables()
+			if len(tables) == 0 {
+				break
+			}
+			start := time.Now()
+			err := e.flushWhenRoom(tables)
+			e.counts.flushBusy.Add(int64(time.Since(start)))
+			if err != nil {
+				e.fail("flushing keys to the store", err)
+			}
+		}
+	}
+}
+
+func (e *Engine) takeTables() (tables []*shards.Unflushed) {
+	for len(tables) < flushAtOnce {
+		u := e.set.Next()
+		if u == nil {
+			break
+		}
+		tables = append(tables, u)
+	}
+	return tables
+}
+
+// flushWhenRoom retries while the disk is full: the keys are safe in the
+// journal, and callers are told ErrDiskFull meanwhile.
+func (e *Engine) flushWhenRoom(tables []*shards.Unflushed) error {
+	for {
+		err := e.flush(tables)
+		if err == nil || !errors.Is(err, dedup.ErrDiskFull) {
+			return err
+		}
+		e.setDiskFull(true)
+		select {
+		case <-e.stop.Done():
+			return nil
+		case <-time.After(diskRetry):
+		}
+	}
+}
+
+// flushed is a table on its way: the runs it became.
+type flushed struct {
+	table   *shards.Unflushed
+	segment *persist.Segment
+	runs    []*persist.Run
+}
+
+// flush writes tables as runs. The order is what makes a crash harmless at any
+// point: frames durable, runs written, store synced, manifest replaced, look-ups
+// switched over, and only then the journal's room given back.
+func (e *Engine) flush(tables []*shards.Unflushed) error {
+	if err := e.journal.Sync(); err != nil {
+		return err
+	}
+	if err := e.checkRoom(tables); err != nil {
+		return err
+	}
+	done := make([]flushed, 0, len(tables))
+	segments := map[*persist.Segment]bool{}
+	for _, u := range tables {
+		f := flushed{table: u}
+		if e.isHeld(u.Generation) {
+			var err error
+			if f.segment, err = e.store.segmentFor(u.Generation, e.segmentBytes()); err != nil {
+				return err
+			}
+			if f.runs, err = e.writeRuns(f.segment, u); err != nil {
+				return err
+			}
+			segments[f.segment] = true
+		}
+		done = append(done, f)
+	}
+	for seg := range segments {
+		if err := seg.Sync(); err != nil {
+			return err
+		}
+	}
+	if err := e.promise(done); err != nil {
+		return err
+	}
+	for _, f := range done {
+		e.set.Published(f.table, func() { e.store.install(f.table.Shard, f.table.Generation, f.runs) })
+		e.counts.flushes.Add(1)
+		e.counts.flushedKeys.Add(uint64(f.table.Keys()))
+	}
+	e.releaseJournal()
+	return nil
+}
+
+// writeRuns writes one run for each form of a table and of its tombstones.
+func (e *Engine) writeRuns(seg *persist.Segment, u *shards.Unflushed) (runs []*persist.Run, err error) {
+	add := func(w *persist.RunWriter) error {
+		r, err := w.Finish()
+		if err != nil {
+			return err
+		}
+		m := r.Meta()
+		e.counts.flushedBytes.Add(uint64(m.Bytes()))
+		runs = append(runs, r)
+		return nil
+	}
+	for form := range hash.Form(hash.Forms) {
+		e.sorted = u.Sorted(form, e.sorted[:0])
+		if len(e.sorted) == 0 {
+			continue
+		}
+		w := seg.NewRun(e.runSpec(u, form, len(e.sorted), false))
+		for _, p := range e.sorted {
+			if form.Fixed() {
+				w.Add(e.set.Order(p.Hi), p.Hi, p.Lo)
+			} else {
+				w.AddBytes(e.set.Order(p.Hi), u.Record(form, p))
+			}
+		}
+		if err := add(w); err != nil {
+			return nil, err
+		}
+	}
+	for form, stones := range tombstonesByForm(u.Tombstones) {
+		if len(stones) == 0 {
+			continue
+		}
+		w := seg.NewRun(e.runSpec(u, hash.Form(form), len(stones), true))
+		for _, t := range stones {
+			if t.Form.Fixed() {
+				w.Add(e.set.Order(t.Hi), t.Hi, t.Lo)
+			} else {
+				w.AddBytes(e.set.Order(t.Hi), t.Record)
+			}
+		}
+		if err := add(w); err != nil {
+			return nil, err
+		}
+	}
+	return runs, nil
+}
+
+func (e *Engine) runSpec(u *shards.Unflushed, form hash.Form, keys int, tombstones bool) persist.RunSpec {
+	return persist.RunSpec{
+		ID:         e.store.nextID(),
+		Shard:      uint16(u.Shard),
+		Form:       uint8(form),
+		Tombstones: tombstones,
+		Seq:        u.Seq,
+		MaxKeys:    uint64(keys),
+		MaxPos:     u.End,
+	}
+}
+
+// tombstonesByForm sorts tombstones as runs want them, each once.
+func tombstonesByForm(stones []shards.Tombstone) (out [hash.Forms][]shards.Tombstone) {
+	for _, t := range stones {
+		out[t.Form] = append(out[t.Form], t)
+	}
+	compare := func(a, b shards.Tombstone) int {
+		return cmp.Or(cmp.Compare(a.Hi, b.Hi), cmp.Compare(a.Lo, b.Lo), bytes.Compare(a.Record, b.Record))
+	}
+	for f := range out {
+		slices.SortFunc(out[f], compare)
+		out[f] = slices.CompactFunc(out[f], func(a, b shards.Tombstone) bool { return compare(a, b) == 0 })
+	}
+	return out
+}
+
+// promise writes the manifest with new runs (I5), and with how far the runs of
+// each shard reach in the journal.
+func (e *Engine) promise(done []flushed) error {
+	tables := map[*shards.Unflushed]bool{}
+	for _, f := range done {
+		tables[f.table] = true
+	}
+	tail := e.set.Tail(e.journal.State().End, tables)
+	generations := e.heldGenerations()
+	now := e.clock.read()
+	return e.store.update(func(m *persist.Manifest) {
+		e.describe(m, generations, now)
+		for _, f := range done {
+			g := generationMeta(m, f.table.Generation)
+			if g != nil && len(f.runs) > 0 {
+				sm := segmentMeta(g, f.segment.ID())
+				for _, r := range f.runs {
+					meta := r.Meta()
+					sm.Runs = append(sm.Runs, meta)
+					if !meta.Tombstones {
+						g.Keys += meta.Keys
+					}
+				}
+			}
+			m.Covered[f.table.Shard] = max(m.Covered[f.table.Shard], f.table.End)
+		}
+		m.Tail = max(m.Tail, tail)
+	})
+}
+
+// describe brings the manifest's list of generations up to date.
+func (e *Engine) describe(m *persist.Manifest, generations []generation, now int64) {
+	old := m.Generations
+	m.Generations = make([]persist.GenerationMeta, 0, len(generations))
+	for _, g := range generations {
+		gm := persist.GenerationMeta{Number: g.number}
+		for i := range old {
+			if old[i].Number == g.number {
+				gm = old[i]
+			}
+		}
+		gm.Start, gm.End = g.start, g.end
+		m.Generations = append(m.Generations, gm)
+	}
+	m.Clock, m.Wall = max(m.Clock, now), e.opts.Now().UnixNano()
+	m.Window, m.Span = int64(e.opts.Window), int64(e.opts.span())
+	m.Capacity = e.capacity.Load()
+}
+
+// releaseJournal gives back what the last manifest no longer needs.
+func (e *Engine) releaseJournal() {
+	e.store.view(func(m *persist.Manifest) { e.journal.Release(m.Tail) })
+}
+
+// segmentBytes is what a generation's runs are expected to take.
+func (e *Engine) segmentBytes() int64 {
+	return int64(e.capacity.Load()) / int64(e.opts.Generations-1) * 24
+}
+
+// checkRoom refuses a flush that could fill the disk.
+func (e *Engine) checkRoom(tables []*shards.Unflushed) error {
+	need := int64(0)
+	for _, u := range tables {
+		need += int64(u.Bytes())
+	}
+	return e.checkFree(need)
+}
+
+// checkFree says ErrDiskFull where less than need is free: Badger writes through
+// sparse maps and dies of SIGBUS where an ordinary write gets an error.
+func (e *Engine) checkFree(need int64) error {
+	need += 4 << 20 // Badger's own files
+	free, err := persist.FreeSpace(e.dir)
+	switch {
+	case errors.Is(err, errors.ErrUnsupported):
+		return nil
+	case err != nil:
+		return err
+	case free < need:
+		return fmt.Errorf("%w: %d MB are needed, %d are free at %s", dedup.ErrDiskFull, need>>20, free>>20, e.dir)
+	}
+	return nil
+}

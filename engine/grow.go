@@ -1,0 +1,82 @@
+package engine
+
+import (
+	"errors"
+
+	"github.com/firstseen/firstseen/persist"
+)
+
+// growAt is how much fuller than planned a generation gets before its filter is
+// rebuilt: at 1.5 times the keys about twice as many fresh keys are "maybe".
+const growAt = 1.5
+
+// grow rebuilds the filters larger, from the runs, when the stream is denser
+// than they were made for. Answers stay exact meanwhile. Without a store there
+// is nothing to rebuild from: Stats tells the rate.
+func (e *Engine) grow() error {
+	capacity := e.capacity.Load()
+	per := float64(capacity) / float64(e.opts.Generations-1)
+	keys := float64(e.fullestGeneration())
+	if e.opts.Mode == Approximate || keys < growAt*per {
+		return nil
+	}
+	next := capacity
+	for float64(next) < keys*float64(e.opts.Generations-1) {
+		next *= 2
+	}
+	if fit := e.largestFilter(); next > fit {
+		e.opts.Logger.Warn("the stream is denser than the memory budget allows filters for: more look-ups", "capacity", capacity, "wanted", next)
+		if next = fit; float64(next) < growAt*float64(capacity) {
+			return nil
+		}
+	}
+	e.opts.Logger.Info("the stream is denser than expected: filters grow", "from", capacity, "to", next)
+	for shard := range e.opts.Shards {
+		if err := e.set.Grow(shard, e.filterConfig(next), func(add func(uint64, []uint64)) error {
+			return e.eachHash(shard, add)
+		}); err != nil {
+			return err
+		}
+	}
+	e.capacity.Store(next)
+	e.set.SetMaxKeys(e.tableKeys(next))
+	e.filterEpoch.Add(1)
+	e.counts.growths.Add(1)
+	return e.snapshot(false)
+}
+
+// fullestGeneration estimates the keys of the fullest generation; the live one
+// counts as far as it has come.
+func (e *Engine) fullestGeneration() uint64 {
+	keys := e.set.Sizes().LiveKeys
+	e.store.view(func(m *persist.Manifest) {
+		for _, g := range m.Generations {
+			keys = max(keys, g.Keys)
+		}
+	})
+	return keys
+}
+
+// largestFilter is the capacity whose filters take half of the memory budget.
+func (e *Engine) largestFilter() uint64 {
+	return uint64(float64(e.opts.MemoryBudget) / 2 * 8 / e.opts.BitsPerKey)
+}
+
+// eachHash gives the hashes of all runs of a shard. A run that is retired on the
+// way has no keys of the window any more; one that was merged is found in the
+// new list.
+func (e *Engine) eachHash(shard int, add func(generation uint64, hashes []uint64)) error {
+	for {
+		err := error(nil)
+		list := e.store.list(shard)
+		for _, entry := range list {
+			err = e.addRun(entry.run, func(hashes []uint64) { add(entry.generation, hashes) })
+			if err != nil {
+				break
+			}
+		}
+		if err == nil || !errors.Is(err, persist.ErrRetired) || e.stop.Err() != nil {
+			return err
+		}
+	}
+}

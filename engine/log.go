@@ -1,0 +1,123 @@
+package engine
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+
+	"github.com/firstseen/firstseen/internal/hash"
+	"github.com/firstseen/firstseen/persist"
+	"github.com/firstseen/firstseen/shards"
+)
+
+// log is the journal as the shards see it.
+type log struct{ journal *persist.Journal }
+
+func (l log) Append(r *shards.Record) (start, end uint64, err error) {
+	f := persist.Frame{
+		Kind:       persist.KindMark,
+		Form:       uint8(r.Form),
+		Shard:      uint16(r.Shard),
+		Count:      uint32(r.Count),
+		Generation: r.Generation,
+		Time:       r.Now,
+		Payload:    r.Payload,
+	}
+	if r.Kind == shards.Forget {
+		f.Kind = persist.KindForget
+	}
+	end, err = l.journal.Append(&f)
+	return end - uint64(persist.FrameSpace(len(r.Payload))), end, err
+}
+
+// record is the inverse: what a replayed frame says.
+func record(f *persist.Frame) (r shards.Record, start uint64) {
+	r = shards.Record{
+		Form:       hash.Form(f.Form),
+		Shard:      int(f.Shard),
+		Generation: f.Generation,
+		Count:      int(f.Count),
+		Now:        f.Time,
+		Payload:    f.Payload,
+	}
+	if f.Kind == persist.KindForget {
+		r.Kind = shards.Forget
+	}
+	return r, f.End - uint64(persist.FrameSpace(len(f.Payload)))
+}
+
+// frameSpace is the most room in the journal that marking keys can take: every
+// record, and a header for each shard, form and pass that can have one.
+func (e *Engine) frameSpace(keys [][]byte) int {
+	n := 0
+	for _, key := range keys {
+		n += recordSpace(len(key))
+	}
+	return n + e.headerSpace(len(keys))
+}
+
+func recordSpace(keyLen int) int { return max(16, min(keyLen, hash.MaxBytes)+1) }
+
+func (e *Engine) headerSpace(keys int) int {
+	return min(keys, 2*e.opts.Shards*hash.Forms) * persist.FrameSpace(1)
+}
+
+// claimSpace is the same for claims, whose keys the engine itself keeps.
+func (e *Engine) claimSpace(claims int) int {
+	return claims*(hash.MaxBytes+1) + e.headerSpace(claims)
+}
+
+// canceled is a context that lets Reserve succeed but never wait.
+var canceled = func() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}()
+
+// reserve sets room in the journal aside. If there is none it wakes the
+// maintenance and waits: for a flush, for ctx, or for the engine's refusal.
+func (e *Engine) reserve(ctx context.Context, space int) error {
+	err := e.journal.Reserve(canceled, space)
+	if err == nil || !errors.Is(err, context.Canceled) {
+		return err
+	}
+	e.counts.roomWaits.Add(1)
+	wake(e.kick)
+	for {
+		slice, cancel := context.WithTimeout(ctx, refusalCheck)
+		err := e.journal.Reserve(slice, space)
+		cancel()
+		if err == nil || ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
+			return err
+		}
+		if err := e.refused(true); err != nil {
+			return err
+		}
+	}
+}
+
+// rotateFrame logs the beginning of a generation.
+func (e *Engine) rotateFrame(ctx context.Context, g generation) error {
+	space := persist.FrameSpace(8)
+	if err := e.reserve(ctx, space); err != nil {
+		return err
+	}
+	f := persist.Frame{
+		Kind:       persist.KindRotate,
+		Generation: g.number,
+		Time:       g.start,
+		Payload:    binary.LittleEndian.AppendUint64(nil, uint64(g.start)),
+	}
+	if _, err := e.journal.Append(&f); err != nil {
+		e.journal.Unreserve(space)
+		return err
+	}
+	return nil
+}
+
+func wake(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,243 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"time"
+
+	"github.com/firstseen/firstseen/persist"
+)
+
+const (
+	maintainEvery = 50 * time.Millisecond
+	diskEvery     = 250 * time.Millisecond
+	// refusalCheck is how often a call that waits for room looks whether the
+	// engine has begun to refuse marks.
+	refusalCheck = 50 * time.Millisecond
+)
+
+// job is one piece of work for the worker; done, when not nil, gets its error.
+type job struct {
+	run  func() error
+	done chan error
+}
+
+// maintainLoop does what must happen on time and costs little: rotation,
+// clearing, room in the journal, leases, the free-space guard.
+func (e *Engine) maintainLoop() {
+	defer e.running.Done()
+	tick := time.NewTicker(maintainEvery)
+	defer tick.Stop()
+	var sweptAt, diskAt int64
+	onDisk := e.heldGenerations()
+	for {
+		select {
+		case <-e.stop.Done():
+			return
+		case <-e.kick:
+		case <-tick.C:
+		}
+		now := e.clock.read()
+		if now >= e.rotateAt.Load() {
+			if err := e.rotate(e.stop, now); err != nil && e.stop.Err() == nil {
+				e.fail("beginning a generation", err)
+				continue
+			}
+		}
+		for e.set.Clear() && e.stop.Err() == nil {
+			runtime.Gosched()
+		}
+		if gs := e.heldGenerations(); gs[len(gs)-1].number != onDisk[len(onDisk)-1].number || gs[0].number != onDisk[0].number {
+			onDisk = gs
+			e.post(e.afterRotation)
+		}
+		e.relieveJournal()
+		if now-sweptAt > int64(e.opts.Lease) {
+			// An ended lease is kept for one more: a late commit is still good.
+			sweptAt = now
+			e.counts.expired.Add(e.set.Sweep(now - int64(e.opts.Lease)))
+		}
+		if wall := time.Now().UnixNano(); wall-diskAt > int64(diskEvery) {
+			diskAt = wall
+			e.checkDisk()
+		}
+	}
+}
+
+// relieveJournal keeps half of the ring free: shards whose oldest unflushed key
+// lies far back are flushed; without a store a snapshot takes their place.
+func (e *Engine) relieveJournal() {
+	s := e.journal.State()
+	if s.Used < s.RingBytes/2 {
+		return
+	}
+	if e.opts.Mode == Approximate {
+		if e.snapshotting.CompareAndSwap(false, true) {
+			e.post(func() error {
+				defer e.snapshotting.Store(false)
+				return e.snapshot(true)
+			})
+		}
+		return
+	}
+	e.set.Seal(s.End - uint64(s.RingBytes)/3)
+	wake(e.flushing)
+}
+
+// checkDisk keeps the flag that refuses marks before the disk is full.
+func (e *Engine) checkDisk() {
+	if e.opts.MinFreeDisk < 0 {
+		return
+	}
+	free, err := persist.FreeSpace(e.dir)
+	switch {
+	case errors.Is(err, errors.ErrUnsupported):
+	case err != nil:
+		e.opts.Logger.Warn("can't read the free space", "dir", e.dir, "error", err)
+	default:
+		e.setDiskFull(free < e.opts.MinFreeDisk)
+	}
+}
+
+func (e *Engine) setDiskFull(full bool) {
+	if e.diskFull.Swap(full) == full {
+		return
+	}
+	if full {
+		e.opts.Logger.Warn("the disk is nearly full: marks are refused", "dir", e.dir, "reserve", e.opts.MinFreeDisk)
+		e.set.Refuse(e.errDiskFull())
+		return
+	}
+	e.opts.Logger.Info("there is room on the disk again", "dir", e.dir)
+	e.set.Refuse(nil)
+	if f := e.failure.Load(); f != nil {
+		e.set.Refuse(*f)
+	}
+}
+
+// post gives the worker something to do; it drops it after Close.
+func (e *Engine) post(run func() error) {
+	select {
+	case e.jobs <- job{run: run}:
+	case <-e.stop.Done():
+	}
+}
+
+// do has the worker do something and waits for it.
+func (e *Engine) do(ctx context.Context, run func() error) error {
+	j := job{run, make(chan error, 1)}
+	select {
+	case e.jobs <- j:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-e.stop.Done():
+		return nil
+	}
+	select {
+	case err := <-j.done:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// workLoop does the heavy work, one piece after the other, so that no two of
+// them meet: snapshots, growth, merges, scrubbing, removal.
+func (e *Engine) workLoop() {
+	defer e.running.Done()
+	idle := time.NewTicker(scrubEvery)
+	defer idle.Stop()
+	for {
+		var j job
+		select {
+		case <-e.stop.Done():
+			e.drainJobs()
+			return
+		case j = <-e.jobs:
+		case <-idle.C:
+			j.run = e.idleWork
+		}
+		err := j.run()
+		if j.done != nil {
+			j.done <- err
+		} else if err != nil && e.stop.Err() == nil {
+			e.workFailed(err)
+		}
+	}
+}
+
+// drainJobs answers those who wait for a job that will not be done.
+func (e *Engine) drainJobs() {
+	for {
+		select {
+		case j := <-e.jobs:
+			if j.done != nil {
+				j.done <- j.run()
+			}
+		default:
+			return
+		}
+	}
+}
+
+// workFailed: what the worker writes can be done without (Exact: a snapshot is a
+// cache), except where it is the state.
+func (e *Engine) workFailed(err error) {
+	e.opts.Logger.Warn("background work failed", "error", err)
+	if e.opts.Mode == Approximate {
+		e.fail("writing a snapshot", err)
+	}
+}
+
+// afterRotation writes what a rotation changed: the manifest without retired
+// generations, then their removal, then the filter of the one just sealed.
+func (e *Engine) afterRotation() error {
+	generations := e.heldGenerations()
+	now := e.clock.read()
+	gone := map[uint64]bool{}
+	var numbers []uint64
+	err := e.store.update(func(m *persist.Manifest) {
+		for _, g := range m.Generations {
+			if g.Number < generations[0].number {
+				numbers = append(numbers, g.Number)
+				for _, s := range g.Segments {
+					gone[s.ID] = true
+				}
+			}
+		}
+		e.describe(m, generations, now)
+		m.Lost = heldGaps(m.Lost, generations)
+	})
+	if err != nil {
+		e.fail("writing the manifest", err)
+		return err
+	}
+	for i := range e.opts.Shards {
+		e.set.Install(i, func() { e.store.uninstall(i, gone) })
+	}
+	e.store.forgetWriting(generations[0].number, gone)
+	if err := e.store.remove(gone); err != nil {
+		e.opts.Logger.Warn("removing retired segments", "error", err)
+	}
+	e.removeSnapshots(numbers)
+	if e.opts.Mode == Exact {
+		// Ahead of the first flush: making a segment takes 5 to 8 ms.
+		if _, err := e.store.segmentFor(generations[len(generations)-1].number, e.segmentBytes()); err != nil {
+			return err
+		}
+	}
+	if err := e.snapshot(false); err != nil {
+		return err
+	}
+	return e.grow()
+}
+
+func heldGaps(lost []persist.GapMeta, generations []generation) (out []persist.GapMeta) {
+	for _, g := range lost {
+		if g.Generation >= generations[0].number {
+			out = append(out, g)
+		}
+	}
+	return out
+}

@@ -1,0 +1,366 @@
+package engine
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/firstseen/firstseen/bloom"
+	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/internal/hash"
+	"github.com/firstseen/firstseen/persist"
+	"github.com/firstseen/firstseen/shards"
+)
+
+const (
+	journalName = "journal"
+	// creatingName marks a directory whose making was not finished: nothing was
+	// ever marked in it, so it is made anew.
+	creatingName = "CREATING"
+
+	defaultShards = 16
+	minTableKeys  = 8192
+	minRing       = 16 << 20
+	firstNumber   = 1 // of the first generation
+)
+
+// Open opens the directory dir, or makes it if it doesn't exist or is empty, and
+// brings back everything that was marked in it. It belongs to this engine alone
+// until Close.
+//
+// Errors: ErrLocked, the directory is in use; ErrIncompatible, it was made by a
+// newer version or with other Shards, Mode or UntrustedKeys, and nothing was
+// touched; ErrCorrupt (a *dedup.CorruptError), something is damaged or missing;
+// ErrDiskFull.
+func Open(dir string, opts Options) (*Engine, error) {
+	opts, err := opts.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	began := time.Now()
+	e := &Engine{opts: opts, fs: persist.OS()}
+	if e.dir, err = filepath.Abs(dir); err != nil {
+		return nil, fmt.Errorf("engine: open: %w", err)
+	}
+	if err := e.open(); err != nil {
+		return nil, fmt.Errorf("engine: open %s: %w", dir, errors.Join(err, e.abandon()))
+	}
+	e.recovery.Took = time.Since(began)
+	opts.Logger.Info("firstseen opened", "dir", e.dir, "took", e.recovery.Took, "replayed", e.recovery.Replayed,
+		"rebuilt", e.recovery.Rebuilt, "clean", e.recovery.Clean)
+	return e, nil
+}
+
+func (e *Engine) open() error {
+	if err := e.fs.MkdirAll(e.dir, 0o755); err != nil {
+		return err
+	}
+	var err error
+	if e.lock, err = persist.LockDir(e.dir); err != nil {
+		return err
+	}
+	if err := e.identify(); err != nil {
+		return err
+	}
+	e.store = newStore(e.dir, e.fs, e.opts.Logger, e.opts.Generations)
+	m, err := persist.ReadManifest(e.fs, e.dir)
+	if err != nil {
+		return missing(err, filepath.Join(e.dir, persist.ManifestName))
+	}
+	if len(m.Covered) != e.opts.Shards {
+		return e.store.damaged("the manifest has %d shards, the identity %d", len(m.Covered), e.opts.Shards)
+	}
+	e.store.manifest = *m
+	e.size(m)
+	if err := e.openJournal(); err != nil {
+		return err
+	}
+	if err := e.newSet(m); err != nil {
+		return err
+	}
+	if err := e.restore(m); err != nil {
+		return err
+	}
+	return e.start()
+}
+
+// missing turns the absence of a file that must be there into damage.
+func missing(err error, path string) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return &dedup.CorruptError{File: path, Offset: -1, Detail: "the file is missing"}
+	}
+	return err
+}
+
+// identify reads who the directory is, or makes it.
+func (e *Engine) identify() error {
+	if _, err := e.fs.Stat(filepath.Join(e.dir, creatingName)); err == nil {
+		return e.create()
+	}
+	id, err := persist.ReadIdentity(e.fs, e.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		name, err := e.remains()
+		if err != nil {
+			return err
+		}
+		if name != "" {
+			return &dedup.CorruptError{File: filepath.Join(e.dir, persist.IdentityName), Offset: -1,
+				Detail: fmt.Sprintf("the file is missing, but %s is there", name)}
+		}
+		return e.create()
+	}
+	if err != nil {
+		return err
+	}
+	if err := persist.RemoveLeftovers(e.fs, e.dir); err != nil {
+		return err
+	}
+	return e.accept(id)
+}
+
+// accept checks the options that can't be changed.
+func (e *Engine) accept(id persist.Identity) error {
+	var problems []error
+	if e.opts.Shards != 0 && e.opts.Shards != int(id.Shards) {
+		problems = append(problems, fmt.Errorf("it has %d shards, Shards is %d", id.Shards, e.opts.Shards))
+	}
+	if (e.opts.Mode == Approximate) != id.Approximate {
+		problems = append(problems, fmt.Errorf("its mode is %v, Mode is %v", modeOf(id), e.opts.Mode))
+	}
+	if e.opts.UntrustedKeys != id.Untrusted {
+		problems = append(problems, fmt.Errorf("it was made with UntrustedKeys %v", id.Untrusted))
+	}
+	if len(problems) > 0 {
+		return fmt.Errorf("%w: %w", dedup.ErrIncompatible, errors.Join(problems...))
+	}
+	e.id, e.opts.Shards = id, int(id.Shards)
+	e.hasher = hash.New(id.Seed, id.Untrusted)
+	return nil
+}
+
+func modeOf(id persist.Identity) Mode {
+	if id.Approximate {
+		return Approximate
+	}
+	return Exact
+}
+
+// remains returns the name of a file of ours in a directory without identity.
+func (e *Engine) remains() (string, error) {
+	for _, name := range []string{persist.ManifestName, journalName} {
+		if _, err := e.fs.Stat(filepath.Join(e.dir, name)); err == nil {
+			return name, nil
+		}
+	}
+	ids, err := persist.ListSegmentDirs(e.dir)
+	if err != nil || len(ids) == 0 {
+		return "", err
+	}
+	return filepath.Base(persist.SegmentPath(e.dir, ids[0])), nil
+}
+
+// create makes the directory's files. The marker goes last: before that nothing
+// can have been marked.
+func (e *Engine) create() error {
+	marker := filepath.Join(e.dir, creatingName)
+	if err := persist.WriteFileAtomic(e.fs, marker, []byte("firstseen: this directory is being made\n")); err != nil {
+		return err
+	}
+	for _, name := range []string{journalName, journalName + ".mark", persist.ManifestName, persist.IdentityName} {
+		if err := e.fs.Remove(filepath.Join(e.dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	id := persist.Identity{
+		Shards:      uint16(orDefault(e.opts.Shards, defaultShards)),
+		Approximate: e.opts.Mode == Approximate,
+		Untrusted:   e.opts.UntrustedKeys,
+		Created:     time.Now().UnixNano(),
+	}
+	if _, err := rand.Read(id.Seed[:]); err != nil {
+		return err
+	}
+	now := e.opts.Now().UnixNano()
+	m := &persist.Manifest{
+		Clock: now, Wall: now, Window: int64(e.opts.Window), Span: int64(e.opts.span()),
+		Generations: []persist.GenerationMeta{{Number: firstNumber, Start: now}},
+		Covered:     make([]persist.Pos, id.Shards),
+		Capacity:    e.opts.Capacity,
+	}
+	if err := persist.WriteManifest(e.fs, e.dir, m); err != nil {
+		return err
+	}
+	if err := persist.WriteIdentity(e.fs, e.dir, id); err != nil {
+		return err
+	}
+	if err := e.accept(id); err != nil {
+		return err
+	}
+	e.size(m)
+	if err := e.openJournal(); err != nil {
+		return err
+	}
+	err := e.journal.Close(false)
+	e.journal = nil
+	if err == nil {
+		err = e.fs.Remove(marker)
+	}
+	if err == nil {
+		err = e.fs.SyncDir(e.dir)
+	}
+	return err
+}
+
+// size settles how many keys a window the filters are made for: the hint, or
+// what the directory has grown to if its stream is still as dense.
+func (e *Engine) size(m *persist.Manifest) {
+	capacity := e.opts.Capacity
+	if m.Capacity > capacity {
+		for _, g := range m.Generations {
+			if g.Keys*uint64(e.opts.Generations-1) > capacity {
+				capacity = m.Capacity
+			}
+		}
+	}
+	e.capacity.Store(capacity)
+}
+
+// filterConfig sizes one shard's filter. All slots together hold a window and
+// one generation.
+func (e *Engine) filterConfig(capacity uint64) bloom.Config {
+	g := uint64(e.opts.Generations)
+	return bloom.Config{
+		Keys:        max(1, capacity*g/(g-1)/uint64(e.opts.Shards)),
+		BitsPerKey:  e.opts.BitsPerKey,
+		Generations: e.opts.Generations,
+	}
+}
+
+// tableKeys is how many unflushed keys a shard holds: a generation's in as few
+// equal parts, each a run, as the memory budget allows. At a rotation every
+// shard has a sealed table beside the active one.
+func (e *Engine) tableKeys(capacity uint64) int {
+	const slotBytes = 2 * 16 // a key at load 0.5
+	g := float64(capacity) / float64(e.opts.Generations-1) / float64(e.opts.Shards)
+	filters := float64(e.filterConfig(capacity).Keys) * float64(e.opts.Shards) * e.opts.BitsPerKey / 8
+	budget := max(float64(e.opts.MemoryBudget)-filters-float64(fixedMemory), float64(e.opts.MemoryBudget)/8)
+	most := budget / float64(e.opts.Shards) / (2 * slotBytes)
+	parts := 1.0
+	for 1.1*g/parts > most {
+		parts++
+	}
+	// A tenth more, so that a generation a little fuller than expected still fits.
+	return max(minTableKeys, int(1.1*g/parts))
+}
+
+// fixedMemory is what the process needs besides filters and tables: Badger's
+// instances, the Go heap, scratch.
+const fixedMemory = 96 << 20
+
+func (e *Engine) openJournal() error {
+	keys := e.tableKeys(e.capacity.Load()) * e.opts.Shards
+	ring := max(int64(minRing), 3*16*int64(keys))
+	if e.opts.Mode == Approximate {
+		ring = max(int64(minRing), min(ring, 64<<20))
+	}
+	var err error
+	e.journal, err = persist.OpenJournal(persist.JournalConfig{
+		FS:        e.fs,
+		Path:      filepath.Join(e.dir, journalName),
+		RingBytes: ring,
+		Sync:      persist.SyncMode(e.opts.Sync),
+		Interval:  e.opts.SyncEvery,
+		Logger:    e.opts.Logger,
+	})
+	return err
+}
+
+func (e *Engine) newSet(m *persist.Manifest) error {
+	var nonce [8]byte
+	if _, err := rand.Read(nonce[:]); err != nil {
+		return err
+	}
+	live := m.Generations[len(m.Generations)-1]
+	keys := e.tableKeys(e.capacity.Load())
+	c := shards.Config{
+		Shards:      e.opts.Shards,
+		Hasher:      e.hasher,
+		Kind:        e.opts.Filter,
+		Filter:      e.filterConfig(e.capacity.Load()),
+		Generation:  live.Number,
+		Generations: e.opts.Generations,
+		Log:         log{e.journal},
+		MaxKeys:     keys,
+		MaxSealed:   e.opts.Shards,
+		Nonce:       binary.LittleEndian.Uint64(nonce[:]) >> 1,
+		Sealed:      func() { wake(e.flushing) },
+	}
+	if e.opts.Mode == Exact {
+		c.Confirmer = e.store
+	}
+	e.kick, e.flushing, e.jobs = make(chan struct{}, 1), make(chan struct{}, 1), make(chan job, 16)
+	e.stop, e.stopNow = context.WithCancel(context.Background())
+	e.calls.New = func() any { return &call{e: e} }
+	var err error
+	e.set, err = shards.NewSet(c)
+	return err
+}
+
+// start sets the clock going and the goroutines after it.
+func (e *Engine) start() error {
+	e.running.Add(3)
+	go e.maintainLoop()
+	go e.flushLoop()
+	go e.workLoop()
+	wake(e.flushing)
+	wake(e.kick)
+	return nil
+}
+
+// shut ends everything after the goroutines have ended. What is unflushed stays
+// in the journal.
+func (e *Engine) shut() error {
+	var errs []error
+	failed := e.failure.Load() != nil
+	if !failed {
+		errs = append(errs, e.snapshot(true))
+		generations, now := e.heldGenerations(), e.clock.read()
+		errs = append(errs, e.store.update(func(m *persist.Manifest) { e.describe(m, generations, now) }))
+	}
+	errs = append(errs, e.journal.Close(!failed), e.store.close())
+	e.set.Close()
+	errs = append(errs, e.lock.Unlock())
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("engine: close %s: %w", e.dir, err)
+	}
+	return nil
+}
+
+// abandon frees what a failed open had taken.
+func (e *Engine) abandon() error {
+	var errs []error
+	if e.journal != nil {
+		errs = append(errs, e.journal.Close(false))
+	}
+	if e.store != nil {
+		errs = append(errs, e.store.close())
+	}
+	if e.set != nil {
+		e.set.Close()
+	}
+	if e.stopNow != nil {
+		e.stopNow()
+	}
+	if e.lock != nil {
+		errs = append(errs, e.lock.Unlock())
+	}
+	return errors.Join(errs...)
+}
+
+var _ = os.ErrNotExist

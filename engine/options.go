@@ -1,0 +1,182 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/bits"
+	"time"
+
+	"github.com/firstseen/firstseen/bloom"
+)
+
+// Mode says what an answer rests on.
+type Mode uint8
+
+const (
+	// Exact confirms every "maybe" of a filter with the stored keys.
+	Exact Mode = iota
+	// Approximate has filters and no store: a fresh key may be called Duplicate,
+	// at the rate that Stats reports. A duplicate is never called Fresh.
+	Approximate
+)
+
+// Sync says what a mark has survived when the call that made it returns.
+type Sync uint8
+
+const (
+	// SyncAlways waits for the disk: marks survive a power loss. Calls that
+	// come while one sync is under way share the next.
+	SyncAlways Sync = iota
+	// SyncInterval gives marks to the operating system before the answer and
+	// syncs every SyncEvery: marks survive kill -9, a power loss can take the
+	// last interval.
+	SyncInterval
+	// SyncNone leaves the time of the sync to the operating system: marks
+	// survive kill -9, a power loss can take any number of the newest ones.
+	SyncNone
+)
+
+// OnGap says what Open does with a directory of which a part is lost.
+type OnGap uint8
+
+const (
+	// Refuse makes Open fail with ErrCorrupt.
+	Refuse OnGap = iota
+	// Report opens the directory and answers Unknown for keys that may have
+	// been marked in the lost part.
+	Report
+)
+
+// Options configure an engine. The zero value of every field but Window is the
+// safe default.
+type Options struct {
+	// Window is how long a key is remembered at least; at most it is remembered
+	// for one generation's span (Window / (Generations-1)) more. Required.
+	Window time.Duration
+	// Capacity is the number of keys expected within a window. It sizes the
+	// filters and is a hint, never a limit: a denser stream makes them grow.
+	// Default 1,000,000.
+	Capacity uint64
+	// Generations is the number of pieces the window is forgotten in, 3 to 8:
+	// more of them hold fewer keys beyond the window. Default 8.
+	Generations int
+	// BitsPerKey is the filters' memory for a key of the window, 8 to 64. Fewer
+	// bits mean more look-ups in the store (Exact) or more wrong Duplicates
+	// (Approximate). Default 24 for Sliced (1 % of fresh keys are looked up),
+	// 22 for Compact.
+	BitsPerKey float64
+	// Shards is the number of independently locked parts, a power of two from 1
+	// to 256, fixed when the directory is made. Default 16.
+	Shards int
+	// Filter is the kind of filter: bloom.Sliced, the fast one (default), or
+	// bloom.Compact, the small one.
+	Filter bloom.Kind
+	// Mode is Exact by default; it is fixed when the directory is made.
+	Mode Mode
+	// Sync is SyncAlways by default.
+	Sync Sync
+	// SyncEvery is the interval of SyncInterval. Default 100 ms.
+	SyncEvery time.Duration
+	// Lease is how long a claim is held before others may have the key. It
+	// should exceed the slowest handler; see also Engine.Extend. Default 1 minute.
+	Lease time.Duration
+	// MemoryBudget bounds filters and unflushed keys, in bytes; callers wait for
+	// the disk rather than exceed it. Default 400 MB and 8 bytes a key of Capacity.
+	MemoryBudget int64
+	// MinFreeDisk is the free space in bytes below which marks are refused with
+	// ErrDiskFull. Default 256 MiB; negative turns the guard off.
+	MinFreeDisk int64
+	// UntrustedKeys routes by a keyed hash (SipHash), so that senders who choose
+	// keys can't make all of them meet in one place. Costs about 20 ns a key;
+	// fixed when the directory is made.
+	UntrustedKeys bool
+	// OnGap is Refuse by default.
+	OnGap OnGap
+	// Logger gets what an operator should know. Default: none.
+	Logger *slog.Logger
+	// Now is the clock, for tests. Default time.Now.
+	Now func() time.Time
+}
+
+const (
+	defaultCapacity    = 1_000_000
+	defaultMinFreeDisk = 256 << 20
+	maxShards          = 256
+)
+
+// withDefaults returns o with every zero field replaced, or one error that
+// names every problem.
+func (o Options) withDefaults() (Options, error) {
+	var problems []error
+	bad := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
+	if o.Window <= 0 {
+		bad("Window is %v, it must be positive", o.Window)
+	}
+	o.Capacity = orDefault(o.Capacity, defaultCapacity)
+	o.Generations = orDefault(o.Generations, 8)
+	if o.Generations < 3 || o.Generations > 8 {
+		bad("Generations is %d, it must be from 3 to 8", o.Generations)
+	}
+	if o.BitsPerKey == 0 {
+		o.BitsPerKey = 24
+		if o.Filter == bloom.Compact {
+			o.BitsPerKey = 22
+		}
+	}
+	if !(o.BitsPerKey >= 8 && o.BitsPerKey <= 64) {
+		bad("BitsPerKey is %v, it must be from 8 to 64", o.BitsPerKey)
+	}
+	if o.Shards != 0 && (o.Shards < 0 || o.Shards > maxShards || bits.OnesCount(uint(o.Shards)) != 1) {
+		bad("Shards is %d, it must be a power of two from 1 to %d", o.Shards, maxShards)
+	}
+	if o.Filter > bloom.Compact {
+		bad("Filter is %d, it must be bloom.Sliced or bloom.Compact", o.Filter)
+	}
+	if o.Mode > Approximate {
+		bad("Mode is %d, it must be Exact or Approximate", o.Mode)
+	}
+	if o.Sync > SyncNone {
+		bad("Sync is %d, it must be SyncAlways, SyncInterval or SyncNone", o.Sync)
+	}
+	o.SyncEvery = orDefault(o.SyncEvery, 100*time.Millisecond)
+	if o.SyncEvery < 0 {
+		bad("SyncEvery is %v, it must be positive", o.SyncEvery)
+	}
+	o.Lease = orDefault(o.Lease, time.Minute)
+	if o.Lease < 0 {
+		bad("Lease is %v, it must be positive", o.Lease)
+	}
+	if o.MemoryBudget < 0 {
+		bad("MemoryBudget is %d, it must be positive", o.MemoryBudget)
+	}
+	o.MinFreeDisk = orDefault(o.MinFreeDisk, defaultMinFreeDisk)
+	if o.OnGap > Report {
+		bad("OnGap is %d, it must be Refuse or Report", o.OnGap)
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if len(problems) > 0 {
+		return o, fmt.Errorf("engine: bad options: %w", errors.Join(problems...))
+	}
+	if span := o.Window / time.Duration(o.Generations-1); span < time.Microsecond {
+		return o, fmt.Errorf("engine: bad options: Window %v is too short for %d generations", o.Window, o.Generations)
+	}
+	o.MemoryBudget = orDefault(o.MemoryBudget, int64(400e6+8*o.Capacity))
+	return o, nil
+}
+
+// span is the length of one generation.
+func (o Options) span() time.Duration { return o.Window / time.Duration(o.Generations-1) }
+
+func orDefault[T comparable](v, def T) T {
+	var zero T
+	if v == zero {
+		return def
+	}
+	return v
+}

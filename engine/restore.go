@@ -1,0 +1,329 @@
+package engine
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/internal/hash"
+	"github.com/firstseen/firstseen/persist"
+	"github.com/firstseen/firstseen/shards"
+)
+
+// restore brings back what the directory holds, in the order of trust: the
+// manifest's generations and runs, the filters (from snapshots, else from the
+// runs), then the journal's frames, which are newer than all of them.
+func (e *Engine) restore(m *persist.Manifest) error {
+	wall := e.opts.Now().UnixNano()
+	e.clock.start(e.opts.Now, m.Clock+max(0, wall-m.Wall))
+	for _, g := range m.Generations {
+		e.window.generations = append(e.window.generations, generation{g.Number, g.Start, g.End})
+		e.set.Hold(g.Number, false, false)
+	}
+	if err := e.checkGenerations(); err != nil {
+		return err
+	}
+	if err := e.removeOrphans(m); err != nil {
+		return err
+	}
+	for i := range m.Generations {
+		if err := e.restoreGeneration(&m.Generations[i]); err != nil {
+			return err
+		}
+	}
+	for _, gap := range m.Lost {
+		e.noteGap(gap.Generation, gap.Start, gap.End, gap.Reason, false)
+	}
+	return e.replay(m)
+}
+
+// checkGenerations: numbers ascend without a gap and fit the filter's slots.
+func (e *Engine) checkGenerations() error {
+	gs := e.window.generations
+	if len(gs) == 0 {
+		return e.store.damaged("the manifest names no generation")
+	}
+	for i := 1; i < len(gs); i++ {
+		if gs[i].number != gs[i-1].number+1 || gs[i-1].end == 0 {
+			return e.store.damaged("the manifest's generations don't follow one another")
+		}
+	}
+	if len(gs) > e.opts.Generations {
+		return fmt.Errorf("%w: it holds %d generations, Generations is %d", dedup.ErrIncompatible, len(gs), e.opts.Generations)
+	}
+	return nil
+}
+
+// removeOrphans removes segments and snapshots that no manifest promises: they
+// were being written, or being removed, when the process ended.
+func (e *Engine) removeOrphans(m *persist.Manifest) error {
+	promised, numbers := map[uint64]bool{}, map[uint64]bool{}
+	for _, g := range m.Generations {
+		numbers[g.Number] = true
+		for _, s := range g.Segments {
+			promised[s.ID] = true
+		}
+	}
+	ids, err := persist.ListSegmentDirs(e.dir)
+	if err != nil {
+		return err
+	}
+	orphans := map[uint64]bool{}
+	for _, id := range ids {
+		if !promised[id] {
+			orphans[id] = true
+		}
+		e.store.manifest.NextID = max(e.store.manifest.NextID, id)
+	}
+	if err := e.store.remove(orphans); err != nil {
+		return err
+	}
+	snaps, err := persist.ListSnapshots(e.fs, e.dir)
+	if err != nil {
+		return err
+	}
+	live := m.Generations[len(m.Generations)-1].Number
+	for _, n := range snaps {
+		// A generation that began after the manifest may have a snapshot.
+		if !numbers[n] && n < live {
+			e.removeSnapshots([]uint64{n})
+		}
+	}
+	return nil
+}
+
+// restoreGeneration opens the runs of one generation and fills its filter.
+func (e *Engine) restoreGeneration(g *persist.GenerationMeta) error {
+	byShard := make([][]*persist.Run, e.opts.Shards)
+	complete := true
+	for _, sm := range g.Segments {
+		seg, runs, err := e.openSegment(sm)
+		if err != nil {
+			if err := e.gap(g, err); err != nil {
+				return err
+			}
+			complete = false
+		}
+		if seg == nil {
+			continue
+		}
+		e.store.segments[sm.ID] = seg
+		e.store.writing[g.Number] = sm.ID
+		for _, r := range runs {
+			byShard[r.Meta().Shard] = append(byShard[r.Meta().Shard], r)
+		}
+	}
+	for shard, runs := range byShard {
+		e.set.Install(shard, func() { e.store.install(shard, g.Number, runs) })
+		for _, r := range runs {
+			meta := r.Meta()
+			e.set.Restart(shard, meta.Seq+1)
+			if meta.Tombstones {
+				if err := e.restoreTombstones(r, g); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return e.restoreFilter(g, byShard, complete)
+}
+
+func (e *Engine) openSegment(sm persist.SegmentMeta) (*persist.Segment, []*persist.Run, error) {
+	c := persist.SegmentConfig{Dir: e.dir, ID: sm.ID, MaxBytes: e.segmentBytes(), Logger: e.opts.Logger}
+	if e.opts.OnGap == Report {
+		return persist.SalvageSegment(c, sm)
+	}
+	return persist.OpenSegment(c, sm)
+}
+
+// gap accepts damage where the caller asked to be told of it, else returns it.
+func (e *Engine) gap(g *persist.GenerationMeta, err error) error {
+	if e.opts.OnGap != Report || !errors.Is(err, dedup.ErrCorrupt) {
+		return err
+	}
+	e.noteGap(g.Number, g.Start, g.End, err.Error(), false)
+	return nil
+}
+
+// noteGap makes look-ups of a generation answer Unknown where they would have
+// to say Fresh; blind says that its filter is lost too.
+func (e *Engine) noteGap(number uint64, start, end int64, reason string, blind bool) {
+	e.set.Hold(number, true, blind)
+	e.recovery.Gaps = append(e.recovery.Gaps, Gap{number, time.Unix(0, start), endTime(end), reason})
+	e.opts.Logger.Warn("a part of the window is lost", "generation", number, "reason", reason)
+}
+
+func endTime(ns int64) time.Time {
+	if ns == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, ns)
+}
+
+func (e *Engine) restoreTombstones(r *persist.Run, g *persist.GenerationMeta) error {
+	m := r.Meta()
+	form := hash.Form(m.Form)
+	return r.Scan(func(b *persist.Block) error {
+		for i := range b.Len() {
+			t := shards.Tombstone{Form: form}
+			if form.Fixed() {
+				t.Hi, t.Lo = b.Pair(i)
+			} else {
+				t.Record = append([]byte(nil), b.Key(i)...)
+				t.Hi = e.hasher.Record(t.Record)
+			}
+			e.set.AddTombstone(int(m.Shard), t, m.Seq, g.Number)
+		}
+		return nil
+	})
+}
+
+// restoreFilter takes the bits from the snapshot and adds the keys of every run
+// that is younger; without a usable snapshot all runs are. complete says that
+// all of the generation's runs could be opened.
+func (e *Engine) restoreFilter(g *persist.GenerationMeta, byShard [][]*persist.Run, complete bool) error {
+	gen := generation{g.Number, g.Start, g.End}
+	positions, err := e.loadSnapshot(gen)
+	usable := err == nil
+	switch {
+	case usable && g.End != 0:
+		e.snapshots.Store(g.Number, e.filterEpoch.Load())
+	case usable:
+	case errors.Is(err, fs.ErrNotExist) && e.opts.Mode == Exact:
+	case e.opts.Mode == Exact:
+		e.opts.Logger.Warn("a filter snapshot can't be used, the filter is rebuilt", "generation", g.Number, "error", err)
+	case errors.Is(err, fs.ErrNotExist) && e.neverCovered():
+		// An approximate engine before its first snapshot: the journal has it all.
+	default:
+		err = missing(err, persist.SnapshotPath(e.dir, g.Number))
+		if err := e.gap(g, err); err != nil {
+			return err
+		}
+		e.set.Hold(g.Number, true, true)
+	}
+	if e.opts.Mode == Approximate {
+		return nil
+	}
+	if !complete && !usable {
+		e.set.Hold(g.Number, true, true) // the lost runs' keys are in no filter
+	}
+	rebuilt := false
+	for shard, runs := range byShard {
+		for _, r := range runs {
+			m := r.Meta()
+			if m.Tombstones || usable && m.MaxPos <= positions[shard] {
+				continue
+			}
+			rebuilt = true
+			if err := e.addRun(r, func(hashes []uint64) { e.set.AddHashes(shard, g.Number, hashes) }); err != nil {
+				if err := e.gap(g, err); err != nil {
+					return err
+				}
+				e.set.Hold(g.Number, true, true)
+			}
+		}
+	}
+	if rebuilt {
+		e.recovery.Rebuilt++
+	}
+	return nil
+}
+
+// neverCovered reports that no part of the journal was ever given back.
+func (e *Engine) neverCovered() (never bool) {
+	e.store.view(func(m *persist.Manifest) { never = m.Tail == 0 })
+	return never
+}
+
+// addRun gives the whole hashes of a run's keys to add, some thousands at a time.
+func (e *Engine) addRun(r *persist.Run, add func(hashes []uint64)) error {
+	const many = 4096
+	fixed := hash.Form(r.Meta().Form).Fixed()
+	hashes := make([]uint64, 0, many+128)
+	err := r.Scan(func(b *persist.Block) error {
+		for i := range b.Len() {
+			if fixed {
+				hi, _ := b.Pair(i)
+				hashes = append(hashes, hi)
+			} else {
+				hashes = append(hashes, e.hasher.Record(b.Key(i)))
+			}
+		}
+		if len(hashes) >= many {
+			add(hashes)
+			hashes = hashes[:0]
+		}
+		return nil
+	})
+	add(hashes)
+	return err
+}
+
+// replay applies the frames that no run holds yet.
+func (e *Engine) replay(m *persist.Manifest) error {
+	var b shards.Batch
+	newest := int64(0)
+	apply := func(f *persist.Frame) error {
+		newest = max(newest, f.Time)
+		if f.Kind == persist.KindRotate {
+			return e.replayRotation(f)
+		}
+		r, start := record(f)
+		if r.Shard < len(m.Covered) && f.End <= m.Covered[r.Shard] {
+			return nil
+		}
+		gs := e.window.generations
+		if r.Generation < gs[0].number {
+			return nil // older than the window
+		}
+		if r.Generation > gs[len(gs)-1].number {
+			return e.store.damaged("the journal names generation %d, the newest is %d", r.Generation, gs[len(gs)-1].number)
+		}
+		e.recovery.Replayed += uint64(r.Count)
+		return e.set.Replay(&b, &r, start, f.End)
+	}
+	found, err := e.journal.Replay(m.Tail, apply)
+	if err != nil {
+		return err
+	}
+	e.set.EndReplay()
+	e.journal.Release(m.Tail)
+	e.recovery.Clean, e.recovery.DroppedBytes = found.Clean, found.Dropped
+	if found.PowerLoss && e.opts.Sync != SyncAlways {
+		e.noteLoss()
+	}
+	wall := e.opts.Now().UnixNano()
+	e.clock.start(e.opts.Now, max(m.Clock+max(0, wall-m.Wall), newest))
+	e.rotateAt.Store(0) // the first call looks
+	return nil
+}
+
+// noteLoss says how much a power loss may have taken, as far as it is known.
+func (e *Engine) noteLoss() {
+	e.recovery.MayHaveLost = e.opts.SyncEvery
+	if e.opts.Sync == SyncNone {
+		e.recovery.MayHaveLost = -1
+	}
+	e.opts.Logger.Warn("the machine stopped without a clean close: the newest marks may be lost", "at_most", e.recovery.MayHaveLost)
+}
+
+func (e *Engine) replayRotation(f *persist.Frame) error {
+	gs := e.window.generations
+	live := gs[len(gs)-1]
+	if f.Generation <= live.number {
+		return nil // the manifest knew it
+	}
+	if f.Generation != live.number+1 || len(f.Payload) != 8 {
+		return e.store.damaged("the journal begins generation %d after %d", f.Generation, live.number)
+	}
+	start := int64(binary.LittleEndian.Uint64(f.Payload))
+	if oldest := gs[0].number; oldest+uint64(e.opts.Generations) <= f.Generation {
+		// Its slot is about to be used: it had been retired.
+		e.dropOldestLocked(1)
+	}
+	e.beginGeneration(generation{number: f.Generation, start: start})
+	return nil
+}

@@ -1,0 +1,83 @@
+package engine
+
+import (
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/firstseen/firstseen/persist"
+)
+
+// scrubEvery is how often the worker, when idle, checks one run or looks for
+// something to merge. With runs of a few MB that is a bounded rate of reading.
+const scrubEvery = 250 * time.Millisecond
+
+// A scrubber goes round the runs of sealed generations, one after the other.
+type scrubber struct {
+	sync.Mutex
+	stats ScrubStats
+	shard int
+	run   uint64 // last one checked in shard
+}
+
+// idleWork is what the worker does when nobody wants anything of it.
+func (e *Engine) idleWork() error {
+	if e.opts.Mode == Approximate {
+		return nil
+	}
+	if err := e.grow(); err != nil {
+		return err
+	}
+	if err := e.mergeDue(); err != nil {
+		return err
+	}
+	e.scrubOne()
+	return nil
+}
+
+// scrubOne verifies the next run (I5). What it finds is told, in Stats and to
+// the logger; look-ups meet the damage by themselves where it matters.
+func (e *Engine) scrubOne() {
+	s := &e.scrub
+	live := e.liveNumber()
+	for range e.opts.Shards {
+		list := e.store.list(s.shard)
+		var next *runEntry
+		for i := range list {
+			if id := list[i].run.Meta().ID; list[i].generation != live && id > s.run &&
+				(next == nil || id < next.run.Meta().ID) {
+				next = &list[i]
+			}
+		}
+		if next != nil {
+			meta := next.run.Meta()
+			s.run = meta.ID
+			err := next.run.Verify()
+			if errors.Is(err, persist.ErrRetired) {
+				return
+			}
+			s.Lock()
+			s.stats.Bytes += uint64(meta.Bytes())
+			if err != nil {
+				s.stats.Errors++
+				s.stats.LastErr = err.Error()
+				e.opts.Logger.Error("scrubbing found damage", "generation", next.generation, "error", err)
+			}
+			s.Unlock()
+			return
+		}
+		s.run = 0
+		if s.shard = (s.shard + 1) % e.opts.Shards; s.shard == 0 {
+			s.Lock()
+			s.stats.Passes++
+			s.stats.LastPass = time.Now()
+			s.Unlock()
+		}
+	}
+}
+
+func (e *Engine) liveNumber() uint64 {
+	e.window.Lock()
+	defer e.window.Unlock()
+	return e.window.generations[len(e.window.generations)-1].number
+}

@@ -1,0 +1,149 @@
+package engine
+
+import (
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/firstseen/firstseen/bloom"
+	"github.com/firstseen/firstseen/persist"
+)
+
+// snapshot writes the filters of sealed generations that have no snapshot yet,
+// and with live also that of the live one. Only the worker calls it (and Close,
+// when there is no worker any more).
+func (e *Engine) snapshot(live bool) error {
+	end := e.journal.State().End
+	gs := e.heldGenerations()
+	for i, g := range gs {
+		isLive := i == len(gs)-1
+		if isLive && !live || !isLive && e.hasSnapshot(g.number) {
+			continue
+		}
+		if err := e.writeSnapshot(g); err != nil {
+			return err
+		}
+		if !e.isHeld(g.number) {
+			// It was retired meanwhile, and its slot may have been reused.
+			e.removeSnapshots([]uint64{g.number})
+			continue
+		}
+		if !isLive {
+			e.snapshots.Store(g.number, e.filterEpoch.Load())
+		}
+	}
+	if live && e.opts.Mode == Approximate {
+		return e.coverBySnapshots(end)
+	}
+	return nil
+}
+
+// hasSnapshot reports whether a sealed generation has a snapshot of the present
+// filter.
+func (e *Engine) hasSnapshot(number uint64) bool {
+	epoch, ok := e.snapshots.Load(number)
+	return ok && epoch == e.filterEpoch.Load()
+}
+
+// writeSnapshot writes one generation's bits. The positions are read before the
+// bits: the bits hold at least every key that was logged below them.
+func (e *Engine) writeSnapshot(g generation) error {
+	h := bloom.SnapshotHeader{
+		Kind:        e.opts.Filter,
+		Hashes:      e.set.Hashes(),
+		Generations: e.opts.Generations,
+		Generation:  g.number,
+		Start:       g.start,
+		End:         g.end,
+		SlotBytes:   e.set.SlotBytes(),
+		Positions:   make([]uint64, e.opts.Shards),
+	}
+	for i := range h.Positions {
+		h.Positions[i] = e.set.Pos(i)
+	}
+	e.store.view(func(m *persist.Manifest) {
+		if gm := generationMeta(m, g.number); gm != nil {
+			h.Keys = gm.Keys
+		}
+	})
+	// A snapshot must not be younger than the journal (I1): what it says was
+	// marked has to be there after a crash.
+	if err := e.journal.Sync(); err != nil {
+		return err
+	}
+	var column []byte
+	return persist.WriteSnapshot(e.fs, e.dir, g.number, func(w io.Writer) error {
+		sw, err := bloom.NewSnapshotWriter(w, h)
+		if err != nil {
+			return err
+		}
+		for i := range e.opts.Shards {
+			column = e.set.Column(i, g.number, column)
+			if err := sw.WriteShard(column); err != nil {
+				return err
+			}
+		}
+		return sw.Close()
+	})
+}
+
+// coverBySnapshots tells the manifest that every frame up to end is in a
+// snapshot: bits are set before a frame is appended, and all generations were
+// written after end was read. Only without a store.
+func (e *Engine) coverBySnapshots(end persist.Pos) error {
+	generations := e.heldGenerations()
+	now := e.clock.read()
+	err := e.store.update(func(m *persist.Manifest) {
+		e.describe(m, generations, now)
+		for i := range m.Covered {
+			m.Covered[i] = max(m.Covered[i], end)
+		}
+		m.Tail = max(m.Tail, end)
+	})
+	if err == nil {
+		e.releaseJournal()
+	}
+	return err
+}
+
+// loadSnapshot merges a generation's snapshot into the filter and returns the
+// positions up to which it holds each shard's keys.
+func (e *Engine) loadSnapshot(g generation) ([]uint64, error) {
+	f, err := persist.OpenSnapshotFile(e.fs, e.dir, g.number)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	size, err := f.Size()
+	if err != nil {
+		return nil, err
+	}
+	snap, err := bloom.OpenSnapshot(f, size, persist.SnapshotPath(e.dir, g.number))
+	if err != nil {
+		return nil, err
+	}
+	h := snap.Header()
+	if h.Kind != e.opts.Filter || h.Hashes != e.set.Hashes() || h.SlotBytes != e.set.SlotBytes() ||
+		len(h.Positions) != e.opts.Shards || h.Generation != g.number {
+		return nil, fmt.Errorf("engine: snapshot of generation %d was made for another filter", g.number)
+	}
+	var column []byte
+	for i := range e.opts.Shards {
+		if column, err = snap.ReadShard(i, column); err != nil {
+			return nil, err
+		}
+		if err := e.set.MergeColumn(i, g.number, column); err != nil {
+			return nil, err
+		}
+	}
+	return slices.Clone(h.Positions), nil
+}
+
+func (e *Engine) removeSnapshots(numbers []uint64) {
+	for _, n := range numbers {
+		e.snapshots.Delete(n)
+		if err := persist.RemoveSnapshot(e.fs, e.dir, n); err != nil {
+			e.opts.Logger.Warn("removing a retired snapshot", "generation", n, "error", err)
+		}
+	}
+}

@@ -1,0 +1,215 @@
+package engine
+
+import (
+	"time"
+
+	"github.com/firstseen/firstseen/persist"
+)
+
+// Stats is a picture of an engine at one moment. Counters run from Open.
+type Stats struct {
+	Verdicts    VerdictStats      `json:"verdicts"`
+	Lookups     LookupStats       `json:"lookups"`
+	Claims      ClaimStats        `json:"claims"`
+	Generations []GenerationStats `json:"generations"` // oldest first, the live one last
+	Window      WindowStats       `json:"window"`
+	Filter      FilterStats       `json:"filter"`
+	Journal     JournalStats      `json:"journal"`
+	Flush       FlushStats        `json:"flush"`
+	Scrub       ScrubStats        `json:"scrub"`
+	Latency     LatencyStats      `json:"latency"`
+	MemoryBytes int64             `json:"memory_bytes"` // filters and unflushed keys
+	Recovery    RecoveryStats     `json:"recovery"`
+}
+
+// VerdictStats counts answers.
+type VerdictStats struct {
+	Fresh     uint64 `json:"fresh"`
+	Duplicate uint64 `json:"duplicate"`
+	InFlight  uint64 `json:"in_flight"`
+	Unknown   uint64 `json:"unknown"`
+	Invalid   uint64 `json:"invalid"`
+}
+
+// LookupStats counts how answers were found.
+type LookupStats struct {
+	New            uint64  `json:"new"`             // the filter alone said "certainly new"
+	Unflushed      uint64  `json:"unflushed"`       // found among the unflushed keys
+	Confirmed      uint64  `json:"confirmed"`       // "maybe", and a run holds the key
+	FalsePositive  uint64  `json:"false_positive"`  // "maybe", and no run holds the key
+	RunsAsked      uint64  `json:"runs_asked"`      // runs searched for all confirms
+	SecondLookUps  uint64  `json:"second_look_ups"` // confirms repeated because a flush came between
+	PredictedMaybe float64 `json:"predicted_maybe"` // expected share of fresh keys that are "maybe", 0 to 1
+}
+
+// ClaimStats counts claims.
+type ClaimStats struct {
+	Held      int    `json:"held"`
+	Claimed   uint64 `json:"claimed"`
+	Committed uint64 `json:"committed"`
+	Released  uint64 `json:"released"`
+	Expired   uint64 `json:"expired"` // taken over or swept after the lease ended
+	Lost      uint64 `json:"lost"`    // ends refused with ErrLeaseLost
+}
+
+// GenerationStats describes one generation.
+type GenerationStats struct {
+	Number   uint64    `json:"number"`
+	Start    time.Time `json:"start"`
+	End      time.Time `json:"end"` // zero for the live one
+	Keys     uint64    `json:"keys"`
+	Runs     int       `json:"runs"`
+	Bytes    int64     `json:"bytes"` // keys in runs, as stored
+	Fill     float64   `json:"fill"`  // share of the generation's filter bits that are set
+	Snapshot bool      `json:"snapshot"`
+}
+
+// WindowStats compares the window asked for with the one held.
+type WindowStats struct {
+	Asked time.Duration `json:"asked_ns"`
+	Span  time.Duration `json:"span_ns"`
+	Held  time.Duration `json:"held_ns"` // age of the oldest key that is still remembered for certain
+	Now   time.Time     `json:"now"`     // the engine's clock
+}
+
+// FilterStats describes the filters of all shards.
+type FilterStats struct {
+	Kind          string  `json:"kind"`
+	Bytes         int64   `json:"bytes"`
+	BitsPerKey    float64 `json:"bits_per_key"`
+	Capacity      uint64  `json:"capacity"` // keys within a window they are now sized for
+	PredictedRate float64 `json:"predicted_rate"`
+	ObservedRate  float64 `json:"observed_rate"`
+	Growths       uint64  `json:"growths"`
+}
+
+// JournalStats describes the journal.
+type JournalStats struct {
+	RingBytes   int64  `json:"ring_bytes"`
+	UsedBytes   int64  `json:"used_bytes"`
+	Written     uint64 `json:"written_bytes"`
+	Syncs       uint64 `json:"syncs"`
+	Unsynced    int64  `json:"unsynced_bytes"`
+	WaitsOnRoom uint64 `json:"waits_on_room"`
+}
+
+// FlushStats describes the way from memory to runs.
+type FlushStats struct {
+	UnflushedKeys uint64        `json:"unflushed_keys"`
+	PendingTables int           `json:"pending_tables"`
+	Flushes       uint64        `json:"flushes"`
+	Keys          uint64        `json:"keys"`
+	Bytes         uint64        `json:"bytes"`
+	Busy          time.Duration `json:"busy_ns"`
+	Merges        uint64        `json:"merges"`
+	MergedKeys    uint64        `json:"merged_keys"`
+	Rotations     uint64        `json:"rotations"`
+	Retired       uint64        `json:"retired"`
+}
+
+// ScrubStats describes the background check of sealed segments.
+type ScrubStats struct {
+	Passes   uint64    `json:"passes"`
+	Bytes    uint64    `json:"bytes"`
+	Errors   uint64    `json:"errors"`
+	LastPass time.Time `json:"last_pass"`
+	LastErr  string    `json:"last_error,omitempty"`
+}
+
+// LatencyStats holds quantiles of the duration of batch calls.
+type LatencyStats struct {
+	Calls uint64        `json:"calls"`
+	P50   time.Duration `json:"p50_ns"`
+	P99   time.Duration `json:"p99_ns"`
+	P999  time.Duration `json:"p999_ns"`
+	Max   time.Duration `json:"max_ns"`
+}
+
+// RecoveryStats tells what the last Open found.
+type RecoveryStats struct {
+	Clean        bool          `json:"clean"`            // the directory was closed in order
+	Replayed     uint64        `json:"replayed_keys"`    // keys from the journal
+	Rebuilt      int           `json:"rebuilt"`          // generations whose filter was made anew from runs
+	DroppedBytes int64         `json:"dropped_bytes"`    // of an unfinished write at the journal's end
+	MayHaveLost  time.Duration `json:"may_have_lost_ns"` // after a power loss without SyncAlways
+	Gaps         []Gap         `json:"gaps,omitempty"`
+	Took         time.Duration `json:"took_ns"`
+}
+
+// A Gap is a lost piece of the window.
+type Gap struct {
+	Generation uint64    `json:"generation"`
+	Start      time.Time `json:"start"`
+	End        time.Time `json:"end"`
+	Reason     string    `json:"reason"`
+}
+
+// Stats returns a picture of the engine. It takes each shard's lock for a
+// moment and samples the filters, about a millisecond in all.
+func (e *Engine) Stats() Stats {
+	e.gate.RLock()
+	defer e.gate.RUnlock()
+	if e.gate.closed {
+		return Stats{}
+	}
+	c, z, j := &e.counts, e.set.Sizes(), e.journal.State()
+	now := e.clock.read()
+	s := Stats{
+		Verdicts: VerdictStats{Fresh: c.fresh.Load(), Duplicate: c.duplicate.Load(), InFlight: c.inFlight.Load(),
+			Unknown: c.unknown.Load(), Invalid: c.invalid.Load()},
+		Lookups: LookupStats{Unflushed: c.unflushed.Load(), Confirmed: c.confirmed.Load(), FalsePositive: c.falsePositive.Load(),
+			RunsAsked: c.runsAsked.Load(), SecondLookUps: c.again.Load(), PredictedMaybe: z.PredictRate},
+		Claims: ClaimStats{Held: z.Claims, Claimed: c.claimed.Load(), Committed: c.committed.Load(), Released: c.released.Load(),
+			Expired: c.expired.Load(), Lost: c.lost.Load()},
+		Filter: FilterStats{Kind: e.opts.Filter.String(), Bytes: z.FilterBytes, BitsPerKey: e.opts.BitsPerKey,
+			Capacity: e.capacity.Load(), PredictedRate: z.PredictRate, Growths: c.growths.Load()},
+		Journal: journalStats(j, c.roomWaits.Load()),
+		Flush: FlushStats{UnflushedKeys: z.Unflushed, PendingTables: z.Sealed, Flushes: c.flushes.Load(), Keys: c.flushedKeys.Load(),
+			Bytes: c.flushedBytes.Load(), Busy: time.Duration(c.flushBusy.Load()), Merges: c.merges.Load(), MergedKeys: c.mergedKeys.Load()},
+		Latency:     c.latency.stats(),
+		MemoryBytes: z.FilterBytes + z.TableBytes,
+		Recovery:    e.recovery,
+	}
+	s.Lookups.New = s.Verdicts.Fresh - min(s.Verdicts.Fresh, s.Lookups.FalsePositive)
+	if e.opts.Mode == Exact && s.Verdicts.Fresh > 0 {
+		s.Filter.ObservedRate = float64(s.Lookups.FalsePositive) / float64(s.Verdicts.Fresh)
+	}
+	e.scrub.Lock()
+	s.Scrub = e.scrub.stats
+	e.scrub.Unlock()
+	gs := e.heldGenerations()
+	e.window.Lock()
+	s.Flush.Rotations, s.Flush.Retired = e.window.rotations, e.window.retired
+	e.window.Unlock()
+	s.Window = WindowStats{Asked: e.opts.Window, Span: e.opts.span(), Held: time.Duration(held(gs, now)), Now: time.Unix(0, now)}
+	e.store.view(func(m *persist.Manifest) {
+		for _, g := range gs {
+			gm := generationMeta(m, g.number)
+			out := generationStats(gm, g)
+			out.Fill = z.Fill[e.set.Slot(g.number)]
+			out.Snapshot = e.hasSnapshot(g.number)
+			s.Generations = append(s.Generations, out)
+		}
+	})
+	return s
+}
+
+func journalStats(j persist.JournalState, waits uint64) JournalStats {
+	return JournalStats{RingBytes: j.RingBytes, UsedBytes: j.Used, Written: j.Bytes, Syncs: j.Syncs, Unsynced: j.Unsynced, WaitsOnRoom: waits}
+}
+
+// generationStats sums what the manifest says of a generation; gm may be nil.
+func generationStats(gm *persist.GenerationMeta, g generation) GenerationStats {
+	s := GenerationStats{Number: g.number, Start: time.Unix(0, g.start), End: endTime(g.end)}
+	if gm == nil {
+		return s
+	}
+	s.Keys = gm.Keys
+	for _, seg := range gm.Segments {
+		s.Runs += len(seg.Runs)
+		for i := range seg.Runs {
+			s.Bytes += seg.Runs[i].Bytes()
+		}
+	}
+	return s
+}

@@ -1,0 +1,283 @@
+package engine
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/internal/hash"
+	"github.com/firstseen/firstseen/persist"
+	"github.com/firstseen/firstseen/shards"
+)
+
+// A store keeps the manifest, the segments and what each shard's look-ups have
+// to ask. In Approximate mode it has a manifest only.
+type store struct {
+	dir    string
+	fs     persist.FS
+	logger *slog.Logger
+	slots  int // generations that a filter tells apart
+
+	// runs holds what a shard's confirms ask, newest first. A list never
+	// changes; it is replaced with the shard locked.
+	runs    [shards.MaxShards]atomic.Pointer[[]runEntry]
+	lookups sync.Pool // of *lookup
+
+	mu       sync.Mutex // guards what follows; never held by a call
+	manifest persist.Manifest
+	segments map[uint64]*persist.Segment // by ID
+	writing  map[uint64]uint64           // generation to the segment that takes its runs
+}
+
+type runEntry struct {
+	generation uint64
+	bit        uint8 // of the generation's slot
+	form       hash.Form
+	run        *persist.Run
+}
+
+// lookup is the scratch of one Confirm.
+type lookup struct {
+	persist.Lookup
+	queries []persist.Query
+}
+
+func newStore(dir string, fsys persist.FS, logger *slog.Logger, slots int) *store {
+	s := &store{dir: dir, fs: fsys, logger: logger, slots: slots, segments: map[uint64]*persist.Segment{}, writing: map[uint64]uint64{}}
+	s.lookups.New = func() any { return new(lookup) }
+	return s
+}
+
+func (s *store) bit(generation uint64) uint8 { return 1 << (generation % uint64(s.slots)) }
+
+// Confirm implements shards.Confirmer: each run of the shard is asked once for
+// all keys that it may hold.
+func (s *store) Confirm(shard int, b *shards.Batch, pending []shards.Pending) error {
+	l := s.lookups.Get().(*lookup)
+	defer s.lookups.Put(l)
+	// Runs want ascending orders; twins must stay in the order of the call.
+	slices.SortFunc(pending, func(x, y shards.Pending) int {
+		if c := cmp.Compare(b.Order(x.I), b.Order(y.I)); c != 0 {
+			return c
+		}
+		return cmp.Compare(x.I, y.I)
+	})
+	for {
+		list := s.runs[shard].Load()
+		if list == nil {
+			return nil
+		}
+		err := s.confirm(l, *list, shard, b, pending)
+		if !errors.Is(err, persist.ErrRetired) {
+			return err
+		}
+		// The segment was retired or merged under our hands: the new list
+		// does without it. An unchanged list means that it was closed.
+		if s.runs[shard].Load() == list {
+			return err
+		}
+		for i := range pending {
+			pending[i].Found = false
+		}
+	}
+}
+
+func (s *store) confirm(l *lookup, list []runEntry, shard int, b *shards.Batch, pending []shards.Pending) error {
+	for i := range list {
+		r := &list[i]
+		l.queries = l.queries[:0]
+		for j := range pending {
+			p := &pending[j]
+			if p.Found || p.Mask&r.bit == 0 {
+				continue
+			}
+			form, order, lo, record := b.Key(p.I)
+			if form != r.form {
+				continue
+			}
+			l.queries = append(l.queries, persist.Query{Order: order, Hi: b.Hi(shard, p.I), Lo: lo, Key: record, Index: int32(j)})
+		}
+		if len(l.queries) == 0 {
+			continue
+		}
+		b.Counts.RunsAsked++
+		if err := r.run.Confirm(&l.Lookup, l.queries); err != nil {
+			return err
+		}
+		meta := r.run.Meta()
+		for k := range l.queries {
+			if q := &l.queries[k]; q.Found {
+				pending[q.Index].Found, pending[q.Index].Seq = true, meta.Seq
+			}
+		}
+	}
+	return nil
+}
+
+// install puts runs into the shard's list. It is called with the shard locked.
+func (s *store) install(shard int, generation uint64, runs []*persist.Run) {
+	list := s.list(shard)
+	for _, r := range runs {
+		m := r.Meta()
+		if !m.Tombstones {
+			list = append(list, runEntry{generation, s.bit(generation), hash.Form(m.Form), r})
+		}
+	}
+	// Newest first: the first run that holds a key decides about tombstones.
+	slices.SortStableFunc(list, func(a, b runEntry) int {
+		x, y := a.run.Meta(), b.run.Meta()
+		return cmp.Compare(y.Seq, x.Seq)
+	})
+	s.runs[shard].Store(&list)
+}
+
+// uninstall takes the runs of some segments out of the shard's list.
+func (s *store) uninstall(shard int, gone map[uint64]bool) {
+	list := slices.DeleteFunc(s.list(shard), func(r runEntry) bool { return gone[r.run.Segment().ID()] })
+	s.runs[shard].Store(&list)
+}
+
+// list returns a copy of a shard's list.
+func (s *store) list(shard int) []runEntry {
+	if l := s.runs[shard].Load(); l != nil {
+		return slices.Clone(*l)
+	}
+	return nil
+}
+
+// segmentFor returns the segment that takes a generation's runs, and makes it
+// if there is none. It is promised by the manifest with its first run.
+func (s *store) segmentFor(generation uint64, maxBytes int64) (*persist.Segment, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if id, ok := s.writing[generation]; ok {
+		return s.segments[id], nil
+	}
+	seg, err := s.newSegmentLocked(maxBytes)
+	if err == nil {
+		s.writing[generation] = seg.ID()
+	}
+	return seg, err
+}
+
+// newSegment makes a segment that no generation's flushes go to.
+func (s *store) newSegment(maxBytes int64) (*persist.Segment, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.newSegmentLocked(maxBytes)
+}
+
+func (s *store) newSegmentLocked(maxBytes int64) (*persist.Segment, error) {
+	s.manifest.NextID++
+	seg, err := persist.CreateSegment(persist.SegmentConfig{Dir: s.dir, ID: s.manifest.NextID, MaxBytes: maxBytes, Logger: s.logger})
+	if err == nil {
+		s.segments[seg.ID()] = seg
+	}
+	return seg, err
+}
+
+// nextID returns a number for a run.
+func (s *store) nextID() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.manifest.NextID++
+	return s.manifest.NextID
+}
+
+// update changes the manifest and replaces it on disk. If that fails, the old
+// one holds.
+func (s *store) update(change func(m *persist.Manifest)) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m := s.manifest.Clone()
+	change(m)
+	m.Sequence++
+	if err := persist.WriteManifest(s.fs, s.dir, m); err != nil {
+		return err
+	}
+	s.manifest = *m
+	return nil
+}
+
+// view lends the manifest as it is now; it must not be changed.
+func (s *store) view(look func(m *persist.Manifest)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	look(&s.manifest)
+}
+
+// generationMeta finds a generation in a manifest, nil if it isn't there.
+func generationMeta(m *persist.Manifest, number uint64) *persist.GenerationMeta {
+	for i := range m.Generations {
+		if m.Generations[i].Number == number {
+			return &m.Generations[i]
+		}
+	}
+	return nil
+}
+
+// segmentMeta finds or adds a segment of a generation.
+func segmentMeta(g *persist.GenerationMeta, id uint64) *persist.SegmentMeta {
+	for i := range g.Segments {
+		if g.Segments[i].ID == id {
+			return &g.Segments[i]
+		}
+	}
+	g.Segments = append(g.Segments, persist.SegmentMeta{ID: id})
+	return &g.Segments[len(g.Segments)-1]
+}
+
+// remove takes segments out of the world; the manifest no longer names them.
+func (s *store) remove(ids map[uint64]bool) error {
+	var errs []error
+	for id := range ids {
+		s.mu.Lock()
+		seg := s.segments[id]
+		delete(s.segments, id)
+		for g, w := range s.writing {
+			if w == id {
+				delete(s.writing, g)
+			}
+		}
+		s.mu.Unlock()
+		if seg != nil {
+			errs = append(errs, seg.Remove())
+		} else {
+			errs = append(errs, persist.RemoveSegmentDir(s.dir, id))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (s *store) close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var errs []error
+	for _, seg := range s.segments {
+		errs = append(errs, seg.Close())
+	}
+	s.segments = nil
+	return errors.Join(errs...)
+}
+
+// damaged makes a CorruptError for the manifest's directory.
+func (s *store) damaged(format string, args ...any) error {
+	return &dedup.CorruptError{File: s.dir, Offset: -1, Detail: fmt.Sprintf(format, args...)}
+}
+
+// forgetWriting adds to gone the segments of retired generations that no
+// manifest promised, because no run was written to them.
+func (s *store) forgetWriting(oldest uint64, gone map[uint64]bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for g, id := range s.writing {
+		if g < oldest {
+			gone[id] = true
+		}
+	}
+}

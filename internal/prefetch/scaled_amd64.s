@@ -1,0 +1,25 @@
+//go:build !purego
+
+#include "textflag.h"
+
+// func Scaled(base unsafe.Pointer, n uint64, shift uint8, orders []uint64)
+TEXT ·Scaled(SB), NOSPLIT, $0-48
+	MOVQ    base+0(FP), DI
+	MOVQ    n+8(FP), R8
+	MOVBLZX shift+16(FP), CX
+	MOVQ    orders_base+24(FP), SI
+	MOVQ    orders_len+32(FP), BX
+	TESTQ   BX, BX
+	JLE     done
+
+loop:
+	MOVQ        (SI), AX
+	MULQ        R8
+	SHLQ        CX, DX
+	PREFETCHT0  (DI)(DX*1)
+	ADDQ        $8, SI
+	DECQ        BX
+	JNZ         loop
+
+done:
+	RET

@@ -1,0 +1,24 @@
+//go:build !purego
+
+#include "textflag.h"
+
+// func Scaled(base unsafe.Pointer, n uint64, shift uint8, orders []uint64)
+TEXT ·Scaled(SB), NOSPLIT, $0-48
+	MOVD  base+0(FP), R0
+	MOVD  n+8(FP), R1
+	MOVBU shift+16(FP), R2
+	MOVD  orders_base+24(FP), R3
+	MOVD  orders_len+32(FP), R4
+	CBZ   R4, done
+
+loop:
+	MOVD.P 8(R3), R5
+	UMULH  R1, R5, R6
+	LSL    R2, R6, R6
+	ADD    R0, R6, R6
+	PRFM   (R6), PLDL1KEEP
+	SUB    $1, R4
+	CBNZ   R4, loop
+
+done:
+	RET

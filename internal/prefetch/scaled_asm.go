@@ -1,0 +1,15 @@
+//go:build (amd64 || arm64) && !purego
+
+package prefetch
+
+import "unsafe"
+
+// Scaled announces a read of one element for each order. An element is
+// 1<<shift bytes long (4: a 16-byte table slot, 6: a 64-byte filter line) and
+// base is the first of n; the element of an order is the high word of the
+// 128-bit product order × n, the place that bits.Mul64 gives in the plain code.
+//
+// An element that straddles a cache line is announced by its first byte only.
+//
+//go:noescape
+func Scaled(base unsafe.Pointer, n uint64, shift uint8, orders []uint64)

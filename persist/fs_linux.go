@@ -1,0 +1,58 @@
+package persist
+
+import (
+	"errors"
+	"io/fs"
+
+	"golang.org/x/sys/unix"
+)
+
+// Sync is fdatasync: on a preallocated file it leaves out the metadata that
+// fsync would write for the time stamps alone.
+func (o *osFile) Sync() error {
+	conn, err := o.f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var serr error
+	err = conn.Control(func(fd uintptr) {
+		for {
+			// An interrupted fdatasync has not consumed a write error yet, so
+			// that it may be repeated.
+			if serr = unix.Fdatasync(int(fd)); !errors.Is(serr, unix.EINTR) {
+				return
+			}
+		}
+	})
+	return pathError("fdatasync", o.f.Name(), err, serr)
+}
+
+func (o *osFile) Map(size int64) ([]byte, error) {
+	conn, err := o.f.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	var m []byte
+	var merr error
+	err = conn.Control(func(fd uintptr) {
+		m, merr = unix.Mmap(int(fd), 0, int(size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	})
+	if err := pathError("mmap", o.f.Name(), err, merr); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+func (o *osFile) Unmap(m []byte) error {
+	return pathError("munmap", o.f.Name(), nil, unix.Munmap(m))
+}
+
+// pathError wraps the first of two errors with the path, if there is one.
+func pathError(op, path string, errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return &fs.PathError{Op: op, Path: path, Err: err}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,357 @@
+package persist_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/internal/faultfs"
+	"github.com/firstseen/firstseen/persist"
+)
+
+// damageCase is how a run ended and what the next one knows of it.
+type damageCase struct {
+	name  string
+	clean bool
+	mode  persist.SyncMode
+	// reboot: the next run is one of another boot, and the watermark is gone.
+	reboot bool
+}
+
+var damageCases = []damageCase{
+	{"clean", true, persist.SyncAlways, false},
+	{"clean,reboot", true, persist.SyncNone, true},
+	{"kill,always", false, persist.SyncAlways, false},
+	{"kill,none", false, persist.SyncNone, false},
+	{"powercut,always", false, persist.SyncAlways, true},
+}
+
+// makeJournal writes a small ring, twice around, and returns its files' bytes,
+// the live frames and where replay starts.
+func makeJournal(t *testing.T, d damageCase) (journal, mark []byte, live []persist.Frame, from persist.Pos) {
+	t.Helper()
+	m := mappedFS{}
+	j := openJournal(t, persist.JournalConfig{FS: m, Path: "journal", RingBytes: 4096, Sync: d.mode}.WithBoot(1))
+	mustReplay(t, j, 0)
+	rng := rand.New(rand.NewPCG(3, 4))
+	for i := 0; i < 40 || len(live) < 12; i++ {
+		for len(live) > 14 {
+			from, live = live[0].End, live[1:]
+			j.Release(from)
+		}
+		f := randomFrame(rng, 120)
+		if err := appendWait(j, &f); err != nil {
+			t.Fatal(err)
+		}
+		live = append(live, f)
+	}
+	if err := j.Close(d.clean); err != nil {
+		t.Fatal(err)
+	}
+	return m["journal"].data, m["journal"+persist.MarkSuffix].data, live, from
+}
+
+// reopen makes files of copies and replays them.
+func reopen(d damageCase, journal, mark []byte, from persist.Pos) ([]persist.Frame, persist.Replayed, error) {
+	m := mappedFS{"journal": {data: bytes.Clone(journal)}}
+	c := persist.JournalConfig{FS: m, Path: "journal", RingBytes: 4096, Sync: d.mode}.WithBoot(1)
+	if d.reboot {
+		c = c.WithBoot(2)
+	} else {
+		m["journal"+persist.MarkSuffix] = &mappedFile{data: bytes.Clone(mark)}
+	}
+	j, err := persist.OpenJournal(c)
+	if err != nil {
+		return nil, persist.Replayed{}, err
+	}
+	defer j.Close(false)
+	return replay(j, from)
+}
+
+// covered tells for each byte of the ring which live frame holds it, -1 for none;
+// the bytes that fill a frame up to a multiple of 8 belong to none.
+func covered(live []persist.Frame) []int {
+	owner := make([]int, 4096)
+	for i := range owner {
+		owner[i] = -1
+	}
+	for i, f := range live {
+		start := f.End - uint64(persist.FrameSpace(len(f.Payload)))
+		for b := start; b < start+persist.FrameHeaderLen+uint64(len(f.Payload)); b++ {
+			owner[b%4096] = i
+		}
+	}
+	return owner
+}
+
+// TestI5JournalFlippedBit flips one bit in every byte of a journal: what was
+// acknowledged is replayed, all of it, or the damage is reported. After a power
+// cut only, damage to the very last frame looks like a write that was not
+// finished, because no sync came after it that could tell.
+func TestI5JournalFlippedBit(t *testing.T) {
+	for _, d := range damageCases {
+		t.Run(d.name, func(t *testing.T) {
+			journal, mark, live, from := makeJournal(t, d)
+			if got, _, err := reopen(d, journal, mark, from); err != nil || sameFrames(live, got) != nil {
+				t.Fatal("undamaged:", err, sameFrames(live, got))
+			}
+			owner := covered(live)
+			rng := rand.New(rand.NewPCG(5, 6))
+			flip := func(file []byte, at int) {
+				bit := byte(1) << rng.IntN(8)
+				file[at] ^= bit
+				got, _, err := reopen(d, journal, mark, from)
+				file[at] ^= bit
+				what := fmt.Sprintf("byte %d of %d, bit %#x", at, len(file), bit)
+				inFrame := len(file) > 4096 && at >= persist.RingStart && owner[at-persist.RingStart] >= 0
+				switch {
+				case errors.Is(err, dedup.ErrCorrupt):
+					if !inFrame {
+						// A pad is no caller's frame, but the way to the next one.
+						if rest := at - persist.RingStart; rest < 0 || !padAt(journal, rest) {
+							t.Errorf("%s: %v, though no frame is damaged", what, err)
+						}
+					}
+				case err != nil:
+					t.Errorf("%s: %v", what, err)
+				case inFrame:
+					last := len(live) - 1
+					if !d.reboot || d.clean || owner[at-persist.RingStart] != last || sameFrames(live[:last], got) != nil {
+						t.Errorf("%s: damage to frame %d of %d gave no error and %d frames", what, owner[at-persist.RingStart], len(live), len(got))
+					}
+				default:
+					if err := sameFrames(live, got); err != nil {
+						t.Errorf("%s: %v", what, err)
+					}
+				}
+			}
+			for at := 0; at < len(journal); at++ {
+				if at < persist.RingStart && at%4096 > 128 && at%97 != 0 && at%4096 < 4090 {
+					continue // nothing but zeroes, of which some are tried
+				}
+				flip(journal, at)
+			}
+			for at := range 128 {
+				flip(mark, at)
+			}
+		})
+	}
+}
+
+// padAt tells whether an offset of the ring lies in a pad's header.
+func padAt(journal []byte, off int) bool {
+	for start := max(0, off-persist.FrameHeaderLen+1) &^ 7; start <= off; start += 8 {
+		if journal[persist.RingStart+start] == 255 && off-start < persist.FrameHeaderLen {
+			return true
+		}
+	}
+	return false
+}
+
+// TestI5JournalCut cuts the file at some lengths, empties and loses it.
+func TestI5JournalCut(t *testing.T) {
+	d := damageCases[2]
+	journal, mark, _, from := makeJournal(t, d)
+	for size := 0; size < len(journal); size += 509 {
+		if _, _, err := reopen(d, journal[:size], mark, from); !errors.Is(err, dedup.ErrCorrupt) {
+			t.Fatalf("cut to %d bytes: %v", size, err)
+		}
+	}
+	var ce *dedup.CorruptError
+	if _, _, err := reopen(d, append(bytes.Clone(journal), 0), mark, from); !errors.As(err, &ce) || ce.File != "journal" || ce.Offset != int64(len(journal)) {
+		t.Fatalf("one byte longer: %v", err)
+	}
+	// A new journal in the place of a lost one does not pretend to be the old.
+	j := openJournal(t, persist.JournalConfig{FS: mappedFS{}, Path: "journal", RingBytes: 4096})
+	if _, _, err := replay(j, from); !errors.Is(err, dedup.ErrCorrupt) {
+		t.Fatalf("the journal was lost: %v", err)
+	}
+	// Unless that is asked for.
+	j = openJournal(t, persist.JournalConfig{FS: mappedFS{}, Path: "journal", RingBytes: 4096, Start: from})
+	if _, r := mustReplay(t, j, from); r.End != from || !r.Clean {
+		t.Fatalf("%+v", r)
+	}
+}
+
+// TestJournalNewerVersion: nothing is touched.
+func TestJournalNewerVersion(t *testing.T) {
+	journal, _, _, _ := makeJournal(t, damageCases[0])
+	for i := range 2 {
+		b := journal[i*4096:][:4096]
+		b[8] = 2
+		binary.LittleEndian.PutUint32(b[4092:], crc32.Checksum(b[:4092], crc32.MakeTable(crc32.Castagnoli)))
+	}
+	m := mappedFS{"journal": {data: bytes.Clone(journal)}}
+	if _, err := persist.OpenJournal(persist.JournalConfig{FS: m, Path: "journal"}); !errors.Is(err, dedup.ErrIncompatible) {
+		t.Fatal(err)
+	}
+	if len(m) != 1 || !bytes.Equal(m["journal"].data, journal) {
+		t.Fatal("something was changed")
+	}
+}
+
+// memory puts one file into a file system in memory.
+func memory(t *testing.T, content []byte) *faultfs.FS {
+	t.Helper()
+	f := faultfs.New()
+	if err := persist.WriteFileAtomic(f, "journal", content); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func image(t *testing.T, f persist.FS) []byte {
+	t.Helper()
+	b, err := persist.ReadFile(f, "journal")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// TestJournalTornTail stops the last write after each of its bytes: the frames
+// before are there, those of the write as far as they got, and what comes after
+// is appended behind them.
+func TestJournalTornTail(t *testing.T) {
+	f := faultfs.New()
+	c := persist.JournalConfig{FS: f, Path: "journal", RingBytes: 4096}.WithBoot(1)
+	j := openJournal(t, c)
+	mustReplay(t, j, 0)
+	rng := rand.New(rand.NewPCG(7, 8))
+	var live []persist.Frame
+	var from persist.Pos
+	for range 30 { // ends across the ring's end
+		fr := randomFrame(rng, 200)
+		if err := appendWait(j, &fr); err != nil {
+			t.Fatal(err)
+		}
+		if live = append(live, fr); len(live) > 5 {
+			from, live = live[0].End, live[1:]
+			j.Release(from)
+		}
+	}
+	before := image(t, f)
+	acked := len(live)
+	for range 6 {
+		fr := randomFrame(rng, 200)
+		if err := appendFrame(j, &fr); err != nil {
+			t.Fatal(err)
+		}
+		live = append(live, fr)
+	}
+	start := live[acked-1].End
+	if err := j.Wait(live[len(live)-1].End); err != nil {
+		t.Fatal(err)
+	}
+	after := image(t, f)
+	_ = j.Close(false)
+
+	torn := bytes.Clone(before)
+	for pos := start; pos < live[len(live)-1].End; pos++ {
+		torn[persist.RingStart+pos%4096] = after[persist.RingStart+pos%4096]
+		c.FS = memory(t, torn)
+		j := openJournal(t, c.WithBoot(2))
+		got, r := mustReplay(t, j, from)
+		want := acked
+		for want < len(live) && live[want].End-pad(live[want]) <= pos+1 {
+			want++
+		}
+		if err := sameFrames(live[:want], got); err != nil {
+			t.Fatalf("torn at %d: %v", pos, err)
+		}
+		if !r.PowerLoss || r.Clean || r.Frames != int64(want) || r.Dropped < 0 {
+			t.Fatalf("torn at %d: %+v", pos, r)
+		}
+		next := randomFrame(rng, 100)
+		if err := appendWait(j, &next); err != nil {
+			t.Fatal(err)
+		}
+		_ = j.Close(false)
+		got, _ = mustReplay(t, openJournal(t, c), from)
+		if err := sameFrames(append(live[:want:want], next), got); err != nil {
+			t.Fatalf("torn at %d and continued: %v", pos, err)
+		}
+	}
+}
+
+// pad returns the bytes that fill a frame up to a multiple of 8.
+func pad(f persist.Frame) uint64 {
+	return uint64(persist.FrameSpace(len(f.Payload)) - persist.FrameHeaderLen - len(f.Payload))
+}
+
+// TestJournalStaleFrames: frames behind a hole are dead for good. In each round
+// the write of B and C loses B; then a B' of the same length is written over the
+// hole, so that the old C would follow it without a seam.
+func TestJournalStaleFrames(t *testing.T) {
+	frame := func(name string) persist.Frame {
+		return persist.Frame{Kind: persist.KindMark, Payload: []byte(name)}
+	}
+	f := faultfs.New()
+	c := persist.JournalConfig{FS: f, Path: "journal", RingBytes: 4096}.WithBoot(1)
+	j := openJournal(t, c)
+	mustReplay(t, j, 0)
+	a, b, cc := frame("A       "), frame("B       "), frame("C       ")
+	for _, fr := range []*persist.Frame{&a, &b, &cc} {
+		if err := appendFrame(j, fr); err != nil {
+			t.Fatal(err)
+		}
+		if fr == &a {
+			if err := j.Wait(a.End); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := j.Wait(cc.End); err != nil {
+		t.Fatal(err)
+	}
+	_ = j.Close(false)
+	torn := image(t, f)
+	clear(torn[persist.RingStart+a.End:][:b.End-a.End]) // B's sector was never written
+
+	for boot := byte(2); boot < 6; boot++ {
+		c.FS = memory(t, torn)
+		j = openJournal(t, c.WithBoot(boot))
+		got, r := mustReplay(t, j, 0)
+		if err := sameFrames([]persist.Frame{a}, got); err != nil {
+			t.Fatalf("boot %d: %v", boot, err)
+		}
+		if r.Dropped != int64(cc.End-a.End) {
+			t.Fatalf("boot %d: %+v, want %d dropped", boot, r, cc.End-a.End)
+		}
+		b2 := frame("B prime ")
+		if err := appendWait(j, &b2); err != nil {
+			t.Fatal(err)
+		}
+		_ = j.Close(false)
+		continued := image(t, c.FS)
+
+		c.FS = memory(t, continued)
+		got, _ = mustReplay(t, openJournal(t, c.WithBoot(boot)), 0)
+		if err := sameFrames([]persist.Frame{a, b2}, got); err != nil {
+			t.Fatalf("boot %d: the dead came back: %v", boot, err)
+		}
+		// Also when replay starts right at the dead frame.
+		c.FS = memory(t, continued)
+		if got, _ = mustReplay(t, openJournal(t, c.WithBoot(boot)), b2.End); len(got) != 0 {
+			t.Fatalf("boot %d: the dead came back at the start", boot)
+		}
+		// The next round's hole is B' in the file that knows this round's epoch.
+		torn = continued
+		clear(torn[persist.RingStart+a.End:][:b.End-a.End])
+		c2 := c
+		c2.FS = memory(t, torn)
+		if _, _, err := replay(openJournal(t, c2.WithBoot(boot+1)), 0); err != nil {
+			t.Fatalf("boot %d: an unfinished write is no damage: %v", boot, err)
+		}
+		if b2.End != b.End {
+			t.Fatal("B' has another length")
+		}
+		// Nothing of the next round's epoch lies behind the hole.
+		cc.End = a.End
+	}
+}

@@ -1,0 +1,310 @@
+package persist
+
+import (
+	"fmt"
+	"hash/crc32"
+	"slices"
+	"time"
+
+	"github.com/firstseen/firstseen/dedup"
+)
+
+// batch holds frames that lie one behind the other in the log.
+type batch struct {
+	data  []byte
+	start Pos // of data[0]
+	wrap  int // data[wrap:] begins at the ring's start; -1: it does not get there
+}
+
+func (b *batch) reset(start Pos) {
+	if b.data = b.data[:0]; cap(b.data) > keepBatch {
+		b.data = nil
+	}
+	b.start, b.wrap = start, -1
+}
+
+// Append gives the frame its position, which is its End - FrameSpace(len(Payload)),
+// and returns its End. The room must have been reserved. The frame is copied to
+// memory only; Wait makes it last.
+//
+// It is an error wrapping dedup.ErrFailed after a failure, dedup.ErrClosed after
+// Close. A frame without reserved room, above a quarter of the ring, of kind 0 or
+// 255 or of a generation above 32 bits is a programmer's misuse and an error.
+func (j *Journal) Append(f *Frame) (Pos, error) {
+	if err := f.check(j.largest); err != nil {
+		return 0, err
+	}
+	h := frameHeader{
+		kind: f.Kind, form: f.Form, shard: f.Shard,
+		length: uint32(len(f.Payload)), count: f.Count,
+		time: f.Time, generation: uint32(f.Generation),
+		sum: crc32.Checksum(f.Payload, castagnoli),
+	}
+	space := h.space()
+	j.mu.Lock()
+	if err := j.usableLocked(); err != nil {
+		j.mu.Unlock()
+		return 0, err
+	}
+	if j.mu.room.reserved < space {
+		j.mu.Unlock()
+		return 0, fmt.Errorf("persist: appending %d bytes, %d are reserved", space, j.mu.room.reserved)
+	}
+	j.mu.room.reserved -= space
+	if space > j.size-(j.mu.end-j.mu.lap) {
+		j.padLocked()
+	}
+	h.pos, h.epoch = j.mu.end, j.mu.epoch
+	h.lag = lagOf(h.pos, j.durable.Load())
+	j.mu.pending.data = h.append(j.mu.pending.data, f.Payload, j.salt)
+	j.mu.end += space
+	end := j.mu.end
+	j.mu.Unlock()
+	f.End = end
+	return end, nil
+}
+
+// append adds the frame's bytes to data. The header is built in its place: a
+// buffer of its own would move to the heap, as the checksum's assembly hides
+// what becomes of it.
+func (h *frameHeader) append(data, payload []byte, salt uint32) []byte {
+	at, space := len(data), FrameSpace(len(payload))
+	data = slices.Grow(data, space)[:at+space]
+	h.put(data[at:], salt)
+	n := at + frameHeaderLen + copy(data[at+frameHeaderLen:], payload)
+	clear(data[n:])
+	return data
+}
+
+func lagOf(pos, durable Pos) uint32 {
+	return uint32(min((pos-durable)/frameAlign, lagUnknown))
+}
+
+// padLocked leaves the rest of the lap empty: behind a pad frame, or behind
+// nothing where no header fits.
+func (j *Journal) padLocked() {
+	rest := j.size - (j.mu.end - j.mu.lap)
+	if rest >= frameHeaderLen {
+		h := frameHeader{
+			kind: kindPad, epoch: j.mu.epoch, pos: j.mu.end,
+			length: uint32(rest - frameHeaderLen), lag: lagOf(j.mu.end, j.durable.Load()),
+		}
+		j.mu.pending.data = h.append(j.mu.pending.data, nil, j.salt)
+	}
+	j.mu.pending.wrap = len(j.mu.pending.data)
+	j.mu.end += rest
+	j.mu.lap = j.mu.end
+}
+
+// Wait returns nil once the frames below pos, a position that Append returned,
+// are as safe as the mode says: SyncAlways on disk, otherwise with the operating
+// system. Whoever finds nobody writing writes for all: the sync under way is the
+// time in which the next batch gathers, nobody waits on purpose.
+//
+// After an error it is not known whether the frames are safe.
+func (j *Journal) Wait(pos Pos) error {
+	if j.failed.Load() == nil && j.reached(pos) {
+		return nil
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.waitLocked(pos)
+}
+
+func (j *Journal) waitLocked(pos Pos) error {
+	if pos > j.mu.end {
+		return fmt.Errorf("persist: waiting for position %d, the journal ends at %d", pos, j.mu.end)
+	}
+	for {
+		switch f := j.failed.Load(); {
+		case f != nil:
+			return f.err
+		case j.reached(pos):
+			return nil
+		case j.mu.busy:
+			j.moved.Wait()
+		case j.mu.stage == stageReady || j.mu.stage == stageClosing:
+			j.leadLocked()
+		default:
+			return dedup.ErrClosed
+		}
+	}
+}
+
+func (j *Journal) reached(pos Pos) bool {
+	if j.cfg.Sync == SyncAlways {
+		return j.durable.Load() >= pos
+	}
+	return j.written.Load() >= pos
+}
+
+// leadLocked writes out all that is pending, and syncs it in SyncAlways. It lets
+// go of mu meanwhile (I8); busy keeps others from doing the same.
+func (j *Journal) leadLocked() {
+	b, end := j.mu.pending, j.mu.end
+	j.mu.pending, j.mu.spare = j.mu.spare, batch{}
+	j.mu.pending.reset(end)
+	j.mu.busy = true
+	j.mu.Unlock()
+
+	pwrites, err := j.write(&b)
+	doing, syncs := "writing", uint64(0)
+	if err == nil && j.cfg.Sync == SyncAlways {
+		doing, syncs = "syncing", 1
+		err = j.file.Sync()
+	}
+	if err != nil {
+		j.fail(doing, err)
+	} else {
+		j.written.Store(end)
+		if syncs > 0 {
+			j.durable.Store(end)
+		}
+		if j.mark != nil {
+			j.mark.note(j.head.epoch, j.durable.Load(), end)
+		}
+	}
+
+	j.mu.Lock()
+	j.mu.writes += pwrites
+	j.mu.bytes += uint64(len(b.data))
+	j.mu.syncs += syncs
+	j.mu.spare, j.mu.busy = b, false
+	j.advanceLocked()
+	j.moved.Broadcast()
+}
+
+// write hands a batch to the operating system and returns the number of system
+// calls it took.
+func (j *Journal) write(b *batch) (uint64, error) {
+	if len(b.data) == 0 {
+		return 0, nil
+	}
+	first, second := b.data, []byte(nil)
+	if b.wrap >= 0 {
+		first, second = b.data[:b.wrap], b.data[b.wrap:]
+	}
+	off := b.start % j.size
+	if j.ring != nil && len(b.data) <= mappedMax && j.cfg.Sync != SyncAlways {
+		copy(j.ring[off:], first)
+		copy(j.ring, second)
+		return 0, nil
+	}
+	n := uint64(0)
+	if len(first) > 0 {
+		n++
+		if _, err := j.file.WriteAt(first, ringStart+int64(off)); err != nil {
+			return n, err
+		}
+	}
+	if len(second) > 0 {
+		n++
+		if _, err := j.file.WriteAt(second, ringStart); err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+// Sync returns nil once everything appended so far is on disk, whatever the mode.
+func (j *Journal) Sync() error {
+	j.mu.Lock()
+	err := j.usableLocked()
+	j.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	return j.syncAll()
+}
+
+// syncAll is Sync for a journal that may be closing.
+func (j *Journal) syncAll() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	end := j.mu.end
+	if err := j.waitLocked(end); err != nil {
+		return err
+	}
+	for j.durable.Load() < end {
+		if f := j.failed.Load(); f != nil {
+			return f.err
+		}
+		if j.mu.syncing {
+			j.moved.Wait()
+			continue
+		}
+		if j.mu.stage == stageClosed {
+			return dedup.ErrClosed
+		}
+		j.syncLocked()
+	}
+	return nil
+}
+
+// syncLocked syncs what was written in the modes in which no leader does. It
+// lets go of mu meanwhile; writes go on.
+func (j *Journal) syncLocked() {
+	j.mu.syncing = true
+	j.mu.Unlock()
+	upTo := j.written.Load() // before the sync: it covers no later write
+	err := j.file.Sync()
+	if err != nil {
+		j.fail("syncing", err)
+	} else {
+		j.durable.Store(upTo)
+		if j.mark != nil {
+			j.mark.note(j.head.epoch, upTo, upTo)
+		}
+	}
+	j.mu.Lock()
+	j.mu.syncs++
+	j.mu.syncing = false
+	j.moved.Broadcast()
+}
+
+// syncEvery is the goroutine of SyncInterval. A failure shows in the next call.
+func (j *Journal) syncEvery(interval time.Duration) {
+	defer close(j.done)
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-j.stop:
+			return
+		case <-tick.C:
+			if j.syncAll() != nil {
+				return
+			}
+		}
+	}
+}
+
+// JournalState is a moment's view of the journal.
+type JournalState struct {
+	RingBytes int64  // the ring's size
+	Used      int64  // of it taken by live frames and reservations
+	Tail      Pos    // frames below it will not be replayed
+	End       Pos    // of the last frame appended
+	Written   Pos    // frames below it are with the operating system
+	Durable   Pos    // frames below it are on disk
+	Unsynced  int64  // bytes appended that are not on disk yet
+	Bytes     uint64 // bytes handed to the operating system since opening
+	Writes    uint64 // write calls since opening; small batches need none
+	Syncs     uint64 // syncs since opening
+	RoomWaits uint64 // reservations that had to wait since opening
+	Failed    bool   // a write or a sync failed (I7)
+}
+
+// State returns the journal's state. It does not wait for I/O.
+func (j *Journal) State() JournalState {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	s := JournalState{
+		RingBytes: int64(j.size), Used: int64(j.mu.end - j.mu.room.tail + j.mu.room.reserved),
+		Tail: j.mu.room.tail, End: j.mu.end, Written: j.written.Load(), Durable: j.durable.Load(),
+		Bytes: j.mu.bytes, Writes: j.mu.writes, Syncs: j.mu.syncs, RoomWaits: j.mu.room.waits,
+		Failed: j.failed.Load() != nil,
+	}
+	s.Unsynced = int64(s.End - min(s.Durable, s.End))
+	return s
+}

@@ -1,0 +1,117 @@
+package persist_test
+
+import (
+	"context"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/firstseen/firstseen/internal/faultfs"
+	"github.com/firstseen/firstseen/persist"
+	"go.uber.org/goleak"
+)
+
+// TestI8JournalSlowDisk stops the disk within a sync: appends go on, the callers
+// that gather meanwhile share one write and one sync, and none of them has an
+// answer before.
+func TestI8JournalSlowDisk(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	f := faultfs.New()
+	j := openJournal(t, persist.JournalConfig{FS: f, Path: "journal", RingBytes: 1 << 16})
+	mustReplay(t, j, 0)
+	entered, release := make(chan struct{}), make(chan struct{})
+	f.Delay(func(op faultfs.Op) {
+		if op.Kind == "sync" {
+			entered <- struct{}{}
+			<-release
+		}
+	})
+	var answers sync.WaitGroup
+	call := func() persist.Pos {
+		fr := persist.Frame{Kind: 1, Payload: make([]byte, 100)}
+		if err := appendFrame(j, &fr); err != nil {
+			t.Fatal(err)
+		}
+		answers.Go(func() {
+			if err := j.Wait(fr.End); err != nil {
+				t.Error(err)
+			}
+			if d := j.State().Durable; d < fr.End {
+				t.Errorf("answered at %d, durable is %d", fr.End, d)
+			}
+		})
+		return fr.End
+	}
+	first := call()
+	<-entered
+	before := j.State()
+	if before.Durable >= first {
+		t.Errorf("%+v before the sync ended", before)
+	}
+	for range 20 {
+		call() // the disk stands still, and yet this returns
+	}
+	release <- struct{}{}
+	<-entered // the one sync for all twenty
+	if s := j.State(); s.Durable != first || s.Writes != before.Writes+1 {
+		t.Errorf("%+v, want durable %d", s, first)
+	}
+	release <- struct{}{}
+	answers.Wait()
+	if s := j.State(); s.Syncs != 2 || s.Writes != 2 || s.Durable != s.End || s.Unsynced != 0 {
+		t.Errorf("%+v, want 2 writes and 2 syncs", s)
+	}
+	f.Delay(nil)
+}
+
+// TestJournalInterval: the background syncs what nobody asks for.
+func TestJournalInterval(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	j := openJournal(t, persist.JournalConfig{FS: faultfs.New(), Path: "journal", RingBytes: 1 << 16, Sync: persist.SyncInterval, Interval: time.Millisecond})
+	mustReplay(t, j, 0)
+	fr := persist.Frame{Kind: 1}
+	if err := appendFrame(j, &fr); err != nil {
+		t.Fatal(err)
+	}
+	for j.State().Durable < fr.End {
+		runtime.Gosched()
+	}
+	syncs := j.State().Syncs
+	if err := j.Sync(); err != nil || j.State().Syncs != syncs {
+		t.Errorf("a sync with nothing to sync: %+v, %v", j.State(), err)
+	}
+	if err := j.Close(true); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestJournalAllocs(t *testing.T) {
+	for _, m := range modes {
+		j := openJournal(t, persist.JournalConfig{Path: filepath.Join(t.TempDir(), "journal"), RingBytes: 1 << 20, Sync: m.mode})
+		mustReplay(t, j, 0)
+		for _, size := range []int{16, 992} {
+			f := persist.Frame{Kind: 1, Payload: make([]byte, size)}
+			ctx := context.Background()
+			allocs := testing.AllocsPerRun(100, func() {
+				if err := j.Reserve(ctx, persist.FrameSpace(size)); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := j.Append(&f); err != nil {
+					t.Fatal(err)
+				}
+				if err := j.Wait(f.End); err != nil {
+					t.Fatal(err)
+				}
+				j.Release(f.End)
+			})
+			// A sync takes two for its system call, which is nothing beside its
+			// time.
+			if limit := map[bool]float64{true: 4}[m.mode == persist.SyncAlways]; allocs > limit {
+				t.Errorf("%s, %d bytes: %v allocations", m.name, size, allocs)
+			}
+		}
+		_ = j.Close(false)
+	}
+}

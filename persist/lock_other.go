@@ -1,0 +1,11 @@
+//go:build !unix
+
+package persist
+
+import (
+	"errors"
+	"os"
+)
+
+// lockFile refuses: without a lock two engines could destroy a directory.
+func lockFile(*os.File) error { return errors.ErrUnsupported }

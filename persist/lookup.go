@@ -1,0 +1,124 @@
+package persist
+
+import (
+	"encoding/binary"
+	"runtime/debug"
+)
+
+// A Query asks a run for one key.
+type Query struct {
+	Order  uint64
+	Hi, Lo uint64 // fixed forms
+	Key    []byte // variable forms
+	Index  int32  // the caller's
+	Found  bool   // set by Confirm where the run holds the key, never cleared
+}
+
+// A Lookup is scratch for Confirm, for one goroutine at a time. The zero value
+// is ready; keep it, so that confirming allocates nothing of ours.
+type Lookup struct {
+	run    *Run
+	qs     []Query
+	at     int  // the query under way
+	value  int  // the value under way
+	inside bool // viewValue runs, so Badger holds nothing that a panic would leave locked
+	fn     func([]byte) error
+
+	touched byte // keeps touch from being optimised away
+}
+
+// Confirm looks for the keys of qs, in ascending order of Order, and sets Found
+// where the run holds the key; queries that are Found already are skipped. Each
+// block that is looked into is checked against its checksum first: damage is a
+// *dedup.CorruptError, and then the queries from that block on are unanswered.
+// After the segment is closed the error is ErrRetired.
+//
+// Badger allocates 16 bytes each time a value is opened, that is once for all
+// queries of the same MiB of the run.
+func (r *Run) Confirm(l *Lookup, qs []Query) (err error) {
+	if len(qs) == 0 {
+		return nil
+	}
+	if !r.seg.pins.pin() {
+		return ErrRetired
+	}
+	// Values are slices of a mapped file: a page that the disk can't give, or that
+	// somebody cut off, is a fault. Here it becomes a panic and so an error.
+	fault := debug.SetPanicOnFault(true)
+	defer l.leave(r, fault, &err)
+	if l.fn == nil {
+		l.fn = l.viewValue
+	}
+	l.run, l.qs, l.at, l.inside = r, qs, 0, false
+	for l.at < len(qs) {
+		if qs[l.at].Found {
+			l.at++
+			continue
+		}
+		b, _ := blockOf(qs[l.at].Order, r.meta.Blocks)
+		l.value = r.valueAt(r.index[b])
+		if err := r.values[l.value].view(l.fn); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// viewValue answers the queries from l.at on that fall into one value.
+func (l *Lookup) viewValue(p []byte) error {
+	l.inside = true
+	r := l.run
+	start, end := r.starts[l.value], r.starts[l.value+1]
+	if uint32(len(p)) != end-start {
+		l.inside = false
+		return r.damageIn(uint32(l.value), 0, "%d bytes, %d expected", len(p), end-start)
+	}
+	fixed := fixedForm(r.meta.Form)
+	for ; l.at < len(l.qs); l.at++ {
+		q := &l.qs[l.at]
+		if q.Found {
+			continue
+		}
+		b, rest := blockOf(q.Order, r.meta.Blocks)
+		from, to := r.index[b], r.index[b+1]
+		if from < start || from >= end {
+			break
+		}
+		block := p[from-start : to-start]
+		records := block[:len(block)-blockSum]
+		l.touched |= touch(block)
+		if checksum(records) != binary.LittleEndian.Uint32(block[len(records):]) {
+			l.inside = false
+			return r.damageAt(b, "wrong checksum")
+		}
+		if fixed {
+			q.Found = findPair(records, rest, q.Hi, q.Lo)
+		} else {
+			q.Found = findBytes(records, q.Key)
+		}
+	}
+	l.inside = false
+	return nil
+}
+
+// touch reads one byte of every cache line of a block: loads that do not wait for
+// each other, where the checksum's would (a quarter of a cold confirm).
+func touch(p []byte) (all byte) {
+	for i := 0; i < len(p); i += 64 {
+		all |= p[i]
+	}
+	return all
+}
+
+// leave ends Confirm, also when it panicked.
+func (l *Lookup) leave(r *Run, fault bool, err *error) {
+	if p := recover(); p != nil {
+		if !l.inside {
+			r.seg.store.leaked.Store(true)
+		}
+		*err = r.damageIn(uint32(l.value), 0, "reading it: %v", p)
+	}
+	l.run, l.qs = nil, nil
+	debug.SetPanicOnFault(fault)
+	r.seg.pins.unpin()
+}

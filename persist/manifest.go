@@ -1,0 +1,102 @@
+package persist
+
+import (
+	"path/filepath"
+	"slices"
+)
+
+// A Manifest says what must be there (I5). What it names was synced before it
+// was written; what it does not name may be removed. It is replaced as a whole,
+// so a crash leaves the old one or the new one.
+type Manifest struct {
+	Sequence    uint64 // counts replacements
+	Clock       int64  // the engine's clock, ns
+	Wall        int64  // the wall clock when it was written, Unix ns
+	Window      int64  // ns
+	Span        int64  // of a generation, ns
+	Generations []GenerationMeta
+	Covered     []Pos  // per shard: frames of the shard below it are in runs
+	Tail        Pos    // replay starts here
+	NextID      uint64 // of segments and runs
+	NextSeq     uint64 // of tables
+	Capacity    uint64 // keys a window that the filters are sized for
+	Lost        []GapMeta
+}
+
+// GenerationMeta describes one generation that has not been retired.
+type GenerationMeta struct {
+	Number     uint64
+	Start, End int64 // engine clock, ns; End 0: still live
+	Keys       uint64
+	Segments   []SegmentMeta
+}
+
+// SegmentMeta describes one segment. Runs are in no particular order.
+type SegmentMeta struct {
+	ID   uint64
+	Runs []RunMeta
+}
+
+// RunMeta describes one run completely: a store that gives less is corrupt.
+type RunMeta struct {
+	ID         uint64
+	Shard      uint16
+	Form       uint8
+	Tombstones bool
+	Seq        uint64 // order of the tables within a shard
+	Keys       uint64
+	MaxPos     Pos    // every key of it was journaled below this
+	Blocks     uint32 // at least 1
+	Values     []ValueMeta
+	Index      ValueMeta
+	Sum        uint64 // of all keys' hashes, whatever their order
+}
+
+// ValueMeta is the length and the CRC32C of one Badger value.
+type ValueMeta struct{ Bytes, CRC uint32 }
+
+// GapMeta is a part of the window that was lost and that repair has accepted as
+// lost: keys marked in it are answered Unknown or Fresh, as OnGap says.
+type GapMeta struct {
+	Generation uint64
+	Start, End int64 // engine clock, ns
+	Reason     string
+}
+
+// ReadManifest reads dir's manifest. Errors are as of ReadIdentity.
+func ReadManifest(fsys FS, dir string) (*Manifest, error) {
+	path := filepath.Join(dir, ManifestName)
+	data, err := readSealed(fsys, path)
+	if err != nil {
+		return nil, err
+	}
+	return DecodeManifest(data, path)
+}
+
+// WriteManifest replaces dir's manifest, atomically and durably. Every run that
+// it names must have been synced before (Segment.Sync). When it fails, the old
+// or the new manifest may be in place (I7).
+func WriteManifest(fsys FS, dir string, m *Manifest) error {
+	return WriteFileAtomic(fsys, filepath.Join(dir, ManifestName), m.Encode())
+}
+
+// Clone returns a copy that shares nothing with m, so that one can be prepared
+// while the other is read.
+func (m *Manifest) Clone() *Manifest {
+	c := *m
+	c.Covered = slices.Clone(m.Covered)
+	c.Lost = slices.Clone(m.Lost)
+	c.Generations = slices.Clone(m.Generations)
+	for i := range c.Generations {
+		g := &c.Generations[i]
+		g.Segments = slices.Clone(g.Segments)
+		for j := range g.Segments {
+			s := &g.Segments[j]
+			s.Runs = slices.Clone(s.Runs)
+			for k := range s.Runs {
+				s.Runs[k].Values = slices.Clone(s.Runs[k].Values)
+			}
+		}
+	}
+	return &c
+}

@@ -1,0 +1,186 @@
+package persist
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"sort"
+
+	"github.com/firstseen/firstseen/dedup"
+)
+
+// A Run is a sorted set of keys of one shard and one form, unchangeable. Its
+// keys lie in blocks by place: block b of n holds the keys with
+// mulhi(order, n) == b. All methods may be called at once.
+type Run struct {
+	seg    *Segment
+	meta   RunMeta
+	index  []uint32 // where each block starts in the concatenated values, and the end
+	starts []uint32 // where each value starts there, and the end
+	values []storedValue
+}
+
+// Bytes returns the length of the run's values and index.
+func (m *RunMeta) Bytes() int64 {
+	n := int64(m.Index.Bytes)
+	for _, v := range m.Values {
+		n += int64(v.Bytes)
+	}
+	return n
+}
+
+// Meta describes the run as the manifest has to promise it.
+func (r *Run) Meta() RunMeta { return r.meta }
+
+// Segment returns the segment that the run lies in.
+func (r *Run) Segment() *Segment { return r.seg }
+
+// MemoryBytes returns the memory that the run takes, in bytes: about one twelfth
+// of a byte a key. An Item of the store is about 200 bytes.
+func (r *Run) MemoryBytes() int {
+	return 4*(cap(r.index)+cap(r.starts)) + 256*len(r.values) + 256
+}
+
+func valueKey(run uint64, number uint32) []byte {
+	k := make([]byte, 1, keyLen)
+	k[0] = keyPrefix
+	k = binary.BigEndian.AppendUint64(k, run)
+	return binary.BigEndian.AppendUint32(k, number)
+}
+
+// openRun makes a run readable and checks that all of it is there; the contents
+// of its blocks are checked when they are read.
+func (s *Segment) openRun(m RunMeta) (r *Run, err error) {
+	r = &Run{seg: s, meta: m}
+	defer func() {
+		if p := recover(); p != nil {
+			s.store.leaked.Store(true)
+			r, err = nil, r.damage("panic while it was opened: %v", p)
+		}
+	}()
+	if err := r.checkMeta(); err != nil {
+		return nil, err
+	}
+	reader := s.store.reader()
+	r.values = make([]storedValue, len(m.Values))
+	r.starts = make([]uint32, 1, len(m.Values)+1)
+	for i, v := range m.Values {
+		if r.values[i], err = r.openValue(reader, uint32(i), v); err != nil {
+			return nil, err
+		}
+		r.starts = append(r.starts, r.starts[i]+v.Bytes)
+	}
+	index, err := r.openValue(reader, indexNumber, m.Index)
+	if err != nil {
+		return nil, err
+	}
+	if err := index.view(r.readIndex); err != nil {
+		return nil, err
+	}
+	return r, r.checkIndex()
+}
+
+// checkMeta refuses a description that no writer gives.
+func (r *Run) checkMeta() error {
+	total := int64(0)
+	for _, v := range r.meta.Values {
+		total += int64(v.Bytes)
+	}
+	switch m := &r.meta; {
+	case m.Blocks == 0 || len(m.Values) == 0:
+		return r.damage("described with %d blocks in %d values", m.Blocks, len(m.Values))
+	case int64(m.Index.Bytes) != 4*(int64(m.Blocks)+1):
+		return r.damage("described with %d blocks and an index of %d bytes", m.Blocks, m.Index.Bytes)
+	case total > maxRunBytes:
+		return r.damage("described with %d bytes, more than offsets can tell", total)
+	}
+	return nil
+}
+
+// openValue finds a value and checks its length.
+func (r *Run) openValue(reader *storeReader, number uint32, m ValueMeta) (storedValue, error) {
+	v, err := reader.get(valueKey(r.meta.ID, number))
+	if err != nil {
+		return v, r.damageIn(number, 0, "%v", err)
+	}
+	var n int
+	if err := v.view(func(p []byte) error { n = len(p); return nil }); err != nil {
+		return v, r.damageIn(number, 0, "%v", err)
+	}
+	if n != int(m.Bytes) {
+		return v, r.damageIn(number, 0, "%d bytes, %d expected", n, m.Bytes)
+	}
+	return v, nil
+}
+
+func (r *Run) readIndex(p []byte) error {
+	if got := checksum(p); len(p) != int(r.meta.Index.Bytes) || got != r.meta.Index.CRC {
+		return r.damageIn(indexNumber, 0, "checksum %08x of %d bytes, %08x of %d expected",
+			got, len(p), r.meta.Index.CRC, r.meta.Index.Bytes)
+	}
+	r.index = make([]uint32, r.meta.Blocks+1)
+	for i := range r.index {
+		r.index[i] = binary.LittleEndian.Uint32(p[4*i:])
+	}
+	return nil
+}
+
+// checkIndex makes sure that no offset leads out of the values, and that no
+// block lies in two of them.
+func (r *Run) checkIndex() error {
+	end := r.starts[len(r.starts)-1]
+	if r.index[0] != 0 || r.index[len(r.index)-1] != end {
+		return r.damageIn(indexNumber, 0, "covers %d to %d of %d bytes", r.index[0], r.index[len(r.index)-1], end)
+	}
+	value := 1 // the first start that is not yet met
+	for b := 1; b < len(r.index); b++ {
+		if r.index[b] < r.index[b-1]+blockSum {
+			return r.damageIn(indexNumber, int64(4*b), "block %d has no room for its checksum", b-1)
+		}
+		if value < len(r.starts) && r.index[b] >= r.starts[value] {
+			if r.index[b] > r.starts[value] {
+				return r.damageIn(indexNumber, int64(4*b), "block %d does not end with its value", b-1)
+			}
+			value++
+		}
+	}
+	return nil
+}
+
+// valueAt returns the number of the value that holds the offset.
+func (r *Run) valueAt(offset uint32) int {
+	i, found := slices.BinarySearch(r.starts, offset)
+	if found {
+		return i
+	}
+	return i - 1
+}
+
+// firstBlock returns the first block of a value.
+func (r *Run) firstBlock(value int) int {
+	return sort.Search(len(r.index), func(b int) bool { return r.index[b] >= r.starts[value] })
+}
+
+func (r *Run) damage(format string, args ...any) error {
+	return corrupt(r.seg.path, -1, "run %d: %s", r.meta.ID, fmt.Sprintf(format, args...))
+}
+
+// damageIn reports damage at an offset of one value; the offset is of the value,
+// since where Badger keeps it is Badger's affair.
+func (r *Run) damageIn(value uint32, offset int64, format string, args ...any) error {
+	name := fmt.Sprintf("value %d", value)
+	if value == indexNumber {
+		name = "index"
+	}
+	return corrupt(r.seg.path, offset, "run %d, %s: %s", r.meta.ID, name, fmt.Sprintf(format, args...))
+}
+
+// damageAt reports damage of a block.
+func (r *Run) damageAt(block uint32, detail string) error {
+	v := r.valueAt(r.index[block])
+	return r.damageIn(uint32(v), int64(r.index[block]-r.starts[v]), "block %d: %s", block, detail)
+}
+
+// isCorrupt tells damage of the data from other errors.
+func isCorrupt(err error) bool { return errors.Is(err, dedup.ErrCorrupt) }

@@ -1,0 +1,244 @@
+package persist
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+)
+
+// key is one key of a test, with what the caller of the package would know of it.
+type testKey struct {
+	order, hi, lo uint64
+	bytes         []byte
+}
+
+func (k testKey) query() Query { return Query{Order: k.order, Hi: k.hi, Lo: k.lo, Key: k.bytes} }
+
+const (
+	testShardBits = 4
+	maxOrder      = math.MaxUint64 &^ (1<<testShardBits - 1)
+)
+
+// makeKeys gives n different keys of a form, in order, in a shard of sixteen.
+// Other seeds give other keys.
+func makeKeys(form uint8, n int, seed uint64) []testKey {
+	rng := rand.New(rand.NewPCG(seed, uint64(form)))
+	const shard = 5
+	keys := make([]testKey, n)
+	for i := range keys {
+		hi := shard<<(64-testShardBits) | rng.Uint64()>>testShardBits
+		keys[i] = testKey{order: hi << testShardBits, hi: hi, lo: rng.Uint64()}
+		if !fixedForm(form) {
+			keys[i].bytes = makeBytes(rng, seed, i)
+			keys[i].hi, keys[i].lo = 0, 0
+			keys[i].order = bytesOrder(keys[i].bytes)
+		}
+	}
+	sortKeys(keys)
+	return keys
+}
+
+// makeBytes gives a key of 8 to 255 bytes, mostly of about 36, with i in it.
+func makeBytes(rng *rand.Rand, seed uint64, i int) []byte {
+	n := 36
+	if rng.IntN(10) == 0 {
+		n = 17 + rng.IntN(maxRecord-16)
+	}
+	b := make([]byte, n)
+	for j := range b {
+		b[j] = byte(rng.Uint32())
+	}
+	binary.BigEndian.PutUint64(b, uint64(i))
+	binary.BigEndian.PutUint64(b[8:], seed)
+	return b
+}
+
+func bytesOrder(key []byte) uint64 { return hashBytes(key) * mix2 << testShardBits }
+
+func testOrder(form uint8, hi uint64, key []byte) uint64 {
+	if fixedForm(form) {
+		return hi << testShardBits
+	}
+	return bytesOrder(key)
+}
+
+func sortKeys(keys []testKey) {
+	slices.SortFunc(keys, func(a, b testKey) int {
+		return cmp.Or(cmp.Compare(a.order, b.order), cmp.Compare(a.hi, b.hi), cmp.Compare(a.lo, b.lo), bytes.Compare(a.bytes, b.bytes))
+	})
+}
+
+func addAll(w *RunWriter, keys []testKey) {
+	for _, k := range keys {
+		if k.bytes != nil {
+			w.AddBytes(k.order, k.bytes)
+		} else {
+			w.Add(k.order, k.hi, k.lo)
+		}
+	}
+}
+
+func newTestSegment(t testing.TB) *Segment {
+	t.Helper()
+	s, err := CreateSegment(SegmentConfig{Dir: t.TempDir(), ID: 1, MaxBytes: 16 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func writeRun(t testing.TB, s *Segment, spec RunSpec, keys []testKey) *Run {
+	t.Helper()
+	spec.MaxKeys = uint64(len(keys))
+	w := s.NewRun(spec)
+	addAll(w, keys)
+	r, err := w.Finish()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// checkRun fails unless r holds exactly keys and none of absent.
+func checkRun(t *testing.T, r *Run, keys, absent []testKey) {
+	t.Helper()
+	checkScan(t, r, keys)
+	var l Lookup
+	var qs []Query
+	for i, k := range keys {
+		q := k.query()
+		q.Index = int32(i)
+		qs = append(qs, q)
+	}
+	for _, k := range absent {
+		q := k.query()
+		q.Index = -1
+		qs = append(qs, q)
+	}
+	slices.SortStableFunc(qs, func(a, b Query) int { return cmp.Compare(a.Order, b.Order) })
+	if err := r.Confirm(&l, qs); err != nil {
+		t.Fatal(err)
+	}
+	for _, q := range qs {
+		if q.Found != (q.Index >= 0) {
+			t.Fatalf("key %d of order %#x: found %v", q.Index, q.Order, q.Found)
+		}
+	}
+	if err := r.Verify(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func checkScan(t *testing.T, r *Run, keys []testKey) {
+	t.Helper()
+	i := 0
+	err := r.Scan(func(b *Block) error {
+		for j := range b.Len() {
+			if i == len(keys) {
+				return errors.New("more keys than were written")
+			}
+			k := keys[i]
+			i++
+			if k.bytes != nil {
+				if !bytes.Equal(b.Key(j), k.bytes) {
+					return fmt.Errorf("key %d is %x, want %x", i-1, b.Key(j), k.bytes)
+				}
+			} else if hi, lo := b.Pair(j); hi != k.hi || lo != k.lo {
+				return fmt.Errorf("key %d is %x %x, want %x %x", i-1, hi, lo, k.hi, k.lo)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if i != len(keys) {
+		t.Fatalf("%d keys scanned, %d written", i, len(keys))
+	}
+}
+
+func TestRunRoundTrip(t *testing.T) {
+	dir := t.TempDir()
+	c := SegmentConfig{Dir: dir, ID: 7, MaxBytes: 64 << 20}
+	s, err := CreateSegment(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	meta := SegmentMeta{ID: 7}
+	var sets [][]testKey
+	add := func(form uint8, keys []testKey) {
+		id := uint64(len(sets) + 1)
+		r := writeRun(t, s, RunSpec{ID: id, Shard: 5, Form: form, Tombstones: form == 2, Seq: 100 + id, MaxPos: 1000 * id}, keys)
+		checkRun(t, r, keys, makeKeys(form, 500, 999))
+		m := r.Meta()
+		if m.Keys != uint64(len(keys)) || m.ID != id || m.Shard != 5 || m.Form != form || m.Tombstones != (form == 2) || m.Seq != 100+id || m.MaxPos != 1000*id {
+			t.Fatalf("meta %+v", m)
+		}
+		meta.Runs = append(meta.Runs, m)
+		sets = append(sets, keys)
+	}
+	for _, n := range []int{0, 1, 47, 48, 49, 10_000, 300_000} {
+		add(0, makeKeys(0, n, uint64(n)))
+		add(3, makeKeys(3, n, uint64(n)))
+	}
+	add(2, clustered(0))
+	add(2, clustered(maxOrder))
+	add(0, clusteredEnds())
+	add(4, clusteredBytes())
+	if err := s.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	// All of it again from disk, twice (the second opening follows one that wrote nothing).
+	for range 2 {
+		s, runs, err := OpenSegment(c, meta)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, r := range runs {
+			checkRun(t, r, sets[i], makeKeys(r.Meta().Form, 500, 999))
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// clustered gives keys that all meet in one order: 5,000 keys in one block.
+func clustered(order uint64) []testKey {
+	keys := make([]testKey, 5_000)
+	for i := range keys {
+		keys[i] = testKey{order: order, hi: order >> testShardBits, lo: uint64(i) * mix1}
+	}
+	sortKeys(keys)
+	return keys
+}
+
+// clusteredEnds gives keys at both ends of the order, with nothing between them
+// but empty blocks.
+func clusteredEnds() []testKey {
+	return append(clustered(0), clustered(maxOrder)...)
+}
+
+func clusteredBytes() []testKey {
+	keys := make([]testKey, 3_000)
+	for i := range keys {
+		keys[i] = testKey{order: 1 << 63, bytes: fmt.Appendf(nil, "key-%0*d", 1+i%200, i)}
+	}
+	sortKeys(keys)
+	return keys
+}

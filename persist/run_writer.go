@@ -1,0 +1,219 @@
+package persist
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"math"
+
+	"github.com/firstseen/firstseen/dedup"
+)
+
+// maxRunBytes is what the 32-bit offsets of an index can tell apart.
+const maxRunBytes = math.MaxUint32
+
+// RunSpec says what a new run is.
+type RunSpec struct {
+	ID         uint64 // never used before in this segment
+	Shard      uint16
+	Form       uint8 // 0 to 2 fixed, 3 and above variable
+	Tombstones bool
+	Seq        uint64
+	MaxKeys    uint64 // at most so many keys come; it sets the number of blocks
+	MaxPos     Pos
+}
+
+// A RunWriter writes one run. It is for one goroutine; several of one segment
+// may work at once. One that is given up before Finish leaves values behind that
+// are never looked at. Errors are kept until Finish.
+type RunWriter struct {
+	seg    *Segment
+	meta   RunMeta
+	max    uint64 // keys
+	limit  int    // of a value's length
+	err    error
+	buf    []byte // the value under way
+	start  int    // of the block under way, in buf
+	base   uint64 // where buf begins in the concatenated values
+	block  uint32 // the block under way
+	index  []uint32
+	prev   record // the last key added
+	closed bool
+}
+
+type record struct {
+	order, hi, lo uint64
+	key           []byte
+}
+
+// NewRun starts a run.
+func (s *Segment) NewRun(spec RunSpec) *RunWriter { return s.newRun(spec, valueLimit) }
+
+func (s *Segment) newRun(spec RunSpec, limit int) *RunWriter {
+	w := &RunWriter{seg: s, max: spec.MaxKeys, limit: limit}
+	w.meta = RunMeta{ID: spec.ID, Shard: spec.Shard, Form: spec.Form, Tombstones: spec.Tombstones,
+		Seq: spec.Seq, MaxPos: spec.MaxPos}
+	blocks := blocksFor(spec.MaxKeys)
+	if blocks > maxRunBytes/blockSum || (fixedForm(spec.Form) && spec.MaxKeys > maxRunBytes/fixedRecord) {
+		w.err = fmt.Errorf("persist: run %d: %d keys are too many for one run", spec.ID, spec.MaxKeys)
+		return w
+	}
+	w.meta.Blocks = uint32(blocks)
+	w.index = make([]uint32, 1, blocks+1)
+	// One block more than the limit, as a block's end is noticed behind it.
+	w.buf = make([]byte, 0, min(limit+4<<10, int(spec.MaxKeys)*2*fixedRecord+4<<10))
+	return w
+}
+
+// Add adds a key of a fixed form. Keys come in ascending order of (hi, lo), each
+// once, at most MaxKeys of them; order never descends (it is hi without the
+// shard's bits).
+func (w *RunWriter) Add(order, hi, lo uint64) {
+	if order < w.prev.order || hi < w.prev.hi || (hi == w.prev.hi && lo <= w.prev.lo) {
+		w.checkOrder(order)
+	}
+	if b, _ := blockOf(order, w.meta.Blocks); b != w.block {
+		w.advance(b)
+	}
+	w.prev.order, w.prev.hi, w.prev.lo = order, hi, lo
+	w.meta.Keys++
+	w.meta.Sum += hashPair(hi, lo)
+	w.buf = binary.LittleEndian.AppendUint64(w.buf, hi)
+	w.buf = binary.LittleEndian.AppendUint64(w.buf, lo)
+}
+
+// AddBytes adds a key of 1 to 255 bytes of a variable form. Keys come in
+// ascending order of (order, bytes), each once, at most MaxKeys of them.
+func (w *RunWriter) AddBytes(order uint64, key []byte) {
+	if order < w.prev.order || (order == w.prev.order && bytes.Compare(key, w.prev.key) <= 0) {
+		w.checkOrder(order)
+	}
+	if len(key) == 0 || len(key) > maxRecord {
+		w.fail(fmt.Errorf("persist: run %d: a key of %d bytes", w.meta.ID, len(key)))
+		return
+	}
+	if b, _ := blockOf(order, w.meta.Blocks); b != w.block {
+		w.advance(b)
+	}
+	w.prev.order, w.prev.key = order, append(w.prev.key[:0], key...)
+	w.meta.Keys++
+	w.meta.Sum += hashBytes(key)
+	w.buf = append(w.buf, byte(len(key)))
+	w.buf = append(w.buf, key...)
+}
+
+// checkOrder is the slow part of the check that each key comes after the last:
+// the first key of all may come here too, and is right.
+func (w *RunWriter) checkOrder(order uint64) {
+	if w.meta.Keys > 0 {
+		w.fail(fmt.Errorf("persist: run %d: key %d of order %#x does not come after the one before it, of order %#x",
+			w.meta.ID, w.meta.Keys, order, w.prev.order))
+	}
+}
+
+func (w *RunWriter) fail(err error) {
+	if w.err == nil {
+		w.err = err
+	}
+}
+
+// advance ends the block under way and the empty ones before block b.
+func (w *RunWriter) advance(b uint32) {
+	for w.err == nil && w.block < b {
+		w.endBlock()
+		w.block++
+	}
+	if w.err != nil {
+		w.buf, w.start = w.buf[:0], 0 // keep a failed writer from growing
+		w.block = b
+	}
+}
+
+// endBlock ends the block under way with its checksum; when the value would
+// become too long, the blocks before it are stored.
+func (w *RunWriter) endBlock() {
+	w.buf = binary.LittleEndian.AppendUint32(w.buf, checksum(w.buf[w.start:]))
+	if len(w.buf) > w.limit && w.start > 0 {
+		w.store(w.start)
+	}
+	w.start = len(w.buf)
+	end := w.base + uint64(w.start)
+	if end > maxRunBytes {
+		w.fail(fmt.Errorf("persist: run %d: more than 4 GiB", w.meta.ID))
+		return
+	}
+	w.index = append(w.index, uint32(end))
+}
+
+// store puts the first n bytes of buf as the next value.
+func (w *RunWriter) store(n int) {
+	value := w.buf[:n]
+	m := ValueMeta{Bytes: uint32(n), CRC: checksum(value)}
+	if err := w.put(uint32(len(w.meta.Values)), value); err != nil {
+		w.fail(err)
+		return
+	}
+	w.meta.Values = append(w.meta.Values, m)
+	w.base += uint64(n)
+	w.buf = w.buf[:copy(w.buf, w.buf[n:])]
+	w.start = max(w.start-n, 0)
+}
+
+func (w *RunWriter) put(number uint32, value []byte) error {
+	if !w.seg.pins.pin() {
+		return ErrRetired
+	}
+	defer w.seg.pins.unpin()
+	if err := w.seg.store.put(valueKey(w.meta.ID, number), value); err != nil {
+		return fmt.Errorf("persist: writing run %d of segment %s: %w: %w", w.meta.ID, w.seg.path, dedup.ErrFailed, diskFull(err))
+	}
+	w.seg.bytes.Add(int64(len(value)))
+	return nil
+}
+
+// Finish writes what is left and the index, and returns the run, readable. It is
+// durable after Segment.Sync. Whoever calls has seen to free space: Badger dies
+// of a full disk. A failed write wraps dedup.ErrFailed; other errors are of the
+// caller's making.
+func (w *RunWriter) Finish() (*Run, error) {
+	if w.closed {
+		return nil, fmt.Errorf("persist: run %d was finished already", w.meta.ID)
+	}
+	w.closed = true
+	if w.meta.Keys > w.max {
+		w.fail(fmt.Errorf("persist: run %d: %d keys, %d were announced", w.meta.ID, w.meta.Keys, w.max))
+	}
+	w.advance(w.meta.Blocks)
+	if w.err == nil {
+		w.store(len(w.buf))
+	}
+	if w.err == nil {
+		w.storeIndex()
+	}
+	if w.err != nil {
+		return nil, w.err
+	}
+	return w.open()
+}
+
+func (w *RunWriter) storeIndex() {
+	p := w.buf[:0]
+	for _, offset := range w.index {
+		p = binary.LittleEndian.AppendUint32(p, offset)
+	}
+	w.meta.Index = ValueMeta{Bytes: uint32(len(p)), CRC: checksum(p)}
+	if err := w.put(indexNumber, p); err != nil {
+		w.fail(err)
+	}
+	w.buf = nil
+}
+
+// open reads the run back as a later opening would, so that a run that was not
+// stored as promised is noticed before its journal frames are given up.
+func (w *RunWriter) open() (*Run, error) {
+	if !w.seg.pins.pin() {
+		return nil, ErrRetired
+	}
+	defer w.seg.pins.unpin()
+	return w.seg.openRun(w.meta)
+}

@@ -1,0 +1,183 @@
+package persist
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"runtime/debug"
+)
+
+// cursor goes through the blocks of a run, in order. It holds one value at a
+// time, copied, so that the caller's code runs outside of Badger's lock.
+type cursor struct {
+	run   *Run
+	value int // the value in buf
+	buf   []byte
+	next  int // the block to come
+	block Block
+	keys  uint64 // of the blocks so far
+	sum   uint64
+	fn    func([]byte) error
+}
+
+func newCursor(r *Run) *cursor {
+	c := &cursor{run: r, value: -1}
+	c.fn = c.copyValue
+	return c
+}
+
+func (c *cursor) copyValue(p []byte) error {
+	c.buf = append(c.buf[:0], p...)
+	return nil
+}
+
+// load copies and checks a value.
+func (c *cursor) load(value int) (err error) {
+	r := c.run
+	if !r.seg.pins.pin() {
+		return ErrRetired
+	}
+	defer r.seg.pins.unpin()
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // see Confirm
+	defer func() {
+		if p := recover(); p != nil {
+			r.seg.store.leaked.Store(true)
+			err = r.damageIn(uint32(value), 0, "reading it: %v", p)
+		}
+	}()
+	c.value = value
+	m := r.meta.Values[value]
+	if err := r.values[value].view(c.fn); err != nil {
+		return err
+	}
+	if got := checksum(c.buf); len(c.buf) != int(m.Bytes) || got != m.CRC {
+		return r.damageIn(uint32(value), 0, "checksum %08x of %d bytes, %08x of %d expected", got, len(c.buf), m.CRC, m.Bytes)
+	}
+	return nil
+}
+
+// step goes to the next block. It is false at the end and on an error.
+func (c *cursor) step() (bool, error) {
+	r := c.run
+	if c.next == int(r.meta.Blocks) {
+		if c.keys != r.meta.Keys || c.sum != r.meta.Sum {
+			return false, r.damage("%d keys with sum %016x, %d with %016x expected", c.keys, c.sum, r.meta.Keys, r.meta.Sum)
+		}
+		return false, nil
+	}
+	from, to := r.index[c.next], r.index[c.next+1]
+	if c.value < 0 || from >= r.starts[c.value+1] {
+		if err := c.load(c.value + 1); err != nil {
+			return false, err
+		}
+	}
+	if err := c.parse(from, to); err != nil {
+		return false, err
+	}
+	c.next++
+	return true, nil
+}
+
+// parse checks the block from one offset to another and makes it the current one.
+func (c *cursor) parse(from, to uint32) error {
+	r := c.run
+	start := r.starts[c.value]
+	p := c.buf[from-start : to-start]
+	records := p[:len(p)-blockSum]
+	if checksum(records) != binary.LittleEndian.Uint32(p[len(records):]) {
+		return r.damageAt(uint32(c.next), "wrong checksum")
+	}
+	if !c.block.parse(r.meta.Form, records) {
+		return r.damageAt(uint32(c.next), "records are malformed")
+	}
+	c.keys += uint64(c.block.Len())
+	c.sum += c.block.sum()
+	return nil
+}
+
+// Scan gives all blocks to yield, in order. The checksums of values and blocks
+// are verified before their keys are given, the number and the sum of all keys
+// at the end: only a nil error says that yield got exactly the keys of the run.
+// An error of yield ends the scan and is returned. yield may use the segment.
+func (r *Run) Scan(yield func(b *Block) error) error {
+	c := newCursor(r)
+	for {
+		ok, err := c.step()
+		if !ok {
+			return err
+		}
+		if err := yield(&c.block); err != nil {
+			return err
+		}
+	}
+}
+
+// Verify reads all of the run, and reports all damage that it finds (joined).
+func (r *Run) Verify() error {
+	_, err := r.Salvage(func(*Block) error { return nil })
+	if ierr := r.verifyIndex(); ierr != nil {
+		err = errors.Join(ierr, err)
+	}
+	return err
+}
+
+// Salvage gives the blocks that are whole to yield, in order, and returns the
+// number of keys that are lost in the others, together with all damage (joined),
+// or the error of yield. It is what repair keeps of a damaged run.
+func (r *Run) Salvage(yield func(b *Block) error) (lost uint64, err error) {
+	c := newCursor(r)
+	var problems []error
+	for v := range r.meta.Values {
+		loadErr := c.load(v)
+		if loadErr != nil {
+			problems = append(problems, loadErr)
+		}
+		if loadErr != nil && (!isCorrupt(loadErr) || len(c.buf) != int(r.meta.Values[v].Bytes)) {
+			continue // nothing to look into
+		}
+		c.next = r.firstBlock(v)
+		for ; c.next < int(r.meta.Blocks) && r.index[c.next] < r.starts[v+1]; c.next++ {
+			if err := c.parse(r.index[c.next], r.index[c.next+1]); err != nil {
+				problems = append(problems, err)
+				continue
+			}
+			if err := yield(&c.block); err != nil {
+				return 0, err
+			}
+		}
+	}
+	if c.keys > r.meta.Keys || (c.keys == r.meta.Keys && c.sum != r.meta.Sum) {
+		problems = append(problems, r.damage("%d keys with sum %016x, %d with %016x expected", c.keys, c.sum, r.meta.Keys, r.meta.Sum))
+	}
+	if c.keys < r.meta.Keys {
+		lost = r.meta.Keys - c.keys
+		if len(problems) == 0 {
+			problems = append(problems, r.damage("%d of %d keys are missing", lost, r.meta.Keys))
+		}
+	}
+	return lost, errors.Join(problems...)
+}
+
+// verifyIndex compares the stored index with the one in memory.
+func (r *Run) verifyIndex() (err error) {
+	if !r.seg.pins.pin() {
+		return ErrRetired
+	}
+	defer r.seg.pins.unpin()
+	defer func() {
+		if p := recover(); p != nil {
+			r.seg.store.leaked.Store(true)
+			err = r.damageIn(indexNumber, 0, "reading it: %v", p)
+		}
+	}()
+	v, err := r.seg.store.reader().get(valueKey(r.meta.ID, indexNumber))
+	if err != nil {
+		return r.damageIn(indexNumber, 0, "%v", err)
+	}
+	return v.view(func(p []byte) error {
+		if got := checksum(p); len(p) != int(r.meta.Index.Bytes) || got != r.meta.Index.CRC {
+			return r.damageIn(indexNumber, 0, "%s", fmt.Sprintf("checksum %08x of %d bytes, %08x expected", got, len(p), r.meta.Index.CRC))
+		}
+		return nil
+	})
+}

@@ -1,0 +1,42 @@
+package shards
+
+import "github.com/firstseen/firstseen/internal/mem"
+
+// An arena holds the records of variable length of one table, each behind its
+// length in one byte. A place is an offset plus one, so that no place is zero.
+type arena struct {
+	buf    []byte
+	used   int
+	region *mem.Region
+}
+
+const (
+	maxRecord = 256 // length byte and 255 bytes
+	// arenaPerKey sizes an arena for a table: a table is also full when the
+	// arena can't take another part of the longest records.
+	arenaPerKey = 48
+)
+
+func arenaBytes(keys int) int { return keys*arenaPerKey + MaxPart*maxRecord }
+
+func newArena(region *mem.Region) *arena { return &arena{buf: region.Bytes(), region: region} }
+
+func (a *arena) add(record []byte) (place uint64) {
+	place = uint64(a.used) + 1
+	a.buf[a.used] = byte(len(record))
+	a.used += 1 + copy(a.buf[a.used+1:], record)
+	return place
+}
+
+func (a *arena) record(place uint64) []byte {
+	b := a.buf[place-1:]
+	n := int(b[0])
+	return b[1 : 1+n : 1+n]
+}
+
+func (a *arena) equal(place uint64, record []byte) bool {
+	return string(a.record(place)) == string(record)
+}
+
+// room reports whether n records of any length fit.
+func (a *arena) room(n int) bool { return len(a.buf)-a.used >= n*maxRecord }

@@ -1,0 +1,180 @@
+package shards
+
+import (
+	"math/bits"
+
+	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/internal/hash"
+)
+
+const (
+	// MaxShards is the largest number of shards.
+	MaxShards = 256
+	// MaxPart is the largest number of keys that are decided under one lock;
+	// longer batches go in several steps.
+	MaxPart = 2048
+)
+
+// A Batch is the routed form of up to MaxPart keys of a call: the keys of each
+// shard stand side by side, in the order of the call. It is reused from call to
+// call and used by one at a time.
+type Batch struct {
+	// Out receives the verdicts, in the order of the keys.
+	Out []dedup.Verdict
+	// WaitPos is the position of the log that the answers rest on.
+	WaitPos uint64
+	// Logged sums the bytes of log that the call took; the caller resets it.
+	Logged int
+	// Counts sums how the verdicts were found.
+	Counts Counts
+
+	n      int
+	bits   uint // of the shard's number
+	keys   [][]byte
+	order  []uint64 // hash without the shard's bits
+	lo     []uint64
+	form   []hash.Form
+	at     []int32 // index of the key in the call
+	mask   []uint8 // generations that may hold it
+	start  [MaxShards + 1]int32
+	fixed  bool       // all keys have fixed forms: record is not used
+	record [][]byte   // stored bytes of the variable forms
+	sums   []hash.Key // in the order of the call, before routing
+	digest [][hash.DigestLen]byte
+
+	out     []dedup.Verdict // for calls that ask for no verdicts
+	now     int64
+	op      Op
+	lease   int64
+	claims  []dedup.Claim // where Claim answers
+	version [MaxShards]uint64
+	rec     Record
+	fresh   []int32 // newly marked keys of the part at hand
+	orders  []uint64
+	payload []byte
+	pending []Pending
+}
+
+// Counts sums how answers were found.
+type Counts struct {
+	Fresh, Duplicate, InFlight, Unknown   uint64
+	Unflushed, Confirmed, FalsePositive   uint64 // New is Fresh without FalsePositive
+	RunsAsked, Again                      uint64
+	Claimed, Committed, Released, Expired uint64
+	Lost                                  uint64
+}
+
+// A Pending is a key that only the runs can decide.
+type Pending struct {
+	I     int32  // the key's place in the batch
+	Mask  uint8  // generations to ask
+	Found bool   // set by the Confirmer
+	Seq   uint64 // with Found: sequence number of the newest run that holds it
+}
+
+// Len returns the number of keys.
+func (b *Batch) Len() int { return b.n }
+
+// Key returns the stored form of the i-th routed key; record is nil for the
+// fixed forms.
+func (b *Batch) Key(i int32) (form hash.Form, order, lo uint64, record []byte) {
+	return b.form[i], b.order[i], b.lo[i], b.recordOf(int(i))
+}
+
+func (b *Batch) recordOf(i int) []byte {
+	if b.fixed {
+		return nil
+	}
+	return b.record[i]
+}
+
+// grow makes room for n keys.
+func (b *Batch) grow(n int) {
+	if cap(b.order) < n {
+		n := max(n, 64)
+		b.order, b.lo = make([]uint64, n), make([]uint64, n)
+		b.form, b.at, b.mask = make([]hash.Form, n), make([]int32, n), make([]uint8, n)
+		b.sums = make([]hash.Key, n)
+	}
+	b.n = n
+	b.order, b.lo, b.form, b.at, b.mask = b.order[:n], b.lo[:n], b.form[:n], b.at[:n], b.mask[:n]
+	b.sums = b.sums[:n]
+}
+
+// route hashes keys (at most MaxPart, all of valid length) and puts them in the
+// order of their shards by counting. Keys of one shard keep their order.
+func (b *Batch) route(h *hash.Hasher, keys [][]byte, shardBits uint) {
+	b.grow(len(keys))
+	b.keys, b.bits = keys, shardBits
+	b.digest = b.digest[:0]
+	b.fixed = true
+	shift := 64 - shardBits
+	count := b.start[:1<<shardBits+1]
+	clear(count)
+	var digest [hash.DigestLen]byte
+	for i, key := range keys {
+		k := h.Sum(key, &digest)
+		if !k.Form.Fixed() {
+			b.fixed = false
+			if k.Form == hash.Digest {
+				k.Lo = uint64(len(b.digest)) // where the record lies; routing clears it
+				b.digest = append(b.digest, digest)
+			}
+		}
+		b.sums[i] = k
+		count[k.Hi>>shift+1]++
+	}
+	for s := 1; s < len(count); s++ {
+		count[s] += count[s-1]
+	}
+	// The scatter advances each shard's start to its end, which is the next
+	// shard's start: shifting by one afterwards restores them.
+	for i := range b.sums {
+		k := &b.sums[i]
+		at := count[k.Hi>>shift]
+		count[k.Hi>>shift]++
+		b.order[at] = k.Hi << shardBits
+		b.lo[at] = k.Lo
+		b.form[at] = k.Form
+		b.at[at] = int32(i)
+	}
+	copy(count[1:], count)
+	count[0] = 0
+	if !b.fixed {
+		b.routeRecords()
+	}
+}
+
+// routeRecords finds the stored bytes of the keys of variable forms.
+func (b *Batch) routeRecords() {
+	if cap(b.record) < b.n {
+		b.record = make([][]byte, cap(b.order))
+	}
+	b.record = b.record[:b.n]
+	for i, at := range b.at {
+		switch b.form[i] {
+		case hash.Bytes:
+			b.record[i] = b.keys[at]
+		case hash.Digest:
+			b.record[i] = b.digest[b.lo[i]][:]
+			b.lo[i] = 0
+		default:
+			b.record[i] = nil
+		}
+	}
+}
+
+// hi restores the whole hash of a key of the shard.
+func (s *shard) hi(order uint64) uint64 { return whole(order, s.index, s.set.shardBits) }
+
+func whole(order uint64, shard int, shardBits uint) uint64 {
+	return order>>shardBits | bits.RotateLeft64(uint64(shard), -int(shardBits))
+}
+
+// Hi returns the whole hash of the i-th routed key, which lies in shard.
+func (b *Batch) Hi(shard int, i int32) uint64 { return whole(b.order[i], shard, b.bits) }
+
+func (b *Batch) answer(i int, v dedup.Verdict) { b.Out[b.at[i]] = v }
+
+// Order returns the place of the i-th routed key within its shard.
+func (b *Batch) Order(i int32) uint64 { return b.order[i] }

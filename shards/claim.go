@@ -1,0 +1,210 @@
+package shards
+
+import (
+	"context"
+	"time"
+
+	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/internal/hash"
+)
+
+func unixNano(ns int64) time.Time { return time.Unix(0, ns) }
+
+// hold gives the i-th key to the caller.
+func (s *shard) hold(b *Batch, i int) {
+	c := claim{
+		order:   b.order[i],
+		lo:      b.lo[i],
+		nonce:   s.set.nonce.Add(1),
+		expires: b.now + b.lease,
+		form:    b.form[i],
+	}
+	if record := b.recordOf(i); record != nil {
+		c.record = append([]byte(nil), record...)
+	}
+	at := s.claims.put(c)
+	b.answer(i, dedup.Fresh)
+	b.Counts.Fresh++
+	b.Counts.Claimed++
+	b.claims[b.at[i]] = dedup.Claim{
+		Verdict: dedup.Fresh,
+		Token:   newToken(s.index, at, c.nonce),
+		Expires: unixNano(c.expires),
+	}
+}
+
+// Commit marks the keys of the claims, at most MaxPart, that their tokens still
+// end, and sets lost[i] for the others. b.WaitPos is what to wait for. A lease
+// that ended without another owner coming is still good: the handler did its
+// work, and a mark is the best that can follow.
+func (s *Set) Commit(ctx context.Context, b *Batch, claims []dedup.Claim, now int64, lost []bool) error {
+	b.op, b.now = opMark, now
+	b.WaitPos, b.Counts, b.fresh = 0, Counts{}, b.fresh[:0]
+	s.routeTokens(b, claims, lost)
+	for i := range s.shards {
+		if from, to := int(b.start[i]), int(b.start[i+1]); from < to {
+			if err := s.shards[i].commit(ctx, b, claims, from, to, lost); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (s *shard) commit(ctx context.Context, b *Batch, claims []dedup.Claim, from, to int, lost []bool) error {
+	if err := s.lockForMarks(ctx, to-from); err != nil {
+		return err
+	}
+	defer s.mu.Unlock()
+	for i := from; i < to; i++ {
+		at := b.at[i]
+		_, slot, nonce := splitToken(claims[at].Token)
+		c := s.claims.get(slot, nonce)
+		if c == nil {
+			lost[at] = true
+			b.Counts.Lost++
+			continue
+		}
+		b.order[i], b.lo[i], b.form[i], b.record[i] = c.order, c.lo, c.form, c.record
+		s.claims.remove(int(slot))
+		b.Counts.Committed++
+		if s.set.c.Confirmer == nil {
+			b.fresh = append(b.fresh, int32(i))
+		} else if err := s.mark(b, i); err != nil {
+			return err
+		}
+	}
+	return s.logMarks(b)
+}
+
+// Release gives up the claims that their tokens still end and sets lost[i] for
+// the others.
+func (s *Set) Release(b *Batch, claims []dedup.Claim, lost []bool) {
+	b.Counts = Counts{}
+	s.routeTokens(b, claims, lost)
+	for i := range s.shards {
+		from, to := int(b.start[i]), int(b.start[i+1])
+		if from == to {
+			continue
+		}
+		sh := &s.shards[i]
+		sh.mu.Lock()
+		for _, at := range b.at[from:to] {
+			_, slot, nonce := splitToken(claims[at].Token)
+			if sh.claims.get(slot, nonce) == nil {
+				lost[at] = true
+				b.Counts.Lost++
+				continue
+			}
+			sh.claims.remove(int(slot))
+			b.Counts.Released++
+		}
+		sh.mu.Unlock()
+	}
+}
+
+// routeTokens orders claims by the shards their tokens name. Claims without a
+// shard of ours are lost; claims that hold nothing are left out.
+func (s *Set) routeTokens(b *Batch, claims []dedup.Claim, lost []bool) {
+	b.grow(len(claims))
+	b.fixed = false
+	if cap(b.record) < b.n {
+		b.record = make([][]byte, cap(b.order))
+	}
+	b.record = b.record[:b.n]
+	b.Out = append(b.out[:0], make([]dedup.Verdict, b.n)...)
+	b.out = b.Out
+	count := b.start[:len(s.shards)+1]
+	clear(count)
+	for i := range claims {
+		lost[i] = false
+		if claims[i].Verdict != dedup.Fresh {
+			continue
+		}
+		shard, _, _ := splitToken(claims[i].Token)
+		if int(shard) >= len(s.shards) || claims[i].Token == (dedup.Token{}) {
+			lost[i] = true
+			b.Counts.Lost++
+			continue
+		}
+		count[shard+1]++
+	}
+	for i := 1; i < len(count); i++ {
+		count[i] += count[i-1]
+	}
+	for i := range claims {
+		if claims[i].Verdict != dedup.Fresh || lost[i] {
+			continue
+		}
+		shard, _, _ := splitToken(claims[i].Token)
+		b.at[count[shard]] = int32(i)
+		count[shard]++
+	}
+	copy(count[1:], count)
+	count[0] = 0
+}
+
+// Extend sets the end of a claim's lease; ok is false if the token doesn't end
+// a claim any more.
+func (s *Set) Extend(c dedup.Claim, expires int64) (ok bool) {
+	shard, slot, nonce := splitToken(c.Token)
+	if int(shard) >= len(s.shards) {
+		return false
+	}
+	sh := &s.shards[shard]
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	held := sh.claims.get(slot, nonce)
+	if held == nil {
+		return false
+	}
+	held.expires = expires
+	return true
+}
+
+// Sweep frees claims whose lease ended before the given time and returns how
+// many: nobody asked for their keys since, or they would be gone.
+func (s *Set) Sweep(before int64) (swept uint64) {
+	for i := range s.shards {
+		sh := &s.shards[i]
+		for {
+			sh.mu.Lock()
+			next, n := sh.claims.sweep(sh.sweepAt, MaxPart, before)
+			sh.sweepAt = next
+			sh.mu.Unlock()
+			swept += n
+			if next == 0 {
+				break
+			}
+		}
+	}
+	return swept
+}
+
+// Forget takes back the marks of one key, the only one of b. The key's claims
+// stay.
+func (s *Set) Forget(b *Batch, now int64) error {
+	b.op, b.now = opMark, now
+	b.WaitPos, b.Counts = 0, Counts{}
+	shard := s.shardOf(b, 0)
+	sh := &s.shards[shard]
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	sh.forget(b.form[0], b.order[0], b.lo[0], b.recordOf(0))
+	b.fresh = append(b.fresh[:0], 0)
+	err := sh.log(b, Forget)
+	b.fresh = b.fresh[:0]
+	return err
+}
+
+// forget deletes the key from the active table and lays a tombstone over what
+// older tables and runs hold.
+func (s *shard) forget(form hash.Form, order, lo uint64, record []byte) {
+	h := s.hi(order)
+	if t := s.active.tables[form]; t != nil && t.delete(order, h, lo, record, s.set.shardBits) {
+		s.active.keys--
+	}
+	record = append([]byte(nil), record...)
+	s.active.Tombstones = append(s.active.Tombstones, Tombstone{Form: form, Hi: h, Lo: lo, Record: record})
+	s.tombs[tombKey(form, h, lo, record)] = tombstoned{seq: s.seq, generation: s.active.Generation}
+}

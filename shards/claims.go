@@ -1,0 +1,145 @@
+package shards
+
+import (
+	"encoding/binary"
+
+	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/internal/hash"
+)
+
+// A claim is a key in somebody's hands.
+type claim struct {
+	order, lo uint64
+	nonce     uint64 // the token's own part; zero marks a free slot
+	expires   int64  // end of the lease, ns of the engine's clock
+	record    []byte // own copy, of the variable forms
+	form      hash.Form
+	next      int32 // next free slot
+}
+
+// claims holds the claims of one shard: slots, which tokens point into, and an
+// index over them by hash with linear probing.
+type claims struct {
+	slots []claim
+	free  int32   // first free slot, -1
+	index []int32 // slot + 1, 0 where empty; a power of two of them, at most half full
+	shift uint    // 64 - log2(len(index))
+	live  int
+}
+
+// A token is the slot, the shard and a number that is used once.
+func newToken(shard, slot int, nonce uint64) (t dedup.Token) {
+	binary.LittleEndian.PutUint32(t[0:], uint32(slot))
+	binary.LittleEndian.PutUint32(t[4:], uint32(shard))
+	binary.LittleEndian.PutUint64(t[8:], nonce)
+	return t
+}
+
+func splitToken(t dedup.Token) (shard, slot uint32, nonce uint64) {
+	return binary.LittleEndian.Uint32(t[4:]), binary.LittleEndian.Uint32(t[0:]), binary.LittleEndian.Uint64(t[8:])
+}
+
+// find returns the slot that holds the key, or -1.
+func (c *claims) find(form hash.Form, order, lo uint64, record []byte) int {
+	if c.live == 0 {
+		return -1
+	}
+	for i := order >> c.shift; ; i = (i + 1) & uint64(len(c.index)-1) {
+		at := int(c.index[i]) - 1
+		if at < 0 {
+			return -1
+		}
+		s := &c.slots[at]
+		// I3: the hash finds, the whole key decides.
+		if s.order == order && s.lo == lo && s.form == form && string(s.record) == string(record) {
+			return at
+		}
+	}
+}
+
+// get returns the claim that a token ends, or nil (I6).
+func (c *claims) get(slot uint32, nonce uint64) *claim {
+	if int(slot) >= len(c.slots) || nonce == 0 || c.slots[slot].nonce != nonce {
+		return nil
+	}
+	return &c.slots[slot]
+}
+
+// put adds a claim of a key that has none and returns its slot.
+func (c *claims) put(n claim) int {
+	if 2*(c.live+1) > len(c.index) {
+		c.growIndex()
+	}
+	at := int(c.free)
+	if len(c.slots) == 0 || at < 0 {
+		at = len(c.slots)
+		c.slots = append(c.slots, n)
+		c.free = -1
+	} else {
+		c.free = c.slots[at].next
+		c.slots[at] = n
+	}
+	c.link(n.order, at)
+	c.live++
+	return at
+}
+
+func (c *claims) link(order uint64, at int) {
+	i := order >> c.shift
+	for c.index[i] != 0 {
+		i = (i + 1) & uint64(len(c.index)-1)
+	}
+	c.index[i] = int32(at + 1)
+}
+
+func (c *claims) growIndex() {
+	size := max(64, 2*len(c.index))
+	c.index = make([]int32, size)
+	c.shift = 64
+	for n := size; n > 1; n >>= 1 {
+		c.shift--
+	}
+	for at := range c.slots {
+		if c.slots[at].nonce != 0 {
+			c.link(c.slots[at].order, at)
+		}
+	}
+}
+
+// remove frees a slot. The index is closed up by moving back every entry of
+// the cluster that may stand in the hole.
+func (c *claims) remove(at int) {
+	mask := uint64(len(c.index) - 1)
+	hole := c.slots[at].order >> c.shift
+	for int(c.index[hole]) != at+1 {
+		hole = (hole + 1) & mask
+	}
+	for i := (hole + 1) & mask; c.index[i] != 0; i = (i + 1) & mask {
+		home := c.slots[c.index[i]-1].order >> c.shift
+		if (i-home)&mask >= (i-hole)&mask {
+			c.index[hole] = c.index[i]
+			hole = i
+		}
+	}
+	c.index[hole] = 0
+	c.slots[at] = claim{next: c.free}
+	c.free = int32(at)
+	c.live--
+}
+
+// sweep frees claims whose lease ended before the given time and returns how
+// many. It looks at no more than limit slots, from the given one on, and
+// returns where to go on (0: done).
+func (c *claims) sweep(from, limit int, before int64) (next int, swept uint64) {
+	end := min(from+limit, len(c.slots))
+	for at := from; at < end; at++ {
+		if s := &c.slots[at]; s.nonce != 0 && s.expires < before {
+			c.remove(at)
+			swept++
+		}
+	}
+	if end == len(c.slots) {
+		return 0, swept
+	}
+	return end, swept
+}

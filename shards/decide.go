@@ -1,0 +1,264 @@
+package shards
+
+import (
+	"context"
+	"sort"
+
+	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/internal/hash"
+)
+
+// An Op is what happens to a key that nobody marked or holds.
+type Op uint8
+
+const (
+	opMark Op = iota // it is marked
+	opHold           // it is claimed
+	opLook           // nothing
+)
+
+// Admit marks the keys of b that are fresh and fills b.Out. An error means
+// that nothing is known of the keys.
+func (s *Set) Admit(ctx context.Context, b *Batch, now int64) error {
+	b.op, b.now = opMark, now
+	return s.decide(ctx, b)
+}
+
+// Claim claims the keys of b that are fresh, until now + lease, and fills
+// claims, one for each key in the order of the call.
+func (s *Set) Claim(ctx context.Context, b *Batch, now, lease int64, claims []dedup.Claim) error {
+	b.op, b.now, b.lease, b.claims = opHold, now, lease, claims
+	err := s.decide(ctx, b)
+	b.claims = nil
+	return err
+}
+
+// Look fills b.Out without a change: Fresh or Duplicate; claims don't count.
+func (s *Set) Look(ctx context.Context, b *Batch, now int64) error {
+	b.op, b.now = opLook, now
+	return s.decide(ctx, b)
+}
+
+// decide answers in three steps: what memory can say, shard by shard under the
+// lock; then, with no lock held (I8), what the runs say of the rest; then that
+// rest again under the lock, for others may have been there in between.
+func (s *Set) decide(ctx context.Context, b *Batch) error {
+	b.WaitPos, b.Counts = 0, Counts{}
+	b.fresh, b.pending = b.fresh[:0], b.pending[:0]
+	s.prefetch(b)
+	held := uint8(s.held.Load())
+	for i := range s.shards {
+		if from, to := int(b.start[i]), int(b.start[i+1]); from < to {
+			if err := s.shards[i].first(ctx, b, from, to, held); err != nil {
+				return err
+			}
+		}
+	}
+	for rest := b.pending; len(rest) > 0; {
+		shard := s.shardOf(b, rest[0].I)
+		n := 1
+		for n < len(rest) && rest[n].I < b.start[shard+1] {
+			n++
+		}
+		if err := s.shards[shard].second(ctx, b, rest[:n]); err != nil {
+			return err
+		}
+		rest = rest[n:]
+	}
+	return nil
+}
+
+// shardOf finds the shard of a routed key by bisection.
+func (s *Set) shardOf(b *Batch, i int32) int {
+	return sort.Search(len(s.shards)-1, func(shard int) bool { return b.start[shard+1] > i })
+}
+
+// first decides what memory can: the common case is a key that no filter knows.
+func (s *shard) first(ctx context.Context, b *Batch, from, to int, held uint8) error {
+	if err := s.lockFor(ctx, b, to-from); err != nil {
+		return err
+	}
+	defer s.mu.Unlock()
+	b.version[s.index] = s.version
+	filter := *s.filter.Load()
+	if s.set.c.Confirmer == nil {
+		return s.approximate(b, from, to, held)
+	}
+	filter.MaybeBatch(b.mask[from:to], b.order[from:to])
+	plain := b.op == opMark && s.claims.live == 0
+	for i := from; i < to; i++ {
+		m := (b.mask[i] | s.blind) & held
+		if m == 0 && plain {
+			if err := s.mark(b, i); err != nil {
+				return err
+			}
+			continue
+		}
+		b.mask[i] = m
+		settled, deferred := s.memory(b, i, m)
+		switch {
+		case settled:
+		case deferred:
+			b.pending = append(b.pending, Pending{I: int32(i), Mask: m})
+		default:
+			if err := s.absent(b, i); err != nil {
+				return err
+			}
+		}
+	}
+	return s.logMarks(b)
+}
+
+// lockFor locks the shard; marks need room in memory.
+func (s *shard) lockFor(ctx context.Context, b *Batch, n int) error {
+	if b.op == opMark {
+		return s.lockForMarks(ctx, n)
+	}
+	s.mu.Lock()
+	return nil
+}
+
+// memory answers from claims and unflushed keys. deferred says that only the
+// runs know; neither that nor settled says that nobody knows the key.
+func (s *shard) memory(b *Batch, i int, m uint8) (settled, deferred bool) {
+	form, order, lo, record := b.form[i], b.order[i], b.lo[i], b.recordOf(i)
+	if at := s.claims.find(form, order, lo, record); at >= 0 && b.op != opLook {
+		c := &s.claims.slots[at]
+		if c.expires > b.now {
+			b.answer(i, dedup.InFlight)
+			b.Counts.InFlight++
+			if b.op == opHold {
+				b.claims[b.at[i]] = dedup.Claim{Verdict: dedup.InFlight, Expires: unixNano(c.expires)}
+			}
+			return true, false
+		}
+		s.claims.remove(at)
+		b.Counts.Expired++
+	}
+	if s.unflushed(form, order, lo, record, m) {
+		b.duplicate(s, i)
+		b.Counts.Unflushed++
+		return true, false
+	}
+	return false, m != 0
+}
+
+// unflushed looks through the tables in memory, newest first. m == 0 says that
+// no generation may hold the key; then only claims and the keys of this very
+// batch, which are not in the filter yet, can know it.
+func (s *shard) unflushed(form hash.Form, order, lo uint64, record []byte, m uint8) bool {
+	h := s.hi(order)
+	if s.active.has(form, order, h, lo, record) {
+		return true
+	}
+	if m == 0 {
+		return false
+	}
+	for i := len(s.sealed) - 1; i >= 0; i-- {
+		u := s.sealed[i]
+		if m&(1<<s.set.Slot(u.Generation)) != 0 && u.has(form, order, h, lo, record) {
+			return !s.tombstoned(form, h, lo, record, u.Seq)
+		}
+	}
+	return false
+}
+
+// tombstoned reports whether a Forget came after the table or run with the
+// given sequence number.
+func (s *shard) tombstoned(form hash.Form, h, lo uint64, record []byte, seq uint64) bool {
+	if len(s.tombs) == 0 {
+		return false
+	}
+	return s.tombs[tombKey(form, h, lo, record)].seq > seq
+}
+
+// absent does to a key that nobody knows what the call is for.
+func (s *shard) absent(b *Batch, i int) error {
+	switch b.op {
+	case opMark:
+		return s.mark(b, i)
+	case opHold:
+		s.hold(b, i)
+		return nil
+	}
+	b.answer(i, dedup.Fresh)
+	return nil
+}
+
+// second settles the keys of one shard that needed the runs.
+func (s *shard) second(ctx context.Context, b *Batch, pending []Pending) error {
+	for {
+		if err := s.set.c.Confirmer.Confirm(s.index, b, pending); err != nil {
+			return err
+		}
+		if err := s.lockFor(ctx, b, len(pending)); err != nil {
+			return err
+		}
+		if s.version == b.version[s.index] {
+			break
+		}
+		// A table became a run (or runs were merged) after the first look: a
+		// key that was in neither place when we looked may be there now.
+		b.version[s.index] = s.version
+		s.mu.Unlock()
+		b.Counts.Again++
+		for i := range pending {
+			pending[i].Found = false
+		}
+	}
+	defer s.mu.Unlock()
+	for _, p := range pending {
+		if err := s.settle(b, p); err != nil {
+			return err
+		}
+	}
+	return s.logMarks(b)
+}
+
+func (s *shard) settle(b *Batch, p Pending) error {
+	i := int(p.I)
+	if settled, _ := s.memory(b, i, p.Mask); settled {
+		return nil
+	}
+	form, order, lo, record := b.form[i], b.order[i], b.lo[i], b.recordOf(i)
+	h := s.hi(order)
+	switch {
+	case p.Found && !s.tombstoned(form, h, lo, record, p.Seq):
+		b.answer(i, dedup.Duplicate)
+		b.Counts.Duplicate++
+		b.Counts.Confirmed++
+		return nil
+	case p.Mask&s.lost != 0:
+		b.answer(i, dedup.Unknown)
+		b.Counts.Unknown++
+		return nil
+	}
+	b.Counts.FalsePositive++
+	return s.absent(b, i)
+}
+
+// approximate decides by the filter alone, one key after the other, since a
+// key's twin may be in the same batch.
+func (s *shard) approximate(b *Batch, from, to int, held uint8) error {
+	filter := *s.filter.Load()
+	for i := from; i < to; i++ {
+		if b.op != opLook {
+			if settled, _ := s.memory(b, i, 0); settled {
+				continue
+			}
+		}
+		switch {
+		case filter.Maybe(b.order[i])&held != 0:
+			b.duplicate(s, i)
+		case b.op == opMark:
+			filter.Add(s.slot, b.order[i])
+			b.fresh = append(b.fresh, int32(i))
+			b.answer(i, dedup.Fresh)
+		default:
+			if err := s.absent(b, i); err != nil {
+				return err
+			}
+		}
+	}
+	return s.logMarks(b)
+}

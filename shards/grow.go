@@ -1,0 +1,91 @@
+package shards
+
+import "github.com/firstseen/firstseen/bloom"
+
+// Grow rebuilds one shard's filter larger while calls go on: from its first
+// moment every mark goes to both filters, then all keys that were there before
+// are added to the larger one, then it takes the other's place. Generations
+// must not be read by Column meanwhile. add is given a function for the whole
+// hashes of a generation's runs and must have called it for all of them when it
+// returns; the unflushed keys are added before it is called.
+func (s *Set) Grow(shard int, c bloom.Config, add func(add func(generation uint64, hashes []uint64)) error) error {
+	larger, err := bloom.New(s.c.Kind, c)
+	if err != nil {
+		return err
+	}
+	larger.Touch()
+	sh := &s.shards[shard]
+	sh.mu.Lock()
+	sh.larger = larger
+	tables := append(append([]*Unflushed(nil), sh.sealed...), sh.active)
+	sh.mu.Unlock()
+	for _, u := range tables {
+		sh.addUnflushed(u)
+	}
+	if err := add(sh.addLarger); err != nil {
+		sh.mu.Lock()
+		sh.larger = nil
+		sh.mu.Unlock()
+		larger.Close()
+		return err
+	}
+	sh.mu.Lock()
+	old := *sh.filter.Swap(&larger)
+	sh.larger = nil
+	sh.mu.Unlock()
+	old.Close() // a prefetch that still has its address costs time only
+	return nil
+}
+
+// addLarger adds whole hashes to the larger filter, unless their generation's
+// slot belongs to a newer one by now.
+func (s *shard) addLarger(generation uint64, hashes []uint64) {
+	for i := range hashes {
+		hashes[i] <<= s.set.shardBits
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if generation+uint64(s.set.c.Generations) > s.generation {
+		s.larger.AddBatch(s.set.Slot(generation), hashes)
+	}
+}
+
+// addUnflushed adds the keys of a table to the larger filter. A table that was
+// flushed meanwhile is a run, and those are added later.
+func (s *shard) addUnflushed(u *Unflushed) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if u != s.active && !s.isSealed(u) {
+		return
+	}
+	slot := s.set.Slot(u.Generation)
+	orders := make([]uint64, 0, MaxPart)
+	for _, t := range u.tables {
+		if t == nil {
+			continue
+		}
+		if t.zero {
+			orders = append(orders, 0)
+		}
+		for _, p := range t.slots {
+			if p != (Pair{}) {
+				orders = append(orders, p.Hi<<s.set.shardBits)
+			}
+			if len(orders) == cap(orders) {
+				s.larger.AddBatch(slot, orders)
+				orders = orders[:0]
+			}
+		}
+		s.larger.AddBatch(slot, orders)
+		orders = orders[:0]
+	}
+}
+
+func (s *shard) isSealed(u *Unflushed) bool {
+	for _, t := range s.sealed {
+		if t == u {
+			return true
+		}
+	}
+	return false
+}

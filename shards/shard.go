@@ -1,0 +1,277 @@
+package shards
+
+import (
+	"context"
+	"encoding/binary"
+	"sync"
+	"sync/atomic"
+
+	"github.com/firstseen/firstseen/bloom"
+	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/internal/hash"
+)
+
+// A shard is one part of the hash space. mu guards everything but the two
+// pointers that prefetch reads.
+type shard struct {
+	set   *Set
+	index int
+
+	filter atomic.Pointer[bloom.Filter]      // swapped under mu
+	hint   [hash.Forms]atomic.Pointer[table] // the active tables, for prefetch only
+
+	mu         sync.Mutex
+	generation uint64
+	slot       int
+	active     *Unflushed
+	sealed     []*Unflushed // oldest first
+	larger     bloom.Filter // while the filter is rebuilt larger: gets every mark too
+	claims     claims
+	tombs      map[string]tombstoned
+	pos        uint64 // log position behind the shard's last frame
+	seq        uint64 // of the active table
+	version    uint64 // counts changes of the runs
+	live       uint64 // keys marked in the live generation
+	sweepAt    int
+	blind      uint8 // slots whose filter is lost: every key is "maybe"
+	lost       uint8 // slots whose runs are incomplete: a "maybe" that is not found is Unknown
+}
+
+func (s *shard) init(set *Set, index int, f bloom.Filter) {
+	s.set, s.index = set, index
+	s.filter.Store(&f)
+	s.generation, s.slot = set.c.Generation, set.Slot(set.c.Generation)
+	s.tombs = map[string]tombstoned{}
+	s.claims.free = -1
+	s.seq = 1
+	s.newActive()
+}
+
+func (s *shard) newActive() {
+	s.active = &Unflushed{Shard: s.index, Generation: s.generation, Seq: s.seq}
+	for f := range s.hint {
+		s.hint[f].Store(nil)
+	}
+}
+
+func (u *Unflushed) empty() bool { return u.keys == 0 && len(u.Tombstones) == 0 }
+
+// seal closes the active table and queues it for the flush.
+func (s *shard) seal() {
+	if s.active.empty() {
+		// Its memory may be there all the same, after a Forget.
+		s.active.Generation = s.generation
+		return
+	}
+	u := s.active
+	u.End = s.pos
+	s.sealed = append(s.sealed, u)
+	s.seq++
+	s.newActive()
+	s.set.nSealed.Add(1)
+	s.set.queue.Lock()
+	s.set.queue.tables = append(s.set.queue.tables, u)
+	s.set.queue.Unlock()
+	s.set.c.Sealed()
+}
+
+// lockForMarks locks the shard with room for n more keys. It waits, unlocked,
+// while too many sealed tables wait for their flush.
+func (s *shard) lockForMarks(ctx context.Context, n int) error {
+	for {
+		s.mu.Lock()
+		if s.set.c.Confirmer == nil || s.active.keys+n <= int(s.set.maxKeys.Load()) {
+			return nil
+		}
+		if s.set.nSealed.Load() < int64(s.set.c.MaxSealed) {
+			s.seal()
+			return nil
+		}
+		s.mu.Unlock()
+		if err := s.set.waitRoom(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// tableFor returns the active table of a form with room for one more key.
+func (s *shard) tableFor(b *Batch, form hash.Form) (*table, error) {
+	t := s.active.tables[form]
+	if t != nil && 2*uint64(t.keys) < t.home && (t.arena == nil || t.arena.room(1)) {
+		return t, nil
+	}
+	return s.growTable(b, form)
+}
+
+// growTable makes the first table of a form, or a larger one. A table whose
+// arena is full can't grow: everything is sealed and a new one begun.
+func (s *shard) growTable(b *Batch, form hash.Form) (*table, error) {
+	old := s.active.tables[form]
+	if old != nil && old.arena != nil && !old.arena.room(1) {
+		if err := s.sealWithin(b); err != nil {
+			return nil, err
+		}
+		old = nil
+	}
+	home := uint64(1024)
+	if old != nil {
+		home = 2 * old.home
+	}
+	if most := 2 * uint64(s.set.maxKeys.Load()+MaxPart); 2*home > most {
+		home = most // the last step goes to the size that is recycled
+	}
+	region, err := s.set.pool.get(tableBytes(home))
+	if err != nil {
+		return nil, err
+	}
+	t := newTable(region, home, nil)
+	switch {
+	case old != nil:
+		if !old.moveTo(t, s.set.shardBits) {
+			// Colliding keys: start a new table instead.
+			s.set.pool.put(region)
+			if err := s.sealWithin(b); err != nil {
+				return nil, err
+			}
+			return s.growTable(b, form)
+		}
+		s.set.pool.put(old.region)
+	case !form.Fixed():
+		r, err := s.set.pool.get(arenaBytes(int(s.set.maxKeys.Load())))
+		if err != nil {
+			s.set.pool.put(region)
+			return nil, err
+		}
+		t.arena = newArena(r)
+	}
+	s.active.tables[form] = t
+	s.hint[form].Store(t)
+	return t, nil
+}
+
+// mark adds the i-th key of the batch to the unflushed keys (I2: under the
+// lock, so of all callers exactly one gets Fresh).
+func (s *shard) mark(b *Batch, i int) error {
+	form, order := b.form[i], b.order[i]
+	record := b.recordOf(i)
+	t, err := s.tableFor(b, form)
+	if err != nil {
+		return err
+	}
+	h := s.hi(order)
+	switch t.insert(order, h, b.lo[i], record) {
+	case present:
+		b.duplicate(s, i)
+		b.Counts.Unflushed++
+		return nil
+	case full:
+		if err := s.sealWithin(b); err != nil {
+			return err
+		}
+		return s.mark(b, i)
+	}
+	s.active.keys++
+	b.fresh = append(b.fresh, int32(i))
+	b.answer(i, dedup.Fresh)
+	return nil
+}
+
+// sealWithin seals in the middle of a part: what it marked so far is logged
+// first, so that a table never holds a key whose frame lies behind its end.
+func (s *shard) sealWithin(b *Batch) error {
+	if err := s.logMarks(b); err != nil {
+		return err
+	}
+	s.seal()
+	return nil
+}
+
+// duplicate answers Duplicate on the strength of an unflushed key: the answer
+// waits for the frame that the key is in (I1).
+func (b *Batch) duplicate(s *shard, i int) {
+	b.answer(i, dedup.Duplicate)
+	b.Counts.Duplicate++
+	b.WaitPos = max(b.WaitPos, s.pos)
+}
+
+// logMarks puts the newly marked keys of a part into the filter and the log
+// (I1: filter bits, then log, then the answer).
+func (s *shard) logMarks(b *Batch) error {
+	if len(b.fresh) == 0 {
+		return nil
+	}
+	b.orders = b.orders[:0]
+	for _, i := range b.fresh {
+		b.orders = append(b.orders, b.order[i])
+	}
+	(*s.filter.Load()).AddBatch(s.slot, b.orders)
+	if s.larger != nil {
+		s.larger.AddBatch(s.slot, b.orders)
+	}
+	s.live += uint64(len(b.fresh))
+	b.Counts.Fresh += uint64(len(b.fresh))
+	err := s.log(b, Mark)
+	b.fresh = b.fresh[:0]
+	return err
+}
+
+// log appends the keys in b.fresh to the log, a record for each form.
+func (s *shard) log(b *Batch, kind Kind) error {
+	first := b.form[b.fresh[0]]
+	same := true
+	for _, i := range b.fresh {
+		same = same && b.form[i] == first
+	}
+	if same {
+		return s.logForm(b, kind, first)
+	}
+	for form := range hash.Form(hash.Forms) {
+		if err := s.logForm(b, kind, form); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *shard) logForm(b *Batch, kind Kind, form hash.Form) error {
+	le := binary.LittleEndian
+	p := b.payload[:0]
+	n := 0
+	for _, i := range b.fresh {
+		if b.form[i] != form {
+			continue
+		}
+		n++
+		h := s.hi(b.order[i])
+		switch {
+		case s.set.c.Confirmer == nil:
+			p = le.AppendUint64(p, h)
+		case form.Fixed():
+			p = le.AppendUint64(le.AppendUint64(p, h), b.lo[i])
+		default:
+			record := b.record[i]
+			p = append(append(p, byte(len(record))), record...)
+		}
+	}
+	b.payload = p
+	if n == 0 {
+		return nil
+	}
+	b.rec = Record{Kind: kind, Form: form, Shard: s.index, Generation: s.generation, Count: n, Now: b.now, Payload: p}
+	start, end, err := s.set.c.Log.Append(&b.rec)
+	if err != nil {
+		return err
+	}
+	b.Logged += int(end - start)
+	s.active.logged(start)
+	s.pos = end
+	b.WaitPos = max(b.WaitPos, end)
+	return nil
+}
+
+// logged notes where the first frame of a table lies.
+func (u *Unflushed) logged(start uint64) {
+	if !u.isLogged {
+		u.isLogged, u.first = true, start
+	}
+}

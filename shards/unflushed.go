@@ -1,0 +1,79 @@
+package shards
+
+import (
+	"github.com/firstseen/firstseen/internal/hash"
+)
+
+// Unflushed holds the keys that a shard marked in one generation since its last
+// seal, a table for each form. The newest one of a shard takes marks; a sealed
+// one doesn't change any more and waits for its flush.
+type Unflushed struct {
+	Shard      int
+	Generation uint64
+	Seq        uint64 // counts the tables of a shard: newer overrides older
+	End        uint64 // set by sealing: log position behind all of its frames
+	Tombstones []Tombstone
+
+	tables   [hash.Forms]*table
+	keys     int
+	isLogged bool
+	first    uint64 // log position of its first frame, once it is logged
+}
+
+// A Tombstone takes back all marks of a key with a lower sequence number.
+type Tombstone struct {
+	Form   hash.Form
+	Hi, Lo uint64
+	Record []byte // of the variable forms
+}
+
+// Keys returns the number of keys, tombstones apart.
+func (u *Unflushed) Keys() int { return u.keys }
+
+// Sorted appends the keys of one form to dst in the order of a run. Only for a
+// sealed table.
+func (u *Unflushed) Sorted(form hash.Form, dst []Pair) []Pair {
+	if t := u.tables[form]; t != nil {
+		return t.sorted(dst)
+	}
+	return dst
+}
+
+// Record returns the stored bytes behind a pair of a variable form.
+func (u *Unflushed) Record(form hash.Form, p Pair) []byte {
+	return u.tables[form].arena.record(p.Lo)
+}
+
+func (u *Unflushed) has(form hash.Form, order, hi, lo uint64, record []byte) bool {
+	t := u.tables[form]
+	return t != nil && t.has(order, hi, lo, record)
+}
+
+// Bytes returns the memory that the tables take.
+func (u *Unflushed) Bytes() (n int) {
+	for _, t := range u.tables {
+		if t != nil {
+			n += 8 * len(t.region.Uint64s())
+			if t.arena != nil {
+				n += 8 * len(t.arena.region.Uint64s())
+			}
+		}
+	}
+	return n
+}
+
+// tombKey is a key as a map key: form, hash and rest or record.
+func tombKey(form hash.Form, hi, lo uint64, record []byte) string {
+	b := make([]byte, 0, 17+len(record))
+	b = append(b, byte(form))
+	for _, w := range [...]uint64{hi, lo} {
+		for range 8 {
+			b = append(b, byte(w))
+			w >>= 8
+		}
+	}
+	return string(append(b, record...))
+}
+
+// tombstoned is what a shard remembers of a tombstone.
+type tombstoned struct{ seq, generation uint64 }
