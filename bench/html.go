@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"html/template"
 	"io"
+	"slices"
 	"strings"
 	"time"
 )
@@ -22,6 +23,7 @@ type pageData struct {
 	Sections []pageSection
 	Times    []picture
 	Rates    template.HTML
+	Costs    template.HTML
 	Filters  []filterRow
 	Notes    []string
 }
@@ -60,7 +62,7 @@ func (r *Report) WriteHTML(w io.Writer) error {
 	}
 	data.Times = r.timePictures()
 	if len(r.Filters) > 0 {
-		data.Rates, data.Filters = filterPictures(r.Filters)
+		data.Rates, data.Costs, data.Filters = filterPictures(r.Filters)
 	}
 	if err := page.Execute(w, data); err != nil {
 		return fmt.Errorf("bench: writing the page: %w", err)
@@ -79,10 +81,24 @@ func (r *Report) facts() []fact {
 		{"Measured", fmt.Sprintf("%s, in %s", r.Started.UTC().Format("2006-01-02 15:04 UTC"), r.Took.Round(time.Second))},
 		{"Command", r.Command},
 	}
+	if servers := r.servers(); len(servers) > 0 {
+		facts = append(facts, fact{"Servers", strings.Join(servers, " · ")})
+	}
 	if len(m.Modules) > 0 {
 		facts = append(facts, fact{"Versions", strings.Join(m.Modules, " · ")})
 	}
 	return facts
+}
+
+// servers lists the programs that were started, each once.
+func (r *Report) servers() []string {
+	var out []string
+	for i := range r.Rows {
+		if s := r.Rows[i].Median().Server; s != "" && !slices.Contains(out, s) {
+			out = append(out, s)
+		}
+	}
+	return out
 }
 
 // headline is the fastest exact engine row beside the fastest of the peers', in
@@ -163,42 +179,52 @@ func section(g group) pageSection {
 	return s
 }
 
-// timePictures shows runs that are long enough to have a course.
+// timePictures shows runs that are long enough to have a course: all of the
+// first table, and of the others those in which the window moved.
 func (r *Report) timePictures() []picture {
 	const enough = 5
+	if len(r.Rows) == 0 {
+		return nil
+	}
 	var out []picture
+	first := len(r.groups()[0].rows)
 	for i := range r.Rows {
 		m := r.Rows[i].Median()
-		if len(m.Samples) < enough {
-			continue
-		}
 		var flushes, rotations uint64
 		for _, s := range m.Samples {
 			flushes += s.Flushes
 			rotations += s.Rotations
 		}
+		if len(m.Samples) < enough || i >= first && rotations == 0 {
+			continue
+		}
 		out = append(out, picture{
 			Title: m.Candidate.Name,
 			Text: fmt.Sprintf("%s, %d keys a call, %d goroutine%s · %d flushes, %d rotations · worst second %s",
 				m.Workload, m.Batch, m.Callers, plural(m.Callers), flushes, rotations, short(m.WorstSecond)),
-			SVG: timeChart("throughput over time of "+m.Candidate.Name, m.Samples, m.SampleLength),
+			SVG: timeChart("throughput over time of "+m.Candidate.Name, look(m), m.Samples, m.SampleLength),
 		})
 	}
 	return out
 }
 
-func filterPictures(filters []FilterCurve) (template.HTML, []filterRow) {
+func filterPictures(filters []FilterCurve) (rates, costs template.HTML, rows []filterRow) {
 	var curves []curve
-	var rows []filterRow
+	var bars []bar
 	for i, f := range filters {
 		c := curve{name: f.Name, class: fmt.Sprintf("s%d", i%8)}
 		for _, p := range f.Points {
 			c.points = append(c.points, [2]float64{p.Fill, p.Rate})
 		}
 		curves = append(curves, c)
+		class := "theirs"
+		if strings.HasPrefix(f.Name, "firstseen") {
+			class = "ours"
+		}
+		bars = append(bars, bar{f.Name, class, f.OutOfCache.BatchNs, three(f.OutOfCache.BatchNs) + " ns", f.About})
 		rows = append(rows, filterRow{f.Name, f.About, filterCells(&f)})
 	}
-	return rateChart("rate of maybe for absent keys over fill", curves), rows
+	return rateChart("rate of maybe for absent keys over fill", curves), barChart("time of a look-up", bars), rows
 }
 
 func (r *Report) pageNotes() []string {

@@ -9,6 +9,7 @@ import (
 // A Result is one measured run.
 type Result struct {
 	Candidate Candidate `json:"candidate"`
+	Server    string    `json:"server,omitempty"` // program and version, where there is one
 	Workload  string    `json:"workload"`
 	Batch     int       `json:"batch"`
 	Callers   int       `json:"callers"`
@@ -33,6 +34,7 @@ type Result struct {
 	Duplicates uint64 `json:"duplicates"` // likewise
 	Missed     uint64 `json:"missed"`     // duplicates that were let through
 	Wrong      uint64 `json:"wrong"`      // fresh keys that were called duplicates
+	Late       uint64 `json:"late"`       // fresh keys that an approximate target dropped at first and let through when they came again
 	Unanswered uint64 `json:"unanswered"` // InFlight or Unknown, where neither can be right
 
 	MemoryPeak int64 `json:"memory_peak_bytes"` // anonymous resident memory above what it was before opening, servers included

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -44,6 +45,9 @@ func Run(ctx context.Context, c Config) (Result, error) {
 	if err := m.open(ctx, &r.OpenNew); err != nil {
 		return Result{}, err
 	}
+	if v, ok := m.target.(Versioned); ok {
+		r.Server = v.Version()
+	}
 	m.send(ctx, &r)
 	m.settle(&r, before)
 
@@ -57,7 +61,8 @@ func Run(ctx context.Context, c Config) (Result, error) {
 		if c.Reopen {
 			r.OpenClosed = m.reopen(ctx)
 		}
-		if c.Kill != nil && c.Candidate.Class != Clean {
+		// What an approximate target dropped in the other process isn't known here.
+		if c.Kill != nil && c.Candidate.Class != Clean && !c.Candidate.Approximate {
 			r.OpenKilled = m.killed(ctx)
 		}
 	}
@@ -76,7 +81,7 @@ func Fill(ctx context.Context, c Config) (Target, error) {
 	if err := m.open(ctx, new(time.Duration)); err != nil {
 		return nil, err
 	}
-	var r Result
+	r := Result{SampleLength: c.SampleEvery}
 	m.send(ctx, &r)
 	if r.Error != "" {
 		return m.target, errors.New(r.Error)
@@ -95,9 +100,17 @@ type measurement struct {
 }
 
 func newMeasurement(c Config, dir string) *measurement {
-	m := &measurement{c: c, dir: dir, clock: new(clock)}
+	var ahead uint64
+	if c.Window < c.Keys && c.Callers > 1 {
+		ahead = margin(c.Window, c.Callers) / 2
+	}
+	m := &measurement{c: c, dir: dir, clock: newClock(c.Callers, ahead)}
 	for id := range c.Callers {
-		m.streams = append(m.streams, newStream(c.Workload, c.Seed, id, c.Callers, c.Window, m.share(id), m.clock))
+		s := newStream(c.Workload, c.Seed, id, c.Callers, c.Window, m.share(id), m.clock)
+		if c.Candidate.Approximate {
+			s.unmarked = make(map[uint64]struct{})
+		}
+		m.streams = append(m.streams, s)
 	}
 	return m
 }
@@ -136,7 +149,7 @@ func (m *measurement) send(ctx context.Context, r *Result) {
 	start := time.Now()
 	for id := range workers {
 		w := &worker{
-			target: m.target, stream: m.streams[id], clock: m.clock, quota: m.share(id),
+			id: id, target: m.target, stream: m.streams[id], clock: m.clock, quota: m.share(id),
 			batch: m.c.Batch, stop: &stop, hist: newHistogram(),
 		}
 		if m.c.MaxTime > 0 {
@@ -169,7 +182,7 @@ func (r *Result) collect(workers []*worker) {
 		hist.Merge(w.hist)
 	}
 	r.Messages, r.Fresh, r.Duplicates = sum.messages, sum.fresh, sum.duplicates
-	r.Missed, r.Wrong, r.Unanswered = sum.missed, sum.wrong, sum.unanswered
+	r.Missed, r.Wrong, r.Late, r.Unanswered = sum.missed, sum.wrong, sum.late, sum.unanswered
 	r.Latency = latencyOf(hist)
 	if sum.inside > 0 {
 		r.KeysPerSecond = float64(sum.messages) / sum.inside.Seconds() * float64(len(workers))
@@ -210,7 +223,7 @@ func (m *measurement) disk(r *Result) {
 func (m *measurement) reopen(ctx context.Context) *Opening {
 	o := new(Opening)
 	if err := m.open(ctx, &o.Took); err != nil {
-		o.Problem = err.Error()
+		o.Problem = brief(err)
 		return o
 	}
 	for _, s := range m.streams {
@@ -219,7 +232,7 @@ func (m *measurement) reopen(ctx context.Context) *Opening {
 			n := min(len(keys), m.c.Batch)
 			vs, err := m.target.Admit(ctx, nil, keys[:n])
 			if err != nil {
-				o.Problem = err.Error()
+				o.Problem = brief(err)
 				break
 			}
 			o.Asked += n
@@ -248,7 +261,7 @@ func (m *measurement) killed(ctx context.Context) *Opening {
 	c := m.c
 	c.Dir, c.Keys, c.MaxTime, c.Progress = dir, m.clock.messages.Load(), 0, nil
 	if err := m.c.Kill(ctx, c); err != nil {
-		return &Opening{Problem: err.Error()}
+		return &Opening{Problem: brief(err)}
 	}
 	other := newMeasurement(c, dir)
 	other.replay()
@@ -274,4 +287,13 @@ func (m *measurement) replay() {
 			more = more || left[id] > 0
 		}
 	}
+}
+
+// brief is an error in one line: a damaged directory can have a thousand.
+func brief(err error) string {
+	line, rest, more := strings.Cut(err.Error(), "\n")
+	if more {
+		line += fmt.Sprintf(" (and %d more lines)", strings.Count(rest, "\n")+1)
+	}
+	return line
 }

@@ -35,9 +35,14 @@ type stream struct {
 	population uint64 // for Zipf
 	seen       []uint64
 
-	arena []byte
-	keys  [][]byte
-	want  []dedup.Verdict
+	arena   []byte
+	keys    [][]byte
+	want    []dedup.Verdict
+	indices []uint64
+
+	// unmarked are the indices that an approximate target wrongly called
+	// duplicates and so has not marked; nil for exact targets.
+	unmarked map[uint64]struct{}
 }
 
 // A checkpoint says that every index below was answered at or before the
@@ -59,20 +64,25 @@ func newStream(w Workload, seed uint64, id, callers int, window, share uint64, c
 	}
 	s.repeat = threshold(w.Duplicates)
 	s.remind = threshold(0.1)
-	// Between the choice of a key and its answer other goroutines move the clock,
-	// a preempted one by as many messages as the others answer meanwhile.
-	margin := window / 20
-	if callers > 1 {
-		margin = max(window/10, min(window/2, 1_000_000))
-	}
-	s.sure = window - margin
-	s.gone = window + window/2 + margin // the longest span of a generation is half a window
+	slack := margin(window, callers)
+	s.sure = window - slack
+	s.gone = window + window/2 + slack // the longest span of a generation is half a window
 	s.step = max(1, min(4096, window/1024/uint64(callers)))
 	if w.Spread == Zipf {
 		s.population = max(1, share)
 		s.seen = make([]uint64, s.population/64+1)
 	}
 	return s
+}
+
+// margin is how far the clock may move between the choice of a key and its
+// answer, in messages: with several goroutines a preempted one sees it move by
+// as many as the others answer meanwhile (see clock.begin).
+func margin(window uint64, callers int) uint64 {
+	if callers == 1 {
+		return window / 20
+	}
+	return max(window/10, min(window/4, 1_000_000))
 }
 
 // threshold turns a probability into a bound for a random uint64.
@@ -88,9 +98,10 @@ func (s *stream) fill(n int) {
 	if cap(s.keys) < n {
 		s.keys = make([][]byte, 0, n)
 		s.want = make([]dedup.Verdict, 0, n)
+		s.indices = make([]uint64, 0, n)
 		s.arena = make([]byte, 0, n*maxKeyLen)
 	}
-	s.keys, s.want, s.arena = s.keys[:0], s.want[:0], s.arena[:0]
+	s.keys, s.want, s.indices, s.arena = s.keys[:0], s.want[:0], s.indices[:0], s.arena[:0]
 	s.advance()
 	for range n {
 		index, want := s.choose()
@@ -98,6 +109,7 @@ func (s *stream) fill(n int) {
 		s.arena = s.maker.appendKey(s.arena, s.base+index)
 		s.keys = append(s.keys, s.arena[start:len(s.arena):len(s.arena)])
 		s.want = append(s.want, want)
+		s.indices = append(s.indices, index)
 	}
 }
 
@@ -169,8 +181,8 @@ func (s *stream) chooseZipf() (uint64, dedup.Verdict) {
 	return rank, dedup.Fresh
 }
 
-// remembered fills keys with up to n keys that were answered and must still be
-// known, spread over the whole window.
+// remembered returns up to n keys that were marked and must still be known,
+// spread over the whole window.
 func (s *stream) remembered(n int) [][]byte {
 	s.advance()
 	var picks []uint64
@@ -186,9 +198,11 @@ func (s *stream) remembered(n int) [][]byte {
 			picks = append(picks, low+i*count/min(uint64(n), count))
 		}
 	}
-	keys := make([][]byte, len(picks))
-	for i, index := range picks {
-		keys[i] = s.maker.appendKey(nil, s.base+index)
+	keys := make([][]byte, 0, len(picks))
+	for _, index := range picks {
+		if _, unmarked := s.unmarked[index]; !unmarked {
+			keys = append(keys, s.maker.appendKey(nil, s.base+index))
+		}
 	}
 	return keys
 }

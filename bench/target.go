@@ -21,6 +21,11 @@ type Target interface {
 	Close() error
 }
 
+// A Versioned target says which server did the work.
+type Versioned interface {
+	Version() string
+}
+
 // Usage is what a target knows of its own consumption; zero where it doesn't.
 type Usage struct {
 	Memory    int64  `json:"memory_bytes,omitempty"`      // as the target counts it

@@ -117,7 +117,7 @@ func (f *CompactFilter) ClearStep() (more bool) {
 		return false
 	}
 	column := f.column(slot)
-	for range clearGroups {
+	for range f.sweep.step {
 		first, n, keep := f.sweep.next()
 		if n == 0 {
 			return false

@@ -101,17 +101,13 @@ func (f *SlicedFilter) Reset(slot int) {
 	f.sweep.begin(slot)
 }
 
-// clearGroups is the number of 64-line groups that one ClearStep clears: 4096
-// lines, 256 KiB, 30 to 90 µs out of cache.
-const clearGroups = 64
-
 // ClearStep clears a piece of what Reset left.
 func (f *SlicedFilter) ClearStep() (more bool) {
 	slot := f.sweep.pending()
 	if slot < 0 {
 		return false
 	}
-	for range clearGroups {
+	for range f.sweep.step {
 		first, n, keep := f.sweep.next()
 		if n == 0 {
 			return false

@@ -63,9 +63,10 @@ type SnapshotHeader struct {
 	Start, End  int64  // of the generation, Unix time in nanoseconds; End 0: still live
 	Keys        uint64 // keys in the generation
 	SlotBytes   int    // size of a shard's column, Filter.SlotBytes
-	Positions   []uint64
+
 	// Positions has, for each shard, the journal position that its column
 	// covers; its length is the number of shards.
+	Positions []uint64
 }
 
 // check returns what is wrong with a header, "" if nothing is.

@@ -16,10 +16,15 @@ type sweep struct {
 	units  uint64
 	cursor uint64
 	early  []uint64 // a bit a unit; zero below the cursor and when nothing is swept
+	step   int      // groups of 64 units that one ClearStep clears
 }
+
+// clearGroups is the usual step: 4096 lines, 256 KiB, 30 to 90 µs out of cache.
+const clearGroups = 64
 
 func (s *sweep) init(units uint64) {
 	s.slot.Store(-1)
+	s.step = clearGroups
 	s.units, s.early = units, make([]uint64, (units+63)/64)
 }
 

@@ -93,36 +93,50 @@ func (e *Engine) flush(tables []*shards.Unflushed) error {
 		return err
 	}
 	done := make([]flushed, 0, len(tables))
-	segments := map[*persist.Segment]bool{}
 	for _, u := range tables {
-		f := flushed{table: u}
-		if e.isHeld(u.Generation) {
-			var err error
-			if f.segment, err = e.store.segmentFor(u.Generation, e.segmentBytes()); err != nil {
-				return err
-			}
-			if f.runs, err = e.writeRuns(f.segment, u); err != nil {
-				return err
-			}
-			segments[f.segment] = true
-		}
-		done = append(done, f)
-	}
-	for seg := range segments {
-		if err := seg.Sync(); err != nil {
+		f, err := e.write(u)
+		if err != nil {
 			return err
 		}
+		done = append(done, f)
 	}
 	if err := e.promise(done); err != nil {
 		return err
 	}
 	for _, f := range done {
-		e.set.Published(f.table, func() { e.store.install(f.table.Shard, f.table.Generation, f.runs) })
+		e.set.Published(f.table, func() {
+			// A generation may have been retired since: afterRotation takes its
+			// runs out of the list after it left the window, so one of the two
+			// sees the other.
+			if e.isHeld(f.table.Generation) {
+				e.store.install(f.table.Shard, f.table.Generation, f.runs)
+			}
+		})
 		e.counts.flushes.Add(1)
 		e.counts.flushedKeys.Add(uint64(f.table.Keys()))
 	}
 	e.releaseJournal()
 	return nil
+}
+
+// write makes a table's runs, durable, in its generation's segment; none if the
+// generation is older than the window, even if it became so on the way.
+func (e *Engine) write(u *shards.Unflushed) (f flushed, err error) {
+	f.table = u
+	if !e.isHeld(u.Generation) {
+		return f, nil
+	}
+	f.segment, err = e.store.segmentFor(u.Generation, e.segmentBytes())
+	if err == nil {
+		f.runs, err = e.writeRuns(f.segment, u)
+	}
+	if err == nil {
+		err = f.segment.Sync()
+	}
+	if err != nil && !e.isHeld(u.Generation) {
+		return flushed{table: u}, nil // its segment was removed under our hands
+	}
+	return f, err
 }
 
 // writeRuns writes one run for each form of a table and of its tombstones.

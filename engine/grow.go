@@ -70,6 +70,9 @@ func (e *Engine) eachHash(shard int, add func(generation uint64, hashes []uint64
 		err := error(nil)
 		list := e.store.list(shard)
 		for _, entry := range list {
+			if !e.isHeld(entry.generation) {
+				continue
+			}
 			err = e.addRun(entry.run, func(hashes []uint64) { add(entry.generation, hashes) })
 			if err != nil {
 				break

@@ -2,8 +2,17 @@ package engine
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
+	"fmt"
+	"io/fs"
+	"math/bits"
+	"path/filepath"
 	"time"
+
+	"github.com/firstseen/firstseen/bloom"
+	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/persist"
 )
 
 // An Inspection tells what a directory holds, without opening it for use.
@@ -26,34 +35,149 @@ type Inspection struct {
 	JournalKeys   uint64            `json:"journal_keys"` // marks that a replay would bring
 }
 
-// Damage is one thing that Verify found wrong.
-type Damage struct {
-	File       string    `json:"file"`
-	Offset     int64     `json:"offset"` // -1 where there is none
-	Generation uint64    `json:"generation,omitempty"`
-	Start      time.Time `json:"start"` // span of the window that is affected
-	End        time.Time `json:"end"`
-	Detail     string    `json:"detail"`
-	Fatal      bool      `json:"fatal"` // false: a cache that is rebuilt at the next opening
+// An inspector has a directory open for looking at it.
+type inspector struct {
+	dir      string
+	fs       persist.FS
+	lock     *persist.DirLock
+	identity persist.Identity
+	manifest *persist.Manifest
 }
 
-// Verification is the sum of a Verify.
-type Verification struct {
-	Files   int      `json:"files"`
-	Runs    int      `json:"runs"`
-	Keys    uint64   `json:"keys"`
-	Bytes   int64    `json:"bytes"`
-	Damages []Damage `json:"damages"`
+// inspectDir locks dir and reads its identity and manifest. problems are what
+// stands in the way, or nil.
+func inspectDir(dir string) (*inspector, error) {
+	i := &inspector{dir: dir, fs: persist.OS()}
+	if _, err := i.fs.Stat(filepath.Join(dir, persist.IdentityName)); errors.Is(err, fs.ErrNotExist) {
+		if _, err := i.fs.Stat(filepath.Join(dir, persist.ManifestName)); errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("%s is no firstseen directory: %w", dir, fs.ErrNotExist)
+		}
+	}
+	var err error
+	if i.lock, err = persist.LockDir(dir); err != nil {
+		return nil, err
+	}
+	i.identity, err = persist.ReadIdentity(i.fs, dir)
+	if err == nil {
+		i.manifest, err = persist.ReadManifest(i.fs, dir)
+		err = missing(err, filepath.Join(dir, persist.ManifestName))
+	} else {
+		err = missing(err, filepath.Join(dir, persist.IdentityName))
+	}
+	if err == nil && len(i.manifest.Covered) != int(i.identity.Shards) {
+		err = &dedup.CorruptError{File: filepath.Join(dir, persist.ManifestName), Offset: -1,
+			Detail: fmt.Sprintf("it has %d shards, the identity %d", len(i.manifest.Covered), i.identity.Shards)}
+	}
+	if err != nil {
+		return i, err
+	}
+	return i, nil
 }
 
-// Inspect reads the manifest and the journal of dir and changes nothing. The
-// directory must not be in use (ErrLocked).
-func Inspect(ctx context.Context, dir string) (Inspection, error) {
-	return Inspection{}, errors.ErrUnsupported
+func (i *inspector) close() error { return i.lock.Unlock() }
+
+// scanJournal reads the journal as an opening would and counts the marks that a
+// replay would bring.
+func (i *inspector) scanJournal(ctx context.Context) (keys uint64, found persist.Replayed, state persist.JournalState, err error) {
+	path := filepath.Join(i.dir, journalName)
+	if _, err := i.fs.Stat(path); err != nil {
+		return 0, found, state, missing(err, path)
+	}
+	j, err := persist.OpenJournal(persist.JournalConfig{FS: i.fs, Path: path})
+	if err != nil {
+		return 0, found, state, err
+	}
+	found, err = j.Scan(i.manifest.Tail, func(f *persist.Frame) error {
+		if int(f.Shard) < len(i.manifest.Covered) && f.End > i.manifest.Covered[f.Shard] && f.Kind == persist.KindMark {
+			keys += uint64(f.Count)
+		}
+		return ctx.Err()
+	})
+	state = j.State()
+	return keys, found, state, errors.Join(err, j.Close(false))
 }
 
-// Verify reads everything in dir and lists all damage; it changes nothing.
-// progress, when not nil, is told the bytes read so far and in all.
-func Verify(ctx context.Context, dir string, progress func(done, total int64)) (Verification, error) {
-	return Verification{}, errors.ErrUnsupported
+// Inspect reads the manifest, the journal and the snapshots of dir and changes
+// nothing. Errors: fs.ErrNotExist, it is no firstseen directory; ErrLocked;
+// ErrCorrupt; ErrIncompatible.
+func Inspect(ctx context.Context, dir string) (out Inspection, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("engine: inspect %s: %w", dir, err)
+		}
+	}()
+	i, err := inspectDir(dir)
+	if i != nil {
+		defer i.close()
+	}
+	if err != nil {
+		return out, err
+	}
+	m := i.manifest
+	out = Inspection{
+		Dir: dir, FormatVersion: i.identity.Version, Created: time.Unix(0, i.identity.Created),
+		Mode: modeOf(i.identity).String(), UntrustedKeys: i.identity.Untrusted, Shards: int(i.identity.Shards),
+		Window: time.Duration(m.Window), Span: time.Duration(m.Span), Clock: time.Unix(0, m.Clock),
+	}
+	keys, found, state, err := i.scanJournal(ctx)
+	if err != nil {
+		return out, err
+	}
+	out.Clean, out.JournalKeys = found.Clean, keys
+	out.Journal = journalStats(state, 0)
+	out.Journal.UsedBytes = int64(found.End - m.Tail)
+	out.Keys = keys
+	for k := range m.Generations {
+		g := &m.Generations[k]
+		s := generationStats(g, generation{g.Number, g.Start, g.End})
+		s.Fill, s.Snapshot = i.fill(g.Number)
+		out.Generations = append(out.Generations, s)
+		out.Keys += g.Keys
+	}
+	if len(m.Generations) > 0 {
+		out.Held = time.Duration(m.Clock - m.Generations[0].Start)
+	}
+	out.Bytes, err = diskBytes(dir)
+	return out, err
+}
+
+// fill returns the share of set bits in a generation's snapshot, if there is one
+// that can be read.
+func (i *inspector) fill(number uint64) (share float64, ok bool) {
+	set, all := uint64(0), uint64(0)
+	err := i.eachColumn(number, func(column []byte) {
+		for ; len(column) >= 8; column = column[8:] {
+			set += uint64(bits.OnesCount64(binary.LittleEndian.Uint64(column)))
+			all += 64
+		}
+	})
+	if err != nil || all == 0 {
+		return 0, false
+	}
+	return float64(set) / float64(all), true
+}
+
+// eachColumn reads all of a generation's snapshot.
+func (i *inspector) eachColumn(number uint64, look func(column []byte)) error {
+	f, err := persist.OpenSnapshotFile(i.fs, i.dir, number)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	size, err := f.Size()
+	if err != nil {
+		return err
+	}
+	snap, err := bloom.OpenSnapshot(f, size, persist.SnapshotPath(i.dir, number))
+	if err != nil {
+		return err
+	}
+	var column []byte
+	for shard := range len(snap.Header().Positions) {
+		if column, err = snap.ReadShard(shard, column); err != nil {
+			return err
+		}
+		look(column)
+	}
+	return nil
 }

@@ -96,17 +96,22 @@ func (e *Engine) reserve(ctx context.Context, space int) error {
 	}
 }
 
+// rotateBytes is the payload of a rotation's frame: the start of the generation
+// and the end of the one before, which is earlier after an idle time.
+const rotateBytes = 16
+
 // rotateFrame logs the beginning of a generation.
-func (e *Engine) rotateFrame(ctx context.Context, g generation) error {
-	space := persist.FrameSpace(8)
+func (e *Engine) rotateFrame(ctx context.Context, g generation, end int64) error {
+	space := persist.FrameSpace(rotateBytes)
 	if err := e.reserve(ctx, space); err != nil {
 		return err
 	}
+	le := binary.LittleEndian
 	f := persist.Frame{
 		Kind:       persist.KindRotate,
 		Generation: g.number,
 		Time:       g.start,
-		Payload:    binary.LittleEndian.AppendUint64(nil, uint64(g.start)),
+		Payload:    le.AppendUint64(le.AppendUint64(nil, uint64(g.start)), uint64(end)),
 	}
 	if _, err := e.journal.Append(&f); err != nil {
 		e.journal.Unreserve(space)

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -78,6 +77,11 @@ func (e *Engine) open() error {
 	}
 	e.store.manifest = *m
 	e.size(m)
+	// OpenJournal would make a new one.
+	path := filepath.Join(e.dir, journalName)
+	if _, err := e.fs.Stat(path); err != nil {
+		return missing(err, path)
+	}
 	if err := e.openJournal(); err != nil {
 		return err
 	}
@@ -246,6 +250,9 @@ func (e *Engine) filterConfig(capacity uint64) bloom.Config {
 // equal parts, each a run, as the memory budget allows. At a rotation every
 // shard has a sealed table beside the active one.
 func (e *Engine) tableKeys(capacity uint64) int {
+	if e.opts.tableKeys > 0 {
+		return e.opts.tableKeys
+	}
 	const slotBytes = 2 * 16 // a key at load 0.5
 	g := float64(capacity) / float64(e.opts.Generations-1) / float64(e.opts.Shards)
 	filters := float64(e.filterConfig(capacity).Keys) * float64(e.opts.Shards) * e.opts.BitsPerKey / 8
@@ -268,6 +275,9 @@ func (e *Engine) openJournal() error {
 	ring := max(int64(minRing), 3*16*int64(keys))
 	if e.opts.Mode == Approximate {
 		ring = max(int64(minRing), min(ring, 64<<20))
+	}
+	if e.opts.ringBytes > 0 {
+		ring = e.opts.ringBytes
 	}
 	var err error
 	e.journal, err = persist.OpenJournal(persist.JournalConfig{
@@ -362,5 +372,3 @@ func (e *Engine) abandon() error {
 	}
 	return errors.Join(errs...)
 }
-
-var _ = os.ErrNotExist

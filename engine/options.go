@@ -21,6 +21,9 @@ const (
 	Approximate
 )
 
+// String returns the name of the mode in lower case.
+func (m Mode) String() string { return nameOf(int(m), "exact", "approximate") }
+
 // Sync says what a mark has survived when the call that made it returns.
 type Sync uint8
 
@@ -36,6 +39,16 @@ const (
 	// survive kill -9, a power loss can take any number of the newest ones.
 	SyncNone
 )
+
+// String returns what follows Sync in the constant's name, in lower case.
+func (s Sync) String() string { return nameOf(int(s), "always", "interval", "none") }
+
+func nameOf(i int, names ...string) string {
+	if i < len(names) {
+		return names[i]
+	}
+	return fmt.Sprint(i)
+}
 
 // OnGap says what Open does with a directory of which a part is lost.
 type OnGap uint8
@@ -97,6 +110,10 @@ type Options struct {
 	Logger *slog.Logger
 	// Now is the clock, for tests. Default time.Now.
 	Now func() time.Time
+
+	// For tests: small tables and rings make flushes and waits frequent.
+	tableKeys int
+	ringBytes int64
 }
 
 const (

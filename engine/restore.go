@@ -26,6 +26,7 @@ func (e *Engine) restore(m *persist.Manifest) error {
 	if err := e.checkGenerations(); err != nil {
 		return err
 	}
+	e.set.Start(m.Generations[0].Number)
 	if err := e.removeOrphans(m); err != nil {
 		return err
 	}
@@ -316,14 +317,15 @@ func (e *Engine) replayRotation(f *persist.Frame) error {
 	if f.Generation <= live.number {
 		return nil // the manifest knew it
 	}
-	if f.Generation != live.number+1 || len(f.Payload) != 8 {
+	if f.Generation != live.number+1 || len(f.Payload) != rotateBytes {
 		return e.store.damaged("the journal begins generation %d after %d", f.Generation, live.number)
 	}
 	start := int64(binary.LittleEndian.Uint64(f.Payload))
+	end := int64(binary.LittleEndian.Uint64(f.Payload[8:]))
 	if oldest := gs[0].number; oldest+uint64(e.opts.Generations) <= f.Generation {
 		// Its slot is about to be used: it had been retired.
 		e.dropOldestLocked(1)
 	}
-	e.beginGeneration(generation{number: f.Generation, start: start})
+	e.beginGeneration(generation{number: f.Generation, start: start}, end)
 	return nil
 }

@@ -90,6 +90,9 @@ func (s *store) Confirm(shard int, b *shards.Batch, pending []shards.Pending) er
 func (s *store) confirm(l *lookup, list []runEntry, shard int, b *shards.Batch, pending []shards.Pending) error {
 	for i := range list {
 		r := &list[i]
+		if r.generation < b.Oldest() {
+			continue // it waits for its removal
+		}
 		l.queries = l.queries[:0]
 		for j := range pending {
 			p := &pending[j]

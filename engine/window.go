@@ -13,24 +13,24 @@ func (e *Engine) rotate(ctx context.Context, now int64) error {
 	e.window.Lock()
 	defer e.window.Unlock()
 	for {
-		g, ok := e.nextGeneration(now)
-		if !ok {
+		g, end, due := e.nextGeneration(now)
+		if !due {
 			break
 		}
-		if err := e.rotateFrame(ctx, g); err != nil {
+		if err := e.rotateFrame(ctx, g, end); err != nil {
 			return err
 		}
-		e.beginGeneration(g)
+		e.beginGeneration(g, end)
 	}
 	e.retireLocked(now)
 	wake(e.kick)
 	return nil
 }
 
-// nextGeneration returns the generation that is due at now and sets when the
-// one after it will be.
-func (e *Engine) nextGeneration(now int64) (g generation, due bool) {
-	live := &e.window.generations[len(e.window.generations)-1]
+// nextGeneration returns the generation that is due at now and the end of the
+// live one, or sets when one will be due.
+func (e *Engine) nextGeneration(now int64) (g generation, end int64, due bool) {
+	live := e.window.generations[len(e.window.generations)-1]
 	span, window := int64(e.opts.span()), int64(e.opts.Window)
 	at := live.start + span
 	// The filter's slot is free once its generation is older than the window.
@@ -41,24 +41,21 @@ func (e *Engine) nextGeneration(now int64) (g generation, due bool) {
 	}
 	if now < at {
 		e.rotateAt.Store(at)
-		return generation{}, false
+		return generation{}, 0, false
 	}
 	g = generation{number: live.number + 1, start: at}
 	if at+window <= now {
 		// Everything is older than the window: skip the empty generations.
 		g.start = now - (now-at)%span
 	}
-	live.end = at
-	return g, true
+	return g, at, true
 }
 
-// beginGeneration makes g the live one. The generation that had its slot is out
-// of the window by now.
-func (e *Engine) beginGeneration(g generation) {
+// beginGeneration makes g the live one; the one before it ended at end. The
+// generation that had its slot is out of the window by now.
+func (e *Engine) beginGeneration(g generation, end int64) {
 	gs := e.window.generations
-	if last := &gs[len(gs)-1]; last.end == 0 {
-		last.end = g.start // a replay finds the end in the next one's start
-	}
+	gs[len(gs)-1].end = end
 	e.window.generations = append(gs, g)
 	e.window.rotations++
 	e.retireLocked(g.start)
@@ -84,7 +81,7 @@ func (e *Engine) dropOldestLocked(n int) {
 	for _, g := range gs[n:] {
 		held |= 1 << e.set.Slot(g.number)
 	}
-	e.set.Retire(held, gs[n-1].number)
+	e.set.Retire(held, gs[n].number)
 	e.window.retired += uint64(n)
 	e.window.generations = append([]generation(nil), gs[n:]...)
 }
@@ -96,11 +93,8 @@ func (e *Engine) heldGenerations() []generation {
 	return append([]generation(nil), e.window.generations...)
 }
 
-func (e *Engine) isHeld(number uint64) bool {
-	e.window.Lock()
-	defer e.window.Unlock()
-	return number >= e.window.generations[0].number
-}
+// isHeld reports whether a generation is still in the window.
+func (e *Engine) isHeld(number uint64) bool { return number >= e.set.Oldest() }
 
 // held is the age up to which every marked key is remembered.
 func held(gs []generation, now int64) int64 {

@@ -10,11 +10,9 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
@@ -29,8 +27,12 @@ const (
 	memTableSize = 1 << 20 // room for about 8,000 entries
 	minValueLog  = 64 << 20
 	maxValueLog  = 2<<30 - 1 // Badger maps twice that and counts it in 32 bits
-	vlogHeader   = 20        // key ID and IV at the start of a value-log file
-	vlogEntryMax = 22        // longest header of an entry
+
+	// Values shorter than this lie in the tree. It must exceed 20: Badger ends a
+	// transaction with an entry whose value is its timestamp in digits, and when
+	// that goes to the value log too, replaying the log after a kill finds no end
+	// and drops every transaction of it, without an error.
+	inlineBelow = 32
 )
 
 // store is one Badger directory.
@@ -63,10 +65,8 @@ func storeOptions(dir string, maxBytes int64, log badger.Logger) badger.Options 
 		WithDetectConflicts(false).
 		WithNumVersionsToKeep(1).
 		WithMemTableSize(memTableSize).
-		// All values lie in the value log, even the smallest: a value that lies in
-		// the tree is copied into its Item at every read, which concurrent readers
-		// of one Item may not do.
-		WithValueThreshold(1).
+		// As many values as possible in the value log, see storedValue.
+		WithValueThreshold(inlineBelow).
 		WithValueLogFileSize(vlog).
 		// Without compactors nothing is rewritten and nothing ticks. Level 0 grows
 		// by one table at each opening; it must never make a flush wait for the
@@ -91,121 +91,6 @@ func createStore(dir string, maxBytes int64, logger *slog.Logger) (*store, error
 		return nil, fmt.Errorf("persist: creating segment %s: %w", dir, diskFull(err))
 	}
 	return s, nil
-}
-
-// openStore opens an existing Badger directory. What is wrong with its files is
-// a *dedup.CorruptError; what is wrong with the process or the machine
-// (descriptors, memory, rights, room) is not.
-func openStore(dir string, maxBytes int64, logger *slog.Logger) (*store, error) {
-	if err := prepareStore(dir); err != nil {
-		return nil, err
-	}
-	s, err := startStore(dir, maxBytes, logger)
-	if err == nil {
-		err = s.check()
-	}
-	if err == nil {
-		return s, nil
-	}
-	if s != nil {
-		err = errors.Join(err, s.close())
-	}
-	var errno syscall.Errno
-	if errors.As(err, &errno) && errno != syscall.ENOENT {
-		return nil, fmt.Errorf("persist: opening segment %s: %w", dir, diskFull(err))
-	}
-	return nil, corrupt(dir, -1, "the store can't be opened: %v", err)
-}
-
-// prepareStore undoes what makes Badger's Open destroy or fail needlessly.
-func prepareStore(dir string) error {
-	// Without a MANIFEST, Open makes an empty store of it and removes the tables.
-	info, err := os.Stat(filepath.Join(dir, badger.ManifestFilename))
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return corrupt(dir, -1, "the segment or its file %s is missing", badger.ManifestFilename)
-	case err != nil:
-		return fmt.Errorf("persist: opening segment: %w", err)
-	case info.Size() == 0:
-		return corrupt(dir, -1, "its file %s is empty", badger.ManifestFilename)
-	}
-	// Statistics for the value log's garbage collection, which never runs here.
-	// When this file can't be read, Badger ends the process.
-	if err := os.Remove(filepath.Join(dir, "DISCARD")); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("persist: opening segment: %w", err)
-	}
-	return protectLog(dir)
-}
-
-// protectLog keeps Badger's hands off the newest value-log file: Open reads all
-// of it and cuts it off at the first entry whose checksum is wrong, so that one
-// flipped bit would destroy everything behind it. Only the file with the highest
-// number gets that treatment; so we put an empty one behind it.
-func protectLog(dir string) error {
-	logs, err := filepath.Glob(filepath.Join(dir, "*.vlog"))
-	if err != nil || len(logs) == 0 {
-		return err
-	}
-	last := slices.Max(logs) // six digits, so the longest names are not met
-	f, err := os.OpenFile(last, os.O_RDWR, 0)
-	if err != nil {
-		return fmt.Errorf("persist: opening segment: %w", err)
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return fmt.Errorf("persist: opening segment: %w", err)
-	}
-	if info.Size() <= vlogHeader {
-		return nil
-	}
-	head := make([]byte, vlogEntryMax)
-	if n, _ := f.ReadAt(head, vlogHeader); bytes.Count(head[:n], []byte{0}) == n {
-		// Nothing was ever written behind the header: it is what a crash leaves of
-		// an unused file, twice ValueLogFileSize of hole. Badger removes it at this
-		// length as soon as it is not the last.
-		return f.Truncate(vlogHeader)
-	}
-	var number int
-	if _, err := fmt.Sscanf(filepath.Base(last), "%06d.vlog", &number); err != nil {
-		return corrupt(last, -1, "a value-log file of unknown name")
-	}
-	empty := make([]byte, vlogHeader) // key 0: not encrypted
-	if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("%06d.vlog", number+1)), empty, 0o644); err != nil {
-		return fmt.Errorf("persist: opening segment: %w", diskFull(err))
-	}
-	return nil
-}
-
-// startStore calls badger.Open under its own recover: damaged files make it
-// panic here and there.
-func startStore(dir string, maxBytes int64, logger *slog.Logger) (s *store, err error) {
-	s = &store{dir: dir, log: &storeLog{}}
-	s.log.logger = logger.With("segment", filepath.Base(dir))
-	s.log.store = s
-	defer func() {
-		if p := recover(); p != nil {
-			s, err = nil, fmt.Errorf("badger panicked: %v", p)
-		}
-	}()
-	if s.db, err = badger.Open(storeOptions(dir, maxBytes, s.log)); err != nil {
-		return nil, err
-	}
-	return s, nil
-}
-
-// check looks at what Open does not: the tables' checksums, and complaints that
-// Badger only logged ("Ignoring table").
-func (s *store) check() (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("badger panicked: %v", p)
-		}
-	}()
-	if err := s.db.VerifyChecksum(); err != nil {
-		return err
-	}
-	return s.log.failure()
 }
 
 // put stores a value; it is durable after sync. value may be reused afterwards.
@@ -294,27 +179,45 @@ type storeReader struct {
 }
 
 // get finds the value of key, which lasts as long as the store.
-func (r *storeReader) get(key []byte) (storedValue, error) {
-	item, err := r.txn.Get(key)
-	if errors.Is(err, badger.ErrKeyNotFound) {
-		return storedValue{}, errMissing
+func (r *storeReader) get(key []byte) (v storedValue, err error) {
+	v.item, err = r.txn.Get(key)
+	switch {
+	case errors.Is(err, badger.ErrKeyNotFound):
+		return v, errMissing
+	case err != nil:
+		return v, err
 	}
-	if err != nil {
-		return storedValue{}, err
-	}
-	return storedValue{item}, nil
+	// The first look: it sets a field of the Item that later ones share.
+	err = v.item.Value(func(p []byte) error {
+		v.bytes = len(p)
+		if len(p) < inlineBelow {
+			v.inline = bytes.Clone(p)
+		}
+		return nil
+	})
+	return v, err
 }
 
 var errMissing = errors.New("missing")
 
-// storedValue is one value of the value log.
-type storedValue struct{ item *badger.Item }
+// storedValue is one value of the value log, or a very short one: those lie in
+// the tree, and Badger copies them into their Item at every look, which may not
+// happen in two goroutines at once. So they are kept here.
+type storedValue struct {
+	item   *badger.Item
+	inline []byte
+	bytes  int // length when it was opened
+}
 
 // view calls fn with the value as it lies in the mapped file, valid until fn
 // returns. A value that can't be read arrives as nil, without an error: Badger
-// only logs it. Concurrent calls are allowed after the first has returned (it
-// sets a field of the Item).
-func (v storedValue) view(fn func(value []byte) error) error { return v.item.Value(fn) }
+// only logs it. Concurrent calls are allowed.
+func (v *storedValue) view(fn func(value []byte) error) error {
+	if v.inline != nil {
+		return fn(v.inline)
+	}
+	return v.item.Value(fn)
+}
 
 // storeLog forwards Badger's messages to slog and remembers those that mean that
 // something failed which no return value tells.

@@ -77,12 +77,12 @@ func WriteIdentity(fsys FS, dir string, id Identity) error {
 func (id Identity) encode() []byte {
 	b := append(make([]byte, 0, identityBody), id.Seed[:]...)
 	b = binary.LittleEndian.AppendUint16(b, id.Shards)
-	b = append(b, flag(id.Approximate), flag(id.Untrusted))
+	b = append(b, flagByte(id.Approximate), flagByte(id.Untrusted))
 	b = binary.LittleEndian.AppendUint64(b, uint64(id.Created))
 	return seal(identityMagic, identityVersion, b)
 }
 
-func flag(v bool) byte {
+func flagByte(v bool) byte {
 	if v {
 		return 1
 	}

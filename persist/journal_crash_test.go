@@ -172,3 +172,29 @@ func sweepOne(t *testing.T, mode persist.SyncMode, n int64, sticky bool) error {
 	}
 	return h.err
 }
+
+// TestJournalHeaderCopies: a device may tear what it had not synced, so the second
+// copy of the header is written only when the first one is safe.
+func TestJournalHeaderCopies(t *testing.T) {
+	f := faultfs.New()
+	j := openJournal(t, crashConfig(f, persist.SyncNone))
+	mustReplay(t, j, 0)
+	if err := j.Close(true); err != nil {
+		t.Fatal(err)
+	}
+	copies, unsynced := 0, 0
+	for _, op := range f.Trace() {
+		switch {
+		case op.Kind == "sync":
+			unsynced = 0
+		case op.Kind == "write" && op.Off < persist.RingStart:
+			copies, unsynced = copies+1, unsynced+1
+		}
+		if unsynced > 1 {
+			t.Fatalf("%+v: the other copy was not synced before", op)
+		}
+	}
+	if copies != 6 { // made, epoch begun, closed
+		t.Errorf("%d copies were written, expected 6", copies)
+	}
+}

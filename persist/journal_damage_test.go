@@ -19,16 +19,19 @@ type damageCase struct {
 	name  string
 	clean bool
 	mode  persist.SyncMode
-	// reboot: the next run is one of another boot, and the watermark is gone.
+	// reboot: the next run is one of another boot.
 	reboot bool
+	// lost: the watermark is gone.
+	lost bool
 }
 
 var damageCases = []damageCase{
-	{"clean", true, persist.SyncAlways, false},
-	{"clean,reboot", true, persist.SyncNone, true},
-	{"kill,always", false, persist.SyncAlways, false},
-	{"kill,none", false, persist.SyncNone, false},
-	{"powercut,always", false, persist.SyncAlways, true},
+	{"clean", true, persist.SyncAlways, false, false},
+	{"clean,reboot", true, persist.SyncNone, true, true},
+	{"kill,always", false, persist.SyncAlways, false, false},
+	{"kill,none", false, persist.SyncNone, false, false},
+	{"powercut,always", false, persist.SyncAlways, true, false},
+	{"powercut,always,lost", false, persist.SyncAlways, true, true},
 }
 
 // makeJournal writes a small ring, twice around, and returns its files' bytes,
@@ -62,7 +65,8 @@ func reopen(d damageCase, journal, mark []byte, from persist.Pos) ([]persist.Fra
 	c := persist.JournalConfig{FS: m, Path: "journal", RingBytes: 4096, Sync: d.mode}.WithBoot(1)
 	if d.reboot {
 		c = c.WithBoot(2)
-	} else {
+	}
+	if !d.lost {
 		m["journal"+persist.MarkSuffix] = &mappedFile{data: bytes.Clone(mark)}
 	}
 	j, err := persist.OpenJournal(c)
@@ -90,9 +94,9 @@ func covered(live []persist.Frame) []int {
 }
 
 // TestI5JournalFlippedBit flips one bit in every byte of a journal: what was
-// acknowledged is replayed, all of it, or the damage is reported. After a power
-// cut only, damage to the very last frame looks like a write that was not
-// finished, because no sync came after it that could tell.
+// acknowledged is replayed, all of it, or the damage is reported. Only after a
+// power cut that took the watermark, damage to the very last frame looks like a
+// write that was not finished, because no sync came after it that could tell.
 func TestI5JournalFlippedBit(t *testing.T) {
 	for _, d := range damageCases {
 		t.Run(d.name, func(t *testing.T) {
@@ -121,7 +125,7 @@ func TestI5JournalFlippedBit(t *testing.T) {
 					t.Errorf("%s: %v", what, err)
 				case inFrame:
 					last := len(live) - 1
-					if !d.reboot || d.clean || owner[at-persist.RingStart] != last || sameFrames(live[:last], got) != nil {
+					if !d.lost || d.clean || owner[at-persist.RingStart] != last || sameFrames(live[:last], got) != nil {
 						t.Errorf("%s: damage to frame %d of %d gave no error and %d frames", what, owner[at-persist.RingStart], len(live), len(got))
 					}
 				default:
@@ -353,5 +357,43 @@ func TestJournalStaleFrames(t *testing.T) {
 		}
 		// Nothing of the next round's epoch lies behind the hole.
 		cc.End = a.End
+	}
+}
+
+// TestJournalPowerCut: a watermark that reached the disk tells what the operating
+// system once had, which after a power cut need not be there, and while it runs
+// must be.
+func TestJournalPowerCut(t *testing.T) {
+	journal, mark, live, from := makeJournal(t, damageCases[3]) // SyncNone
+	last := live[len(live)-1]
+	space := uint64(persist.FrameSpace(len(last.Payload)))
+	clear(journal[persist.RingStart+int(last.End-space)%4096:][:space])
+	files := func() mappedFS {
+		return mappedFS{"journal": {data: bytes.Clone(journal)}, "journal" + persist.MarkSuffix: {data: bytes.Clone(mark)}}
+	}
+	open := func(m mappedFS, boot byte) ([]persist.Frame, persist.Replayed, error) {
+		j := openJournal(t, persist.JournalConfig{FS: m, Path: "journal", Sync: persist.SyncNone}.WithBoot(boot))
+		defer j.Close(false)
+		return replay(j, from)
+	}
+	if _, _, err := open(files(), 1); !errors.Is(err, dedup.ErrCorrupt) {
+		t.Errorf("lost under a running system: %v", err)
+	}
+	m := files()
+	got, r, err := open(m, 2)
+	if err != nil || sameFrames(live[:len(live)-1], got) != nil {
+		t.Fatalf("lost in a power cut: %v, %v", err, sameFrames(live[:len(live)-1], got))
+	}
+	if !r.PowerLoss || r.Dropped != int64(space) || r.End != last.End-space {
+		t.Errorf("%+v, want %d bytes dropped", r, space)
+	}
+	// Killed right after the epoch's header was written: the note is the old one.
+	m["journal"+persist.MarkSuffix].data = bytes.Clone(mark)
+	got, r, err = open(m, 2)
+	if err != nil || sameFrames(live[:len(live)-1], got) != nil {
+		t.Fatalf("killed while the epoch began: %v", err)
+	}
+	if r.PowerLoss || r.Clean || r.Dropped != 0 {
+		t.Errorf("%+v", r)
 	}
 }

@@ -1,5 +1,10 @@
 package persist
 
+import (
+	"encoding/binary"
+	"hash/crc32"
+)
+
 // What the journal's outside tests need of its inside.
 
 const (
@@ -38,3 +43,14 @@ func ReencodeFrame(b []byte, salt uint32) []byte {
 
 // Epoch returns the epoch of frames appended now.
 func (j *Journal) Epoch() uint32 { return j.head.epoch }
+
+// Resum makes whatever stands in b a frame header with right sums, of the given
+// position and the first epoch.
+func Resum(b []byte, pos Pos, salt uint32) {
+	binary.LittleEndian.PutUint32(b[12:], 1)
+	binary.LittleEndian.PutUint64(b[16:], pos)
+	if n := binary.LittleEndian.Uint32(b[4:]); uint64(n) <= uint64(len(b)-frameHeaderLen) {
+		binary.LittleEndian.PutUint32(b[40:], crc32.Checksum(b[frameHeaderLen:][:n], castagnoli))
+	}
+	binary.LittleEndian.PutUint32(b[44:], crc32.Update(salt, castagnoli, b[:44]))
+}

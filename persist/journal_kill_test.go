@@ -30,7 +30,7 @@ func TestJournalKill(t *testing.T) {
 	}
 	for _, m := range modes {
 		t.Run(m.name, func(t *testing.T) {
-			c := persist.JournalConfig{Path: filepath.Join(t.TempDir(), "journal"), RingBytes: 1 << 16, Sync: m.mode}
+			c := persist.JournalConfig{Path: filepath.Join(t.TempDir(), "journal"), RingBytes: 1 << 20, Sync: m.mode}
 			j := openJournal(t, c)
 			mustReplay(t, j, 0)
 			_ = j.Close(true)

@@ -36,27 +36,17 @@ type Replayed struct {
 // Frames behind an unfinished write stay dead: each Replay begins a new epoch,
 // and behind its beginning only frames of that epoch count.
 func (j *Journal) Replay(from Pos, apply func(f *Frame) error) (Replayed, error) {
-	j.mu.Lock()
-	err := error(nil)
-	if j.mu.stage != stageOpened {
-		err = errors.New("persist: the journal was replayed or closed before")
-	} else {
-		j.mu.stage = stageBroken
-	}
-	j.mu.Unlock()
-	if err != nil {
+	if err := j.leaveOpened(); err != nil {
 		return Replayed{}, err
 	}
-	r := replayer{j: j, from: from, proven: j.proven(), read: ringReader{file: j.file, size: j.size}}
-	r.out.Clean = j.head.clean
-	r.out.PowerLoss = !r.out.Clean && j.head.boot != j.boot
-	if err := r.run(apply); err != nil {
-		return r.out, err
+	out, err := j.read(from, apply)
+	if err != nil {
+		return out, err
 	}
-	if err := j.begin(from, r.out.End); err != nil {
-		return r.out, err
+	if err := j.begin(from, out.End); err != nil {
+		return out, err
 	}
-	return r.out, nil
+	return out, nil
 }
 
 // proven is the position below which every frame must be there.

@@ -11,14 +11,14 @@ import (
 	"go.uber.org/goleak"
 )
 
-// fullJournal has a ring of 4 KiB with frames of 512 bytes in which no other of
-// that size fits, and returns their ends.
-func fullJournal(t *testing.T) (*persist.Journal, []persist.Pos) {
+// fullJournal has a ring of 4 KiB with n frames of 512 bytes, of which it returns
+// the ends. After the seventh there is only the room that is kept for a pad.
+func fullJournal(t *testing.T, n int) (*persist.Journal, []persist.Pos) {
 	t.Helper()
 	j := openJournal(t, persist.JournalConfig{FS: faultfs.New(), Path: "journal", RingBytes: 4096, Sync: persist.SyncNone})
 	mustReplay(t, j, 0)
 	var ends []persist.Pos
-	for range 7 { // the eighth place is kept for a pad
+	for range n {
 		f := persist.Frame{Kind: 1, Payload: make([]byte, 512-persist.FrameHeaderLen)}
 		if err := appendWait(j, &f); err != nil {
 			t.Fatal(err)
@@ -55,8 +55,8 @@ func waits(t *testing.T, done <-chan error) {
 
 func TestReserveWaitsForRelease(t *testing.T) {
 	defer goleak.VerifyNone(t)
-	j, ends := fullJournal(t)
-	first := reserve(t, context.Background(), j, 512)
+	j, ends := fullJournal(t, 5)
+	first := reserve(t, context.Background(), j, 1024)
 	second := reserve(t, context.Background(), j, 64)
 	waits(t, first)
 	waits(t, second) // though it would fit: room is given in order
@@ -67,7 +67,7 @@ func TestReserveWaitsForRelease(t *testing.T) {
 	waits(t, second)
 	j.Release(ends[0] - 8) // nothing new
 	waits(t, second)
-	j.Unreserve(512)
+	j.Unreserve(1024)
 	if err := <-second; err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +80,7 @@ func TestReserveWaitsForRelease(t *testing.T) {
 
 func TestReserveContext(t *testing.T) {
 	defer goleak.VerifyNone(t)
-	j, ends := fullJournal(t)
+	j, ends := fullJournal(t, 7)
 	ctx, cancel := context.WithCancel(context.Background())
 	first := reserve(t, ctx, j, 2048)
 	second := reserve(t, context.Background(), j, 512)
@@ -103,7 +103,7 @@ func TestReserveContext(t *testing.T) {
 
 func TestReserveCloseAndFailure(t *testing.T) {
 	defer goleak.VerifyNone(t)
-	j, _ := fullJournal(t)
+	j, _ := fullJournal(t, 7)
 	done := reserve(t, context.Background(), j, 512)
 	if err := j.Close(true); err != nil {
 		t.Fatal(err)

@@ -66,6 +66,37 @@ func TestI8JournalSlowDisk(t *testing.T) {
 	f.Delay(nil)
 }
 
+// TestJournalSlowWrite: without a sync too nobody has an answer before the write.
+func TestJournalSlowWrite(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	f := faultfs.New()
+	j := openJournal(t, persist.JournalConfig{FS: f, Path: "journal", RingBytes: 1 << 16, Sync: persist.SyncNone})
+	mustReplay(t, j, 0)
+	entered, release := make(chan struct{}), make(chan struct{})
+	f.Delay(func(faultfs.Op) {
+		entered <- struct{}{}
+		<-release
+	})
+	fr := persist.Frame{Kind: 1}
+	if err := appendFrame(j, &fr); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error)
+	go func() { done <- j.Wait(fr.End) }()
+	<-entered
+	if s := j.State(); s.Written >= fr.End || s.End != fr.End {
+		t.Errorf("%+v during the write", s)
+	}
+	release <- struct{}{}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if s := j.State(); s.Written != fr.End || s.Durable >= fr.End {
+		t.Errorf("%+v after the write", s)
+	}
+	f.Delay(nil)
+}
+
 // TestJournalInterval: the background syncs what nobody asks for.
 func TestJournalInterval(t *testing.T) {
 	defer goleak.VerifyNone(t)

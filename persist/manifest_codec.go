@@ -75,7 +75,7 @@ func (e *encoder) generation(g *GenerationMeta) {
 func (e *encoder) run(r *RunMeta) {
 	e.u64(r.ID)
 	e.p = binary.LittleEndian.AppendUint16(e.p, r.Shard)
-	e.p = append(e.p, r.Form, flag(r.Tombstones))
+	e.p = append(e.p, r.Form, flagByte(r.Tombstones))
 	e.u64(r.Seq)
 	e.u64(r.Keys)
 	e.u64(r.MaxPos)

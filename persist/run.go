@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"sort"
 
@@ -51,34 +52,55 @@ func valueKey(run uint64, number uint32) []byte {
 
 // openRun makes a run readable and checks that all of it is there; the contents
 // of its blocks are checked when they are read.
-func (s *Segment) openRun(m RunMeta) (r *Run, err error) {
-	r = &Run{seg: s, meta: m}
-	defer func() {
-		if p := recover(); p != nil {
-			s.store.leaked.Store(true)
-			r, err = nil, r.damage("panic while it was opened: %v", p)
-		}
-	}()
+func (s *Segment) openRun(m RunMeta) (*Run, error) {
+	r := &Run{seg: s, meta: m}
 	if err := r.checkMeta(); err != nil {
 		return nil, err
 	}
-	reader := s.store.reader()
+	if err := r.guarded(indexNumber, r.openValues); err != nil {
+		return nil, err
+	}
+	if err := r.checkIndex(); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// guarded calls fn, which reads the values of an open segment. Damage of
+// Badger's own entries makes it panic, and a page of a mapped file that can't be
+// read is a fault; both become an error that names the value.
+func (r *Run) guarded(value uint32, fn func() error) (err error) {
+	if !r.seg.pins.pin() {
+		return ErrRetired
+	}
+	defer r.seg.pins.unpin()
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if p := recover(); p != nil {
+			// Perhaps within Badger, where it holds a lock of the file.
+			r.seg.store.leaked.Store(true)
+			err = r.damageIn(value, 0, "reading it: %v", p)
+		}
+	}()
+	return fn()
+}
+
+// openValues finds all values and reads the index.
+func (r *Run) openValues() (err error) {
+	reader, m := r.seg.store.reader(), &r.meta
 	r.values = make([]storedValue, len(m.Values))
 	r.starts = make([]uint32, 1, len(m.Values)+1)
 	for i, v := range m.Values {
 		if r.values[i], err = r.openValue(reader, uint32(i), v); err != nil {
-			return nil, err
+			return err
 		}
 		r.starts = append(r.starts, r.starts[i]+v.Bytes)
 	}
 	index, err := r.openValue(reader, indexNumber, m.Index)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if err := index.view(r.readIndex); err != nil {
-		return nil, err
-	}
-	return r, r.checkIndex()
+	return index.view(r.readIndex)
 }
 
 // checkMeta refuses a description that no writer gives.
@@ -104,12 +126,8 @@ func (r *Run) openValue(reader *storeReader, number uint32, m ValueMeta) (stored
 	if err != nil {
 		return v, r.damageIn(number, 0, "%v", err)
 	}
-	var n int
-	if err := v.view(func(p []byte) error { n = len(p); return nil }); err != nil {
-		return v, r.damageIn(number, 0, "%v", err)
-	}
-	if n != int(m.Bytes) {
-		return v, r.damageIn(number, 0, "%d bytes, %d expected", n, m.Bytes)
+	if v.bytes != int(m.Bytes) {
+		return v, r.damageIn(number, 0, "%d bytes, %d expected", v.bytes, m.Bytes)
 	}
 	return v, nil
 }

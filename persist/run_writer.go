@@ -193,7 +193,9 @@ func (w *RunWriter) Finish() (*Run, error) {
 	if w.err != nil {
 		return nil, w.err
 	}
-	return w.open()
+	// Read back as a later opening would: a run that was not stored as promised is
+	// noticed before its journal frames are given up.
+	return w.seg.openRun(w.meta)
 }
 
 func (w *RunWriter) storeIndex() {
@@ -206,14 +208,4 @@ func (w *RunWriter) storeIndex() {
 		w.fail(err)
 	}
 	w.buf = nil
-}
-
-// open reads the run back as a later opening would, so that a run that was not
-// stored as promised is noticed before its journal frames are given up.
-func (w *RunWriter) open() (*Run, error) {
-	if !w.seg.pins.pin() {
-		return nil, ErrRetired
-	}
-	defer w.seg.pins.unpin()
-	return w.seg.openRun(w.meta)
 }

@@ -3,8 +3,6 @@ package persist
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
-	"runtime/debug"
 )
 
 // cursor goes through the blocks of a run, in order. It holds one value at a
@@ -32,22 +30,12 @@ func (c *cursor) copyValue(p []byte) error {
 }
 
 // load copies and checks a value.
-func (c *cursor) load(value int) (err error) {
+func (c *cursor) load(value int) error {
 	r := c.run
-	if !r.seg.pins.pin() {
-		return ErrRetired
-	}
-	defer r.seg.pins.unpin()
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // see Confirm
-	defer func() {
-		if p := recover(); p != nil {
-			r.seg.store.leaked.Store(true)
-			err = r.damageIn(uint32(value), 0, "reading it: %v", p)
-		}
-	}()
-	c.value = value
 	m := r.meta.Values[value]
-	if err := r.values[value].view(c.fn); err != nil {
+	c.value, c.buf = value, c.buf[:0]
+	err := r.guarded(uint32(value), func() error { return r.values[value].view(c.fn) })
+	if err != nil {
 		return err
 	}
 	if got := checksum(c.buf); len(c.buf) != int(m.Bytes) || got != m.CRC {
@@ -158,26 +146,18 @@ func (r *Run) Salvage(yield func(b *Block) error) (lost uint64, err error) {
 	return lost, errors.Join(problems...)
 }
 
-// verifyIndex compares the stored index with the one in memory.
-func (r *Run) verifyIndex() (err error) {
-	if !r.seg.pins.pin() {
-		return ErrRetired
-	}
-	defer r.seg.pins.unpin()
-	defer func() {
-		if p := recover(); p != nil {
-			r.seg.store.leaked.Store(true)
-			err = r.damageIn(indexNumber, 0, "reading it: %v", p)
+// verifyIndex looks at the stored index; the run goes by the one in memory.
+func (r *Run) verifyIndex() error {
+	return r.guarded(indexNumber, func() error {
+		v, err := r.openValue(r.seg.store.reader(), indexNumber, r.meta.Index)
+		if err != nil {
+			return err
 		}
-	}()
-	v, err := r.seg.store.reader().get(valueKey(r.meta.ID, indexNumber))
-	if err != nil {
-		return r.damageIn(indexNumber, 0, "%v", err)
-	}
-	return v.view(func(p []byte) error {
-		if got := checksum(p); len(p) != int(r.meta.Index.Bytes) || got != r.meta.Index.CRC {
-			return r.damageIn(indexNumber, 0, "%s", fmt.Sprintf("checksum %08x of %d bytes, %08x expected", got, len(p), r.meta.Index.CRC))
-		}
-		return nil
+		return v.view(func(p []byte) error {
+			if got := checksum(p); got != r.meta.Index.CRC {
+				return r.damageIn(indexNumber, 0, "checksum %08x, %08x expected", got, r.meta.Index.CRC)
+			}
+			return nil
+		})
 	})
 }

@@ -42,6 +42,7 @@ type Batch struct {
 	sums   []hash.Key // in the order of the call, before routing
 	digest [][hash.DigestLen]byte
 
+	oldest  uint64          // generation that counts
 	out     []dedup.Verdict // for calls that ask for no verdicts
 	now     int64
 	op      Op
@@ -71,6 +72,9 @@ type Pending struct {
 	Found bool   // set by the Confirmer
 	Seq   uint64 // with Found: sequence number of the newest run that holds it
 }
+
+// Oldest returns the oldest generation that counts for the batch.
+func (b *Batch) Oldest() uint64 { return b.oldest }
 
 // Len returns the number of keys.
 func (b *Batch) Len() int { return b.n }

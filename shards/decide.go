@@ -46,10 +46,10 @@ func (s *Set) decide(ctx context.Context, b *Batch) error {
 	b.WaitPos, b.Counts = 0, Counts{}
 	b.fresh, b.pending = b.fresh[:0], b.pending[:0]
 	s.prefetch(b)
-	held := uint8(s.held.Load())
+	b.oldest = 0
 	for i := range s.shards {
 		if from, to := int(b.start[i]), int(b.start[i+1]); from < to {
-			if err := s.shards[i].first(ctx, b, from, to, held); err != nil {
+			if err := s.shards[i].first(ctx, b, from, to); err != nil {
 				return err
 			}
 		}
@@ -74,20 +74,21 @@ func (s *Set) shardOf(b *Batch, i int32) int {
 }
 
 // first decides what memory can: the common case is a key that no filter knows.
-func (s *shard) first(ctx context.Context, b *Batch, from, to int, held uint8) error {
+func (s *shard) first(ctx context.Context, b *Batch, from, to int) error {
 	if err := s.lockFor(ctx, b, to-from); err != nil {
 		return err
 	}
 	defer s.mu.Unlock()
 	b.version[s.index] = s.version
+	b.oldest = max(b.oldest, s.oldest)
 	filter := *s.filter.Load()
 	if s.set.c.Confirmer == nil {
-		return s.approximate(b, from, to, held)
+		return s.approximate(b, from, to)
 	}
 	filter.MaybeBatch(b.mask[from:to], b.order[from:to])
 	plain := b.op == opMark && s.claims.live == 0
 	for i := from; i < to; i++ {
-		m := (b.mask[i] | s.blind) & held
+		m := (b.mask[i] | s.blind) & s.held
 		if m == 0 && plain {
 			if err := s.mark(b, i); err != nil {
 				return err
@@ -135,7 +136,7 @@ func (s *shard) memory(b *Batch, i int, m uint8) (settled, deferred bool) {
 		s.claims.remove(at)
 		b.Counts.Expired++
 	}
-	if s.unflushed(form, order, lo, record, m) {
+	if s.unflushed(b, i, m) {
 		b.duplicate(s, i)
 		b.Counts.Unflushed++
 		return true, false
@@ -146,7 +147,8 @@ func (s *shard) memory(b *Batch, i int, m uint8) (settled, deferred bool) {
 // unflushed looks through the tables in memory, newest first. m == 0 says that
 // no generation may hold the key; then only claims and the keys of this very
 // batch, which are not in the filter yet, can know it.
-func (s *shard) unflushed(form hash.Form, order, lo uint64, record []byte, m uint8) bool {
+func (s *shard) unflushed(b *Batch, i int, m uint8) bool {
+	form, order, lo, record := b.form[i], b.order[i], b.lo[i], b.recordOf(i)
 	h := s.hi(order)
 	if s.active.has(form, order, h, lo, record) {
 		return true
@@ -154,9 +156,9 @@ func (s *shard) unflushed(form hash.Form, order, lo uint64, record []byte, m uin
 	if m == 0 {
 		return false
 	}
-	for i := len(s.sealed) - 1; i >= 0; i-- {
-		u := s.sealed[i]
-		if m&(1<<s.set.Slot(u.Generation)) != 0 && u.has(form, order, h, lo, record) {
+	for k := len(s.sealed) - 1; k >= 0; k-- {
+		u := s.sealed[k]
+		if u.Generation >= s.oldest && m&(1<<s.set.Slot(u.Generation)) != 0 && u.has(form, order, h, lo, record) {
 			return !s.tombstoned(form, h, lo, record, u.Seq)
 		}
 	}
@@ -239,7 +241,7 @@ func (s *shard) settle(b *Batch, p Pending) error {
 
 // approximate decides by the filter alone, one key after the other, since a
 // key's twin may be in the same batch.
-func (s *shard) approximate(b *Batch, from, to int, held uint8) error {
+func (s *shard) approximate(b *Batch, from, to int) error {
 	filter := *s.filter.Load()
 	for i := from; i < to; i++ {
 		if b.op != opLook {
@@ -248,7 +250,7 @@ func (s *shard) approximate(b *Batch, from, to int, held uint8) error {
 			}
 		}
 		switch {
-		case filter.Maybe(b.order[i])&held != 0:
+		case filter.Maybe(b.order[i])&s.held != 0:
 			b.duplicate(s, i)
 		case b.op == opMark:
 			filter.Add(s.slot, b.order[i])

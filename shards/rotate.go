@@ -11,18 +11,17 @@ import (
 // sealed, the filter's slot, whose generation must have been retired, is empty.
 // The bits are cleared later, by Clear.
 func (s *Set) Rotate(generation uint64) {
-	slot := s.Slot(generation)
 	for i := range s.shards {
 		sh := &s.shards[i]
 		sh.mu.Lock()
 		sh.rotate(generation)
 		sh.mu.Unlock()
 	}
-	s.held.Or(1 << slot)
 }
 
 func (s *shard) rotate(generation uint64) {
 	s.generation, s.slot, s.live = generation, s.set.Slot(generation), 0
+	s.held |= 1 << s.slot
 	s.seal()
 	s.active.Generation = generation
 	(*s.filter.Load()).Reset(s.slot)
@@ -31,17 +30,18 @@ func (s *shard) rotate(generation uint64) {
 	}
 }
 
-// Retire takes generations out of all answers: only those whose slots are in
-// held count from now on. Tombstones up to the given generation go with them.
-func (s *Set) Retire(held uint8, upTo uint64) {
-	s.held.Store(uint32(held))
+// Retire takes generations before oldest out of all answers: only those whose
+// slots are in held count from now on. Their tombstones go with them.
+func (s *Set) Retire(held uint8, oldest uint64) {
+	s.oldest.Store(oldest)
 	for i := range s.shards {
 		sh := &s.shards[i]
 		sh.mu.Lock()
+		sh.held, sh.oldest = held, oldest
 		sh.blind &= held
 		sh.lost &= held
 		for k, t := range sh.tombs {
-			if t.generation <= upTo {
+			if t.generation < oldest {
 				delete(sh.tombs, k)
 			}
 		}
@@ -49,14 +49,29 @@ func (s *Set) Retire(held uint8, upTo uint64) {
 	}
 }
 
+// Start sets the oldest generation, at opening.
+func (s *Set) Start(oldest uint64) {
+	s.oldest.Store(oldest)
+	for i := range s.shards {
+		sh := &s.shards[i]
+		sh.mu.Lock()
+		sh.oldest = oldest
+		sh.mu.Unlock()
+	}
+}
+
+// Oldest returns the oldest generation that counts. Its slot's bit alone does
+// not say so: what an older one left behind may have the same slot.
+func (s *Set) Oldest() uint64 { return s.oldest.Load() }
+
 // Hold makes a generation count, at opening; lost says that runs of it are
 // missing, blind that its filter can't be had either.
 func (s *Set) Hold(generation uint64, lost, blind bool) {
 	bit := uint8(1) << s.Slot(generation)
-	s.held.Or(uint32(bit))
 	for i := range s.shards {
 		sh := &s.shards[i]
 		sh.mu.Lock()
+		sh.held |= bit
 		if lost {
 			sh.lost |= bit
 		}

@@ -70,7 +70,7 @@ type Set struct {
 	pool      pool
 	nonce     atomic.Uint64
 	nSealed   atomic.Int64
-	held      atomic.Uint32 // generations' slots that count: bit g
+	oldest    atomic.Uint64 // generation: those before it are out of the window
 	maxKeys   atomic.Int64  // see Config.MaxKeys
 	refusal   atomic.Pointer[error]
 
@@ -88,7 +88,6 @@ func NewSet(c Config) (*Set, error) {
 	s.nonce.Store(c.Nonce)
 	s.maxKeys.Store(int64(c.MaxKeys))
 	s.pool.mu.limit = 2 * c.Shards
-	s.held.Store(1 << s.Slot(c.Generation))
 	for i := range s.shards {
 		f, err := bloom.New(c.Kind, c.Filter)
 		if err != nil {

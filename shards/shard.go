@@ -33,6 +33,8 @@ type shard struct {
 	version    uint64 // counts changes of the runs
 	live       uint64 // keys marked in the live generation
 	sweepAt    int
+	held       uint8  // slots that count
+	oldest     uint64 // generation that counts
 	blind      uint8 // slots whose filter is lost: every key is "maybe"
 	lost       uint8 // slots whose runs are incomplete: a "maybe" that is not found is Unknown
 }
@@ -41,6 +43,7 @@ func (s *shard) init(set *Set, index int, f bloom.Filter) {
 	s.set, s.index = set, index
 	s.filter.Store(&f)
 	s.generation, s.slot = set.c.Generation, set.Slot(set.c.Generation)
+	s.held = 1 << s.slot
 	s.tombs = map[string]tombstoned{}
 	s.claims.free = -1
 	s.seq = 1

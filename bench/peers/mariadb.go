@@ -38,6 +38,7 @@ type mariadbTarget struct {
 	server    *server
 	db        *sql.DB
 	returning bool
+	version   string
 	calls     chan int64 // the next call's number
 }
 
@@ -110,12 +111,19 @@ func (t *mariadbTarget) prepare(ctx context.Context, c *mysql.Config, callers in
 	if _, err := t.db.ExecContext(ctx, mysqlTable); err != nil {
 		return err
 	}
-	var version string
-	if err := t.db.QueryRowContext(ctx, "SELECT VERSION()").Scan(&version); err != nil {
+	if err := t.db.QueryRowContext(ctx, "SELECT VERSION()").Scan(&t.version); err != nil {
 		return err
 	}
-	t.returning = strings.Contains(version, "MariaDB")
+	t.returning = strings.Contains(t.version, "MariaDB")
 	return nil
+}
+
+// Version says which server it is.
+func (t *mariadbTarget) Version() string {
+	if t.returning {
+		return t.version
+	}
+	return "MySQL " + t.version
 }
 
 func (t *mariadbTarget) Admit(ctx context.Context, vs []dedup.Verdict, keys [][]byte) ([]dedup.Verdict, error) {

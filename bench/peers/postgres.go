@@ -30,8 +30,9 @@ func postgresCandidate() bench.Candidate {
 // postgresTarget inserts a call's keys with one statement that returns the rows
 // that went in.
 type postgresTarget struct {
-	server *server
-	pool   *pgxpool.Pool
+	server  *server
+	pool    *pgxpool.Pool
+	version string
 }
 
 func openPostgres(ctx context.Context, s bench.Setup) (bench.Target, error) {
@@ -68,12 +69,18 @@ func openPostgres(ctx context.Context, s bench.Setup) (bench.Target, error) {
 		pool.Close()
 		return nil, err
 	}
-	t := &postgresTarget{srv, pool}
+	t := &postgresTarget{server: srv, pool: pool}
 	if _, err := pool.Exec(ctx, postgresTable); err != nil {
+		return nil, errors.Join(err, t.Close())
+	}
+	if err := pool.QueryRow(ctx, "SHOW server_version").Scan(&t.version); err != nil {
 		return nil, errors.Join(err, t.Close())
 	}
 	return t, nil
 }
+
+// Version says which PostgreSQL it is.
+func (t *postgresTarget) Version() string { return "PostgreSQL " + t.version }
 
 func (t *postgresTarget) Admit(ctx context.Context, vs []dedup.Verdict, keys [][]byte) ([]dedup.Verdict, error) {
 	rows, err := t.pool.Query(ctx, postgresInsert, distinct(keys))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -25,8 +26,9 @@ func redisCandidate() bench.Candidate {
 
 // redisTarget sends one pipeline a call.
 type redisTarget struct {
-	server *server
-	client *redis.Client
+	server  *server
+	client  *redis.Client
+	version string
 }
 
 func openRedis(ctx context.Context, s bench.Setup) (bench.Target, error) {
@@ -49,8 +51,21 @@ func openRedis(ctx context.Context, s bench.Setup) (bench.Target, error) {
 	if err != nil {
 		return nil, errors.Join(err, client.Close())
 	}
-	return &redisTarget{srv, client}, nil
+	t := &redisTarget{server: srv, client: client}
+	info, err := client.Info(ctx, "server").Result()
+	if err != nil {
+		return nil, errors.Join(err, t.Close())
+	}
+	for line := range strings.Lines(info) {
+		if v, ok := strings.CutPrefix(line, "redis_version:"); ok {
+			t.version = "Redis " + strings.TrimSpace(v)
+		}
+	}
+	return t, nil
 }
+
+// Version says which Redis it is.
+func (t *redisTarget) Version() string { return t.version }
 
 func (t *redisTarget) Admit(ctx context.Context, vs []dedup.Verdict, keys [][]byte) ([]dedup.Verdict, error) {
 	pipe := t.client.Pipeline()

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/firstseen/firstseen/engine"
@@ -33,7 +34,9 @@ func requireDir(dir string) error {
 	return nil
 }
 
-// isNew reports whether dir does not exist or is empty.
+// isNew reports whether the engine would make dir anew: it does not exist, is
+// empty, or a run ended before it was made. One that holds other files is
+// refused, since the engine would put its own among them.
 func isNew(dir string) (bool, error) {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -42,7 +45,23 @@ func isNew(dir string) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("directory %q can't be read: %w; give --dir another name", dir, err)
 	}
-	return len(entries) == 0, nil
+	foreign := ""
+	for _, entry := range entries {
+		switch name := strings.TrimSuffix(entry.Name(), ".tmp"); name {
+		case "CREATING": // goes when the directory is made
+			return true, nil
+		case "IDENTITY", "MANIFEST", "journal": // made, whole or not: the engine is to judge
+			return false, nil
+		case "LOCK": // comes first of all
+		case "lost+found": // every new file system holds one
+		default:
+			foreign = name
+		}
+	}
+	if foreign != "" {
+		return false, fmt.Errorf("directory %q holds other files, such as %s; give --dir the name of an empty or new one", dir, foreign)
+	}
+	return true, nil
 }
 
 // existingOptions are the options that an existing directory has to be opened

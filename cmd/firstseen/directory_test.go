@@ -82,6 +82,35 @@ func TestInspect(t *testing.T) {
 	}
 }
 
+// TestUnfinishedDirectory: a run that was killed while it made its directory
+// costs nothing, and files of others are never mixed with ours.
+func TestUnfinishedDirectory(t *testing.T) {
+	f := func(wantErr string, names ...string) {
+		t.Helper()
+		dir := t.TempDir()
+		for _, name := range names {
+			if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r := firstseen(t, strings.NewReader("a\na\n"), "filter", "--dir", dir)
+		if wantErr == "" && (r.code != 0 || r.out != "a\n") || wantErr != "" && (r.code != 1 || r.out != "" || !strings.Contains(r.err, wantErr)) {
+			t.Errorf("with %q: %+v", names, r)
+		}
+	}
+	f("")
+	f("", "LOCK")
+	f("", "LOCK", "CREATING.tmp")
+	f("", "LOCK", "CREATING")
+	f("", "LOCK", "CREATING", "MANIFEST")
+	f("", "LOCK", "CREATING", "MANIFEST", "IDENTITY", "journal")
+	f("verify", "LOCK", "IDENTITY")
+	f("verify", "LOCK", "MANIFEST")
+	f("no firstseen directory", "LOCK", "journal")
+	f("other files, such as letter.txt", "letter.txt")
+	f("other files, such as letter.txt", "LOCK", "letter.txt")
+}
+
 // TestWindowStays: an existing directory keeps its window until told otherwise.
 func TestWindowStays(t *testing.T) {
 	dir := filled(t, "a\n", "--window", "7d")

@@ -75,14 +75,23 @@ func (a *app) watchSignals(cancel context.CancelFunc) {
 	// is a directory to close or to remove.
 	signal.Ignore(syscall.SIGPIPE)
 	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	for _, s := range []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
+		if !signal.Ignored(s) { // as nohup has it, and a shell for what runs in the background
+			signal.Notify(signals, s)
+		}
+	}
 	go func() {
 		n, _ := (<-signals).(syscall.Signal)
 		a.sig.Store(int32(n))
 		cancel()
 		n, _ = (<-signals).(syscall.Signal)
 		if dir := a.temp.Load(); dir != nil {
-			_ = os.RemoveAll(*dir)
+			// The engine still runs, and may make a file while others are removed.
+			for range 10 {
+				if os.RemoveAll(*dir) == nil {
+					break
+				}
+			}
 		}
 		os.Exit(signalBase + int(n))
 	}()

@@ -1,0 +1,360 @@
+package engine
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/firstseen/firstseen/bloom"
+	"github.com/firstseen/firstseen/dedup"
+)
+
+var (
+	modelSeed  = flag.Uint64("model.seed", 0, "replay one seed of TestModel")
+	modelSeeds = flag.Int("model.seeds", 60, "how many seeds TestModel runs")
+	modelOps   = flag.Int("model.ops", 600, "how many operations a seed does")
+)
+
+// fakeClock is a wall clock that tests move.
+type fakeClock struct{ ns atomic.Int64 }
+
+func newFakeClock() *fakeClock {
+	c := &fakeClock{}
+	c.ns.Store(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).UnixNano())
+	return c
+}
+
+func (c *fakeClock) now() time.Time          { return time.Unix(0, c.ns.Load()) }
+func (c *fakeClock) advance(d time.Duration) { c.ns.Add(int64(d)) }
+
+// crash ends an engine as a kill does: nothing more is written.
+func (e *Engine) crash(t testing.TB) {
+	t.Helper()
+	e.gate.Lock()
+	e.gate.closed = true
+	e.gate.Unlock()
+	e.stopNow()
+	e.running.Wait()
+	if err := errors.Join(e.journal.Close(false), e.store.close(), e.lock.Unlock()); err != nil && e.failure.Load() == nil {
+		t.Fatal(err)
+	}
+	e.set.Close()
+}
+
+// model is the deliberately dumb twin: a map from key to the time of its mark.
+type model struct {
+	t      *testing.T
+	rng    *rand.Rand
+	dir    string
+	opts   Options
+	clock  *fakeClock
+	e      *Engine
+	marked map[string]int64
+	held   map[string]heldClaim
+	stale  []dedup.Claim
+	log    []string
+}
+
+type heldClaim struct {
+	claim   dedup.Claim
+	expires int64
+}
+
+func (m *model) key() []byte {
+	n := m.rng.Uint64N(400)
+	switch n % 7 {
+	case 0, 1:
+		k := make([]byte, 16)
+		binary.LittleEndian.PutUint64(k, n)
+		return k
+	case 2:
+		return fmt.Appendf(nil, "%08x-0000-4000-8000-%012x", n, n)
+	case 3:
+		return fmt.Appendf(nil, "01ARZ3NDEKTSV4RRFFQ69G%04d", n)
+	case 4:
+		return fmt.Appendf(nil, "%d", n)
+	case 5:
+		return []byte(strings.Repeat(fmt.Sprintf("%05d", n), 51))
+	}
+	return []byte(strings.Repeat(fmt.Sprint(n), 200))
+}
+
+func (m *model) fatalf(format string, args ...any) {
+	m.t.Helper()
+	m.t.Logf("clock %d, generations %+v, rotateAt %d", m.e.clock.read(), m.e.heldGenerations(), m.e.rotateAt.Load())
+	for _, line := range m.log[max(0, len(m.log)-30):] {
+		m.t.Log(line)
+	}
+	m.t.Fatalf(format, args...)
+}
+
+func (m *model) notef(format string, args ...any) {
+	m.log = append(m.log, fmt.Sprintf(format, args...))
+}
+
+// may returns the verdicts that are right for a key that is looked at now.
+func (m *model) may(key string, now int64) (fresh, duplicate bool) {
+	at, ok := m.marked[key]
+	if !ok {
+		return true, false
+	}
+	age := now - at
+	return age >= int64(m.opts.Window), age < int64(m.opts.Window+m.opts.Window/time.Duration(m.opts.Generations-1))+1
+}
+
+func (m *model) inFlight(key string, now int64) bool {
+	h, ok := m.held[key]
+	if ok && h.expires <= now {
+		delete(m.held, key)
+		m.stale = append(m.stale, h.claim)
+		return false
+	}
+	return ok
+}
+
+func (m *model) check(what string, i int, key string, v dedup.Verdict, now int64) {
+	m.t.Helper()
+	if m.inFlight(key, now) {
+		if v != dedup.InFlight {
+			m.fatalf("%s, key %d %.40q: %v, it is claimed", what, i, key, v)
+		}
+		return
+	}
+	fresh, dup := m.may(key, now)
+	if v == dedup.Fresh && fresh || v == dedup.Duplicate && dup {
+		return
+	}
+	m.fatalf("%s, key %d %.40q: %v; marked %v ago, window %v, %d generations", what, i, key, v,
+		time.Duration(now-m.marked[key]), m.opts.Window, m.opts.Generations)
+}
+
+func (m *model) keys(n int) [][]byte {
+	keys := make([][]byte, n)
+	for i := range keys {
+		keys[i] = m.key()
+	}
+	return keys
+}
+
+func (m *model) open() {
+	m.t.Helper()
+	var err error
+	if m.e, err = Open(m.dir, m.opts); err != nil {
+		m.fatalf("open: %v", err)
+	}
+}
+
+func (m *model) step() {
+	ctx := context.Background()
+	now := m.e.clock.read()
+	switch op := m.rng.IntN(100); {
+	case op < 40:
+		keys := m.keys(1 + m.rng.IntN(60))
+		m.notef("admit %d", len(keys))
+		vs, err := m.e.AdmitBatch(ctx, nil, keys)
+		if err != nil {
+			m.fatalf("admit: %v", err)
+		}
+		for i, v := range vs {
+			m.check("admit", i, string(keys[i]), v, now)
+			if v == dedup.Fresh {
+				m.marked[string(keys[i])] = now
+			}
+		}
+	case op < 55:
+		m.claim(ctx, now)
+	case op < 65:
+		m.endClaims(ctx, now)
+	case op < 68:
+		m.staleClaims(ctx)
+	case op < 76:
+		key := m.key()
+		m.notef("contains %.20q", key)
+		ok, err := m.e.Contains(ctx, key)
+		if err != nil {
+			m.fatalf("contains: %v", err)
+		}
+		if fresh, dup := m.may(string(key), now); ok && !dup || !ok && !fresh {
+			m.fatalf("contains %.40q: %v", key, ok)
+		}
+		if !ok {
+			delete(m.marked, string(key)) // gone for good
+		}
+	case op < 80:
+		key := m.key()
+		m.notef("forget %.20q", key)
+		if err := m.e.Forget(ctx, key); err != nil {
+			m.fatalf("forget: %v", err)
+		}
+		delete(m.marked, string(key))
+	case op < 90:
+		d := time.Duration(m.rng.Int64N(int64(m.opts.Window) / 5))
+		switch m.rng.IntN(12) {
+		case 0:
+			d = -d
+		case 1:
+			d *= 12
+		case 2:
+			d *= 100
+		}
+		m.notef("clock %v", d)
+		m.clock.advance(d)
+	case op < 93:
+		m.notef("snapshot")
+		if err := m.e.Snapshot(ctx); err != nil {
+			m.fatalf("snapshot: %v", err)
+		}
+	case op < 95:
+		m.notef("flush")
+		m.e.set.Seal(^uint64(0))
+	case op < 97:
+		m.restart(func() {
+			m.notef("close")
+			if err := m.e.Close(); err != nil {
+				m.fatalf("close: %v", err)
+			}
+		})
+	default:
+		m.restart(func() {
+			m.notef("crash")
+			m.e.crash(m.t)
+		})
+	}
+}
+
+// restart ends the engine; claims live in memory only.
+func (m *model) restart(end func()) {
+	end()
+	for _, h := range m.held {
+		m.stale = append(m.stale, h.claim)
+	}
+	m.held = map[string]heldClaim{}
+	m.open()
+}
+
+func (m *model) claim(ctx context.Context, now int64) {
+	keys := m.keys(1 + m.rng.IntN(20))
+	m.notef("claim %d", len(keys))
+	cs, err := m.e.ClaimBatch(ctx, nil, keys)
+	if err != nil {
+		m.fatalf("claim: %v", err)
+	}
+	for i, c := range cs {
+		key := string(keys[i])
+		m.check("claim", i, key, c.Verdict, now)
+		if c.Verdict == dedup.Fresh {
+			delete(m.marked, key)
+			m.held[key] = heldClaim{c, c.Expires.UnixNano()}
+		}
+	}
+}
+
+func (m *model) endClaims(ctx context.Context, now int64) {
+	for key, h := range m.held {
+		var err error
+		ended := true
+		switch m.rng.IntN(4) {
+		case 0:
+			m.notef("commit %.20q", key)
+			err = m.e.Commit(ctx, h.claim)
+			m.marked[key] = now
+		case 1:
+			m.notef("release %.20q", key)
+			err = m.e.Release(ctx, h.claim)
+		case 2:
+			m.notef("extend %.20q", key)
+			ended = false
+			var c dedup.Claim
+			if c, err = m.e.Extend(ctx, h.claim, 0); err == nil {
+				m.held[key] = heldClaim{c, c.Expires.UnixNano()}
+			}
+		default:
+			continue
+		}
+		// The sweeper may have freed a claim whose lease ended long ago.
+		lost := errors.Is(err, dedup.ErrLeaseLost) && now > h.expires
+		if err != nil && !lost {
+			m.fatalf("ending the claim of %.40q: %v", key, err)
+		}
+		if lost {
+			delete(m.marked, key)
+		}
+		if lost || ended {
+			delete(m.held, key)
+			m.stale = append(m.stale, h.claim)
+		}
+	}
+}
+
+func (m *model) staleClaims(ctx context.Context) {
+	if len(m.stale) == 0 {
+		return
+	}
+	c := m.stale[m.rng.IntN(len(m.stale))]
+	m.notef("stale %.20q", c.Key)
+	if err := m.e.Commit(ctx, c); !errors.Is(err, dedup.ErrLeaseLost) {
+		m.fatalf("stale commit of %.40q: %v", c.Key, err)
+	}
+	if err := m.e.Release(ctx, c); !errors.Is(err, dedup.ErrLeaseLost) {
+		m.fatalf("stale release of %.40q: %v", c.Key, err)
+	}
+}
+
+// TestModel runs random operations with random options, restarts, crashes and a
+// moving clock against a map. A failure prints the seed; -model.seed replays it.
+func TestModel(t *testing.T) {
+	seeds := make([]uint64, 0, *modelSeeds)
+	for i := range *modelSeeds {
+		seeds = append(seeds, uint64(i+1))
+	}
+	if *modelSeed != 0 {
+		seeds = []uint64{*modelSeed}
+	}
+	if os.Getenv("FIRSTSEEN_MODEL_RANDOM") != "" {
+		for i := range seeds {
+			seeds[i] = rand.Uint64()
+		}
+	}
+	for _, seed := range seeds {
+		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
+			t.Parallel()
+			runModel(t, seed, *modelOps)
+		})
+	}
+}
+
+func runModel(t *testing.T, seed uint64, ops int) {
+	rng := rand.New(rand.NewPCG(seed, 1))
+	clock := newFakeClock()
+	m := &model{t: t, rng: rng, dir: t.TempDir(), clock: clock, marked: map[string]int64{}, held: map[string]heldClaim{}}
+	m.opts = Options{
+		Window:        time.Hour,
+		Capacity:      uint64(50 + rng.IntN(2000)),
+		Generations:   3 + rng.IntN(6),
+		BitsPerKey:    8 + float64(rng.IntN(10)), // many "maybe"
+		Shards:        1 << rng.IntN(5),
+		Filter:        bloom.Kind(rng.IntN(2)),
+		Sync:          Sync(rng.IntN(3)),
+		Lease:         time.Duration(1+rng.IntN(30)) * time.Minute,
+		UntrustedKeys: rng.IntN(2) == 0,
+		MinFreeDisk:   -1,
+		Now:           clock.now,
+		tableKeys:     40 + rng.IntN(400),
+		ringBytes:     256 << 10,
+	}
+	m.open()
+	for range ops {
+		m.step()
+	}
+	if err := m.e.Close(); err != nil {
+		m.fatalf("close: %v", err)
+	}
+}

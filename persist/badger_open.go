@@ -1,0 +1,242 @@
+package persist
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"slices"
+	"syscall"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/fb"
+	"github.com/dgraph-io/badger/v4/pb"
+	"github.com/dgraph-io/badger/v4/y"
+	"google.golang.org/protobuf/proto"
+)
+
+// Opening a Badger directory that may be damaged. Badger's Open makes up for
+// damage by forgetting, and some damage makes it panic in its own goroutines or
+// end the process; so the files are looked at first.
+
+const (
+	vlogHeader   = 20 // key ID and IV at the start of a value-log file
+	vlogEntryMax = 22 // longest header of an entry
+)
+
+// openStore opens an existing Badger directory. What is wrong with its files is
+// a *dedup.CorruptError; what is wrong with the process or the machine
+// (descriptors, memory, rights, room) is not.
+func openStore(dir string, maxBytes int64, logger *slog.Logger) (*store, error) {
+	if err := prepareStore(dir); err != nil {
+		return nil, err
+	}
+	s, err := startStore(dir, maxBytes, logger)
+	if err == nil {
+		err = s.log.failure() // "Ignoring table", for one
+	}
+	if err == nil {
+		return s, nil
+	}
+	if s != nil {
+		err = errors.Join(err, s.close())
+	}
+	var errno syscall.Errno
+	if errors.As(err, &errno) && errno != syscall.ENOENT {
+		return nil, fmt.Errorf("persist: opening segment %s: %w", dir, diskFull(err))
+	}
+	return nil, corrupt(dir, -1, "the store can't be opened: %v", err)
+}
+
+// prepareStore undoes what makes Badger's Open destroy or fail needlessly.
+func prepareStore(dir string) error {
+	// Without a MANIFEST, Open makes an empty store of it and removes the tables.
+	info, err := os.Stat(filepath.Join(dir, badger.ManifestFilename))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return corrupt(dir, -1, "the segment or its file %s is missing", badger.ManifestFilename)
+	case err != nil:
+		return fmt.Errorf("persist: opening segment: %w", err)
+	case info.Size() == 0:
+		return corrupt(dir, -1, "its file %s is empty", badger.ManifestFilename)
+	}
+	// Statistics for the value log's garbage collection, which never runs here.
+	// When this file can't be read, Badger ends the process.
+	if err := os.Remove(filepath.Join(dir, "DISCARD")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("persist: opening segment: %w", err)
+	}
+	if err := dropKeyRegistry(dir); err != nil {
+		return fmt.Errorf("persist: opening segment: %w", err)
+	}
+	if err := checkTables(dir); err != nil {
+		return err
+	}
+	return protectLog(dir)
+}
+
+// dropKeyRegistry removes a list of encryption keys that is not the empty one.
+// We don't encrypt, so Badger makes another; but it does not open with a damaged
+// one. It is 16 bytes of anything and a constant.
+func dropKeyRegistry(dir string) error {
+	path := filepath.Join(dir, badger.KeyRegistryFileName)
+	data, err := os.ReadFile(path)
+	if err == nil && (len(data) != 28 || string(data[16:]) != "Hello Badger") {
+		return os.Remove(path)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// checkTables verifies the checksums of all tables. Badger's Open reads them in
+// goroutines of its own, without verifying blocks, and panics or ends the process
+// when lengths lead out of the file.
+func checkTables(dir string) error {
+	tables, err := filepath.Glob(filepath.Join(dir, "*.sst"))
+	if err != nil {
+		return err
+	}
+	for _, path := range tables {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return fmt.Errorf("persist: opening segment: %w", err)
+		}
+		if err := checkTable(data); err != nil {
+			return corrupt(path, -1, "%v", err)
+		}
+	}
+	return nil
+}
+
+// checkTable verifies a table file: blocks, then their index, its length, its
+// checksum and the length of that (lengths: 4 bytes, big endian). A block ends
+// with its checksum and the length of that too.
+func checkTable(data []byte) (err error) {
+	defer func() {
+		if p := recover(); p != nil { // the index's decoder trusts what it reads
+			err = fmt.Errorf("the table's index is malformed: %v", p)
+		}
+	}()
+	rest, sum, err := cutChecksum(data)
+	if err != nil {
+		return fmt.Errorf("the table's index: %w", err)
+	}
+	rest, length, err := cutLength(rest)
+	if err != nil {
+		return fmt.Errorf("the table's index: %w", err)
+	}
+	blocks, index := rest[:len(rest)-length], rest[len(rest)-length:]
+	if err := y.VerifyChecksum(index, sum); err != nil {
+		return fmt.Errorf("the table's index: %w", err)
+	}
+	table := fb.GetRootAsTableIndex(index, 0)
+	if table.OffsetsLength() == 0 {
+		return errors.New("a table without blocks")
+	}
+	for i := range table.OffsetsLength() {
+		var at fb.BlockOffset
+		table.Offsets(&at, i)
+		end := uint64(at.Offset()) + uint64(at.Len())
+		if end > uint64(len(blocks)) {
+			return fmt.Errorf("block %d of the table ends at %d of %d", i, end, len(blocks))
+		}
+		block, sum, err := cutChecksum(blocks[at.Offset():end])
+		if err == nil {
+			err = y.VerifyChecksum(block, sum)
+		}
+		if err != nil {
+			return fmt.Errorf("block %d of the table: %w", i, err)
+		}
+	}
+	return nil
+}
+
+// cutLength takes a length off the end of p, and checks that so much is left.
+func cutLength(p []byte) (rest []byte, n int, err error) {
+	if len(p) < 4 {
+		return nil, 0, fmt.Errorf("%d bytes, too few for a length", len(p))
+	}
+	rest = p[:len(p)-4]
+	length := binary.BigEndian.Uint32(p[len(rest):])
+	if uint64(length) > uint64(len(rest)) {
+		return nil, 0, fmt.Errorf("a length of %d in %d bytes", length, len(rest))
+	}
+	return rest, int(length), nil
+}
+
+// cutChecksum takes a checksum and its length off the end of p.
+func cutChecksum(p []byte) (rest []byte, sum *pb.Checksum, err error) {
+	rest, n, err := cutLength(p)
+	if err != nil {
+		return nil, nil, err
+	}
+	sum = &pb.Checksum{}
+	if err := proto.Unmarshal(rest[len(rest)-n:], sum); err != nil {
+		return nil, nil, err
+	}
+	return rest[:len(rest)-n], sum, nil
+}
+
+// protectLog keeps Badger's hands off the newest value-log file: Open reads all
+// of it and cuts it off at the first entry whose checksum is wrong, so that one
+// flipped bit would destroy everything behind it. Only the file with the highest
+// number gets that treatment; so we put an empty one behind it.
+func protectLog(dir string) error {
+	logs, err := filepath.Glob(filepath.Join(dir, "*.vlog"))
+	if err != nil || len(logs) == 0 {
+		return err
+	}
+	last := slices.Max(logs) // six digits, so the longest names are not met
+	f, err := os.OpenFile(last, os.O_RDWR, 0)
+	if err != nil {
+		return fmt.Errorf("persist: opening segment: %w", err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return fmt.Errorf("persist: opening segment: %w", err)
+	}
+	if info.Size() <= vlogHeader {
+		return nil
+	}
+	head := make([]byte, vlogEntryMax)
+	if n, _ := f.ReadAt(head, vlogHeader); bytes.Count(head[:n], []byte{0}) == n {
+		// Nothing was ever written behind the header: it is what a crash leaves of
+		// an unused file, twice ValueLogFileSize of hole. Badger removes it at this
+		// length as soon as it is not the last.
+		return f.Truncate(vlogHeader)
+	}
+	var number int
+	if _, err := fmt.Sscanf(filepath.Base(last), "%06d.vlog", &number); err != nil {
+		return corrupt(last, -1, "a value-log file of unknown name")
+	}
+	empty := make([]byte, vlogHeader) // key 0: not encrypted
+	if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("%06d.vlog", number+1)), empty, 0o644); err != nil {
+		return fmt.Errorf("persist: opening segment: %w", diskFull(err))
+	}
+	return nil
+}
+
+// startStore calls badger.Open under its own recover: damaged files make it
+// panic here and there.
+func startStore(dir string, maxBytes int64, logger *slog.Logger) (s *store, err error) {
+	s = &store{dir: dir, log: &storeLog{}}
+	s.log.logger = logger.With("segment", filepath.Base(dir))
+	s.log.store = s
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if p := recover(); p != nil {
+			s, err = nil, fmt.Errorf("badger panicked: %v", p)
+		}
+	}()
+	if s.db, err = badger.Open(storeOptions(dir, maxBytes, s.log)); err != nil {
+		return nil, err
+	}
+	return s, nil
+}

@@ -1,0 +1,641 @@
+package persist
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/firstseen/firstseen/dedup"
+)
+
+// inChild runs the rest of the test in a process of its own, and reports whether
+// this is the parent, which has nothing more to do. Tests whose damage makes
+// Badger's Open fail, or leaves a lock of its behind, leave goroutines of Badger's
+// behind too, which other tests would find; and what ends the process should not
+// end theirs.
+func inChild(t *testing.T) (parent bool) {
+	t.Helper()
+	const key = "PERSIST_TEST_CHILD"
+	if os.Getenv(key) == t.Name() {
+		return false
+	}
+	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", fmt.Sprintf("-test.short=%v", testing.Short()))
+	cmd.Env = append(os.Environ(), key+"="+t.Name())
+	out, err := cmd.CombinedOutput()
+	t.Logf("%s", out)
+	if err != nil || !bytes.Contains(out, []byte("--- PASS: "+t.Name())) {
+		t.Errorf("child: %v", err)
+	}
+	return true
+}
+
+// damaged is a closed segment with a fixed and a variable run, and what it takes
+// to judge what comes out of a damaged copy of it.
+type damaged struct {
+	dir  string // engine's directory
+	meta SegmentMeta
+	keys [2][]testKey
+	qs   [2][]Query // present keys have an Index of 0 or more
+}
+
+// makeDamaged writes values of 4 KiB, so that there are many boundaries.
+func makeDamaged(t *testing.T) (*damaged, *Segment) {
+	t.Helper()
+	d := &damaged{dir: t.TempDir(), meta: SegmentMeta{ID: 1}}
+	s, err := CreateSegment(d.config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, form := range []uint8{1, 3} {
+		d.keys[i] = makeKeys(form, 4_000, uint64(i))
+		w := s.newRun(RunSpec{ID: uint64(i), Form: form, MaxKeys: 4_000}, 4<<10)
+		addAll(w, d.keys[i])
+		r, err := w.Finish()
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.meta.Runs = append(d.meta.Runs, r.Meta())
+		for n, k := range append(slices.Clone(d.keys[i]), makeKeys(form, 1_000, 77)...) {
+			q := k.query()
+			if q.Index = int32(n); n >= len(d.keys[i]) {
+				q.Index = -1
+			}
+			d.qs[i] = append(d.qs[i], q)
+		}
+		slices.SortStableFunc(d.qs[i], func(a, b Query) int { return cmp.Compare(a.Order, b.Order) })
+	}
+	if err := s.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	return d, s
+}
+
+func (d *damaged) config() SegmentConfig { return SegmentConfig{Dir: d.dir, ID: 1, MaxBytes: 1 << 20} }
+
+// judge asks a run for everything. It returns whether damage was reported, and
+// fails when an answer is wrong or an error is no report of damage.
+func (d *damaged) judge(t *testing.T, r *Run, what string) (reported bool) {
+	t.Helper()
+	i := int(r.Meta().ID)
+	var l Lookup
+	qs := slices.Clone(d.qs[i])
+	err := r.Confirm(&l, qs)
+	if err != nil && !errors.Is(err, dedup.ErrCorrupt) {
+		t.Fatalf("%s: confirm: %v", what, err)
+	}
+	for _, q := range qs {
+		if q.Found && q.Index < 0 || err == nil && q.Found != (q.Index >= 0) {
+			t.Fatalf("%s: key %d: found %v, error %v", what, q.Index, q.Found, err)
+		}
+	}
+	n := 0
+	serr := r.Scan(func(b *Block) error {
+		for j := range b.Len() {
+			if n == len(d.keys[i]) {
+				t.Fatalf("%s: scan gives more keys than there are", what)
+			}
+			k := d.keys[i][n]
+			n++
+			if k.bytes != nil && !bytes.Equal(b.Key(j), k.bytes) {
+				t.Fatalf("%s: scan gives %x, want %x", what, b.Key(j), k.bytes)
+			}
+			if k.bytes == nil {
+				if hi, lo := b.Pair(j); hi != k.hi || lo != k.lo {
+					t.Fatalf("%s: scan gives %x %x, want %x %x", what, hi, lo, k.hi, k.lo)
+				}
+			}
+		}
+		return nil
+	})
+	if serr != nil && !errors.Is(serr, dedup.ErrCorrupt) || serr == nil && n != len(d.keys[i]) {
+		t.Fatalf("%s: scan of %d keys: %v", what, n, serr)
+	}
+	verr := r.Verify() // reads the stored index too, which an open run has in memory
+	if serr != nil && verr == nil || verr != nil && !errors.Is(verr, dedup.ErrCorrupt) {
+		t.Fatalf("%s: scan says %v, verify says %v", what, serr, verr)
+	}
+	return err != nil || serr != nil || verr != nil
+}
+
+// openJudged opens the segment and judges all of it.
+func (d *damaged) openJudged(t *testing.T, c SegmentConfig, what string) (reported bool) {
+	t.Helper()
+	s, runs, err := OpenSegment(c, d.meta)
+	if err != nil {
+		if !errors.Is(err, dedup.ErrCorrupt) {
+			t.Fatalf("%s: open: %v", what, err)
+		}
+		return true
+	}
+	for _, r := range runs {
+		reported = d.judge(t, r, what) || reported
+	}
+	if err := s.Close(); err != nil {
+		t.Fatalf("%s: close: %v", what, err)
+	}
+	return reported
+}
+
+// dataLog is the value-log file of the segment that holds the values.
+func (d *damaged) dataLog(t *testing.T) (path string, size int64) {
+	t.Helper()
+	logs, err := filepath.Glob(filepath.Join(d.config().path(), "*.vlog"))
+	if err != nil || len(logs) == 0 {
+		t.Fatal(logs, err)
+	}
+	for _, m := range d.meta.Runs {
+		size += m.Bytes()
+		size += int64(len(m.Values)+1) * (keyLen + 20) // not less than entries have around their values
+	}
+	return slices.Min(logs), size
+}
+
+// flip changes one bit of a file and returns how to change it back. The store
+// sees it at once: its maps are of the same pages.
+func flip(t *testing.T, path string, offset int64, bit int) (undo func()) {
+	t.Helper()
+	undo = func() {
+		f, err := os.OpenFile(path, os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		var b [1]byte
+		if _, err := f.ReadAt(b[:], offset); err != nil {
+			t.Fatal(err)
+		}
+		b[0] ^= 1 << bit
+		if _, err := f.WriteAt(b[:], offset); err != nil {
+			t.Fatal(err)
+		}
+	}
+	undo()
+	return undo
+}
+
+// TestI5FlippedBitWhileOpen damages the value log under an open segment.
+func TestI5FlippedBitWhileOpen(t *testing.T) {
+	if inChild(t) {
+		return
+	}
+	d, s := makeDamaged(t)
+	path, size := d.dataLog(t)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	trials := 2_000
+	if testing.Short() {
+		trials = 200
+	}
+	rng := rand.New(rand.NewPCG(1, 2))
+	var runs []*Run
+	reported, leaked := 0, 0
+	for i := range trials {
+		if s == nil || runs == nil {
+			var err error
+			if s, runs, err = OpenSegment(d.config(), d.meta); err != nil {
+				t.Fatal(err)
+			}
+		}
+		offset, bit := rng.Int64N(size), rng.IntN(8)
+		undo := flip(t, path, offset, bit)
+		found := false
+		for _, r := range runs {
+			found = d.judge(t, r, fmt.Sprintf("trial %d, bit %d of byte %d", i, bit, offset)) || found
+		}
+		undo()
+		if found {
+			reported++
+		}
+		if s.store.leaked.Load() {
+			leaked++
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			runs = nil
+		}
+	}
+	if runs != nil {
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("%d of %d flipped bits reported, %d of them left a lock of Badger's behind", reported, trials, leaked)
+	// Most of the log is blocks; a bit of Badger's own keys and checksums harms nobody.
+	if reported < trials*8/10 {
+		t.Errorf("only %d of %d reported", reported, trials)
+	}
+}
+
+// TestI5FlippedBitBeforeOpen damages each kind of file of a closed and of a
+// killed segment.
+func TestI5FlippedBitBeforeOpen(t *testing.T) {
+	if inChild(t) {
+		return
+	}
+	d, s := makeDamaged(t)
+	killed := copySegment(t, d.config().path())
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	closed := copySegment(t, d.config().path())
+	trials := 120
+	if testing.Short() {
+		trials = 20
+	}
+	rng := rand.New(rand.NewPCG(3, 4))
+	reported := map[string]int{}
+	for i := range trials {
+		from := []string{killed, closed}[i%2]
+		c := SegmentConfig{Dir: t.TempDir(), ID: 1, MaxBytes: 1 << 20}
+		copyTree(t, from, c.path())
+		path := pickFile(t, c.path(), rng)
+		offset, bit := rng.Int64N(usedLength(t, path)), rng.IntN(8)
+		what := fmt.Sprintf("trial %d, bit %d of byte %d of %s", i, bit, offset, path)
+		flip(t, path, offset, bit)
+		kind := strings.TrimLeft(filepath.Base(path), "0123456789")
+		if d.openJudged(t, c, what) {
+			reported[kind]++
+		}
+	}
+	t.Logf("reported: %v", reported)
+}
+
+// pickFile picks a file with content, each kind as often as another.
+func pickFile(t *testing.T, dir string, rng *rand.Rand) string {
+	t.Helper()
+	kinds := map[string][]string{}
+	for _, path := range listFiles(t, dir) {
+		if usedLength(t, path) > 0 && filepath.Base(path) != "DISCARD" {
+			kind := strings.TrimLeft(filepath.Base(path), "0123456789")
+			kinds[kind] = append(kinds[kind], path)
+		}
+	}
+	names := make([]string, 0, len(kinds))
+	for k := range kinds {
+		names = append(names, k)
+	}
+	slices.Sort(names)
+	files := kinds[names[rng.IntN(len(names))]]
+	return files[rng.IntN(len(files))]
+}
+
+// TestI5FilesLost empties, cuts, removes and mixes up each file of a segment.
+func TestI5FilesLost(t *testing.T) {
+	if inChild(t) {
+		return
+	}
+	d, s := makeDamaged(t)
+	killed := copySegment(t, d.config().path())
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	closed := copySegment(t, d.config().path())
+	other, s2 := makeDamaged(t) // another segment's files, as of a mixed-up restore
+	if err := s2.Close(); err != nil {
+		t.Fatal(err)
+	}
+	foreign := copySegment(t, other.config().path())
+
+	actions := map[string]func(path string) error{
+		"emptied": func(path string) error { return os.Truncate(path, 0) },
+		"halved":  func(path string) error { return os.Truncate(path, usedLength(t, path)/2) },
+		"cut by 3": func(path string) error {
+			return os.Truncate(path, max(0, usedLength(t, path)-3))
+		},
+		"removed": os.Remove,
+	}
+	for _, from := range []string{killed, closed} {
+		whole := SegmentConfig{Dir: t.TempDir(), ID: 1, MaxBytes: 1 << 20}
+		copyTree(t, from, whole.path())
+		if d.openJudged(t, whole, "whole") {
+			t.Errorf("damage of a whole copy (killed: %v)", from == killed)
+		}
+		for _, file := range listFiles(t, from) {
+			name := filepath.Base(file)
+			for action, do := range actions {
+				c := SegmentConfig{Dir: t.TempDir(), ID: 1, MaxBytes: 1 << 20}
+				copyTree(t, from, c.path())
+				if err := do(filepath.Join(c.path(), name)); err != nil {
+					t.Fatal(err)
+				}
+				what := fmt.Sprintf("%s %s (killed: %v)", name, action, from == killed)
+				reported := d.openJudged(t, c, what)
+				// These two hold nothing of ours; all others must be there, whole.
+				if needless := name == "DISCARD" || name == "KEYREGISTRY"; reported == needless {
+					t.Errorf("%s: reported %v", what, reported)
+				}
+			}
+			if src := filepath.Join(foreign, name); fileExists(src) {
+				c := SegmentConfig{Dir: t.TempDir(), ID: 1, MaxBytes: 1 << 20}
+				copyTree(t, from, c.path())
+				copyFile(t, src, filepath.Join(c.path(), name))
+				d.openJudged(t, c, name+" of another segment")
+			}
+		}
+	}
+	c := SegmentConfig{Dir: t.TempDir(), ID: 1}
+	if _, _, err := OpenSegment(c, d.meta); !errors.Is(err, dedup.ErrCorrupt) {
+		t.Errorf("missing segment: %v", err)
+	}
+	if fileExists(c.path()) {
+		t.Error("opening a missing segment made one")
+	}
+}
+
+// TestI5OlderCopies puts single files of an older state of a segment into its
+// newer state.
+func TestI5OlderCopies(t *testing.T) {
+	if inChild(t) {
+		return
+	}
+	d, s := makeDamaged(t)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	old := copySegment(t, d.config().path())
+	s, _, err := OpenSegment(d.config(), d.meta)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A third run, which the old files can't know.
+	keys := makeKeys(0, 5_000, 5)
+	r := writeRun(t, s, RunSpec{ID: 2}, keys)
+	if err := s.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	newKilled := copySegment(t, d.config().path())
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	newClosed := copySegment(t, d.config().path())
+	meta := d.meta
+	meta.Runs = append(slices.Clone(meta.Runs), r.Meta())
+
+	noticed := 0
+	for _, now := range []string{newKilled, newClosed} {
+		sets := [][]string{nil}
+		for _, f := range listFiles(t, old) {
+			sets = append(sets, []string{filepath.Base(f)})
+			sets[0] = append(sets[0], filepath.Base(f)) // all of them together
+		}
+		for _, set := range sets {
+			c := SegmentConfig{Dir: t.TempDir(), ID: 1, MaxBytes: 1 << 20}
+			copyTree(t, now, c.path())
+			for _, name := range set {
+				copyFile(t, filepath.Join(old, name), filepath.Join(c.path(), name))
+			}
+			s, runs, err := OpenSegment(c, meta)
+			if err != nil {
+				if !errors.Is(err, dedup.ErrCorrupt) {
+					t.Fatalf("%v: %v", set, err)
+				}
+				noticed++
+				continue
+			}
+			for _, r := range runs[:2] {
+				d.judge(t, r, fmt.Sprint(set))
+			}
+			checkRun(t, runs[2], keys, nil)
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if noticed < 2 {
+		t.Errorf("noticed %d times", noticed)
+	}
+	// The whole old directory.
+	c := SegmentConfig{Dir: t.TempDir(), ID: 1, MaxBytes: 1 << 20}
+	copyTree(t, old, c.path())
+	if _, _, err := OpenSegment(c, meta); !errors.Is(err, dedup.ErrCorrupt) {
+		t.Errorf("an older directory: %v", err)
+	}
+	// What is left of it is what repair starts from.
+	s, runs, err := SalvageSegment(c, meta)
+	if !errors.Is(err, dedup.ErrCorrupt) || s == nil || len(runs) != 2 {
+		t.Fatalf("salvage: %v, %d runs", err, len(runs))
+	}
+	for _, r := range runs {
+		if d.judge(t, r, "salvage") {
+			t.Error("salvaged run is damaged")
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestLeakedLock: a length in the value log that is too large makes Badger keep
+// a lock. The segment must still close, and open again once the file is mended.
+func TestLeakedLock(t *testing.T) {
+	if inChild(t) {
+		return
+	}
+	d, s := makeDamaged(t)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s, runs, err := OpenSegment(d.config(), d.meta)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path, _ := d.dataLog(t)
+	// meta, user meta and key length come before the varint of the value's length;
+	// its second byte is about 4096 >> 7.
+	undo := flip(t, path, vlogHeader+4, 6)
+	if !d.judge(t, runs[0], "length flipped") {
+		t.Fatal("not noticed")
+	}
+	if !s.store.leaked.Load() {
+		t.Error("the damage was not of the kind this test is for")
+	}
+	if !d.judge(t, runs[0], "asked again") {
+		t.Fatal("not noticed again")
+	}
+	if d.judge(t, runs[1], "the other run") {
+		t.Error("the other run is damaged too")
+	}
+	if err := s.Close(); err != nil { // would hang
+		t.Fatal(err)
+	}
+	undo()
+	if d.openJudged(t, d.config(), "mended") {
+		t.Error("still damaged after mending")
+	}
+}
+
+// TestFault: somebody cuts the value log off under an open segment, which gives
+// faults as a disk that can't read its blocks would.
+func TestFault(t *testing.T) {
+	if inChild(t) {
+		return
+	}
+	d, s := makeDamaged(t)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s, runs, err := OpenSegment(d.config(), d.meta)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path, _ := d.dataLog(t)
+	if err := os.Truncate(path, 8<<10); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range runs {
+		if !d.judge(t, r, "cut off") {
+			t.Errorf("run %d: not noticed", r.Meta().ID)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestSalvageRun: of a run with one damaged block all other keys are kept.
+func TestSalvageRun(t *testing.T) {
+	if inChild(t) {
+		return
+	}
+	d, s := makeDamaged(t)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s, runs, err := OpenSegment(d.config(), d.meta)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path, _ := d.dataLog(t)
+	undo := flip(t, path, vlogHeader+1000, 0) // in the second block of the first value
+	kept := 0
+	lost, err := runs[0].Salvage(func(b *Block) error { kept += b.Len(); return nil })
+	if !errors.Is(err, dedup.ErrCorrupt) || lost == 0 || lost > 100 || kept+int(lost) != len(d.keys[0]) {
+		t.Errorf("kept %d, lost %d of %d: %v", kept, lost, len(d.keys[0]), err)
+	}
+	var ce *dedup.CorruptError
+	if !errors.As(err, &ce) || ce.File != s.Path() || !strings.Contains(ce.Detail, "run 0, value 0") {
+		t.Errorf("error names %+v", ce)
+	}
+	undo()
+	if lost, err := runs[0].Salvage(func(*Block) error { return nil }); lost != 0 || err != nil {
+		t.Errorf("mended: lost %d: %v", lost, err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func fileExists(path string) bool { _, err := os.Stat(path); return err == nil }
+
+func listFiles(t *testing.T, dir string) []string {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var paths []string
+	for _, e := range entries {
+		paths = append(paths, filepath.Join(dir, e.Name()))
+	}
+	return paths
+}
+
+// usedLength is a file's length without the hole at its end.
+func usedLength(t *testing.T, path string) int64 {
+	t.Helper()
+	data := readSparse(t, path)
+	return int64(len(bytes.TrimRight(data, "\x00")))
+}
+
+// readSparse reads the first 4 MiB, in which all content of these tests lies.
+func readSparse(t *testing.T, path string) []byte {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, 4<<20))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// copySegment copies a segment's directory aside.
+func copySegment(t *testing.T, from string) string {
+	t.Helper()
+	to := filepath.Join(t.TempDir(), "copy")
+	copyTree(t, from, to)
+	return to
+}
+
+func copyTree(t *testing.T, from, to string) {
+	t.Helper()
+	if err := os.MkdirAll(to, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range listFiles(t, from) {
+		copyFile(t, path, filepath.Join(to, filepath.Base(path)))
+	}
+}
+
+func copyFile(t *testing.T, from, to string) {
+	t.Helper()
+	info, err := os.Stat(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(to, readSparse(t, from), fs.ModePerm); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(to, info.Size()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestDamageStaysSmall: Badger's Open would cut the newest value log off at the
+// first damaged entry; what lies behind it must survive opening, cleanly closed
+// or killed, as often as one likes.
+func TestDamageStaysSmall(t *testing.T) {
+	if inChild(t) {
+		return
+	}
+	d, s := makeDamaged(t)
+	killed := copySegment(t, d.config().path())
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, from := range []string{killed, copySegment(t, d.config().path())} {
+		d.dir = t.TempDir()
+		copyTree(t, from, d.config().path())
+		path, _ := d.dataLog(t)
+		flip(t, path, vlogHeader+1000, 0) // in the first value of all
+		for range 3 {
+			s, runs, err := OpenSegment(d.config(), d.meta)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if lost, err := runs[0].Salvage(func(*Block) error { return nil }); !errors.Is(err, dedup.ErrCorrupt) || lost > 100 {
+				t.Errorf("killed: %v, lost %d keys: %v", from == killed, lost, err)
+			}
+			if d.judge(t, runs[1], "the run behind") {
+				t.Errorf("killed: %v, the run behind is damaged", from == killed)
+			}
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}

@@ -1,0 +1,137 @@
+package persist
+
+import (
+	"errors"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/firstseen/firstseen/dedup"
+)
+
+// TestMergeRuns compares merges of random runs, which overlap, with the merge of
+// a plain map.
+func TestMergeRuns(t *testing.T) {
+	src, dst := newTestSegment(t), newTestSegment(t)
+	rng := rand.New(rand.NewPCG(9, 9))
+	id := uint64(0)
+	for trial := range 12 {
+		form := []uint8{0, 4}[trial%2]
+		all := makeKeys(form, rng.IntN(30_000), uint64(trial))
+		if trial > 9 {
+			all = clusteredEnds()
+			form = 1
+		}
+		want := map[int]bool{}
+		var runs []*Run
+		for range rng.IntN(6) {
+			var part []testKey
+			for i, k := range all {
+				if rng.IntN(3) == 0 {
+					part = append(part, k)
+					want[i] = true
+				}
+			}
+			id++
+			runs = append(runs, writeRun(t, src, RunSpec{ID: id, Shard: 5, Form: form, MaxPos: id}, part))
+		}
+		var drop func(hi, lo uint64, key []byte) bool
+		if trial%3 == 0 {
+			drop = func(_, lo uint64, key []byte) bool { return len(key)+int(lo)&1 == 1 }
+		}
+		var model []testKey
+		for i, k := range all {
+			if want[i] && (drop == nil || !drop(k.hi, k.lo, k.bytes)) {
+				model = append(model, k)
+			}
+		}
+		id++
+		r, err := MergeRuns(dst, RunSpec{ID: id, Shard: 5, Form: form, Seq: 3, MaxPos: 17}, runs, testOrder, drop)
+		if err != nil {
+			t.Fatal(err)
+		}
+		checkRun(t, r, model, makeKeys(form, 100, 1<<40))
+		if m := r.Meta(); m.Seq != 3 || m.MaxPos != 17 || m.Shard != 5 {
+			t.Errorf("meta %+v", m)
+		}
+	}
+}
+
+// TestMergeRefuses: runs of other shards or forms, damage, a drop that is asked
+// once a key.
+func TestMergeRefuses(t *testing.T) {
+	if inChild(t) {
+		return
+	}
+	d, s := makeDamaged(t)
+	_, runs, err := reopen1(t, d, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seg := runs[0].Segment()
+	defer func() {
+		if err := seg.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	spec := RunSpec{ID: 10, Form: 1}
+	if _, err := MergeRuns(seg, spec, runs, testOrder, nil); err == nil {
+		t.Error("merged different forms")
+	}
+	if _, err := MergeRuns(seg, RunSpec{ID: 10, Form: 1, Shard: 3}, runs[:1], testOrder, nil); err == nil {
+		t.Error("merged into another shard")
+	}
+	asked := 0
+	twice := []*Run{runs[0], runs[0]}
+	r, err := MergeRuns(seg, spec, twice, testOrder, func(_, _ uint64, _ []byte) bool { asked++; return false })
+	if err != nil || r.Meta().Keys != 4_000 || asked != 4_000 {
+		t.Errorf("merged with itself: %v, asked %d times", err, asked)
+	}
+	path, _ := d.dataLog(t)
+	flip(t, path, vlogHeader+5_000, 3)
+	spec.ID++
+	if _, err := MergeRuns(seg, spec, twice, testOrder, nil); !errors.Is(err, dedup.ErrCorrupt) {
+		t.Errorf("merged damage: %v", err)
+	}
+}
+
+// reopen1 closes and opens the segment again.
+func reopen1(t *testing.T, d *damaged, s *Segment) (*Segment, []*Run, error) {
+	t.Helper()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return OpenSegment(d.config(), d.meta)
+}
+
+func TestWriterRefuses(t *testing.T) {
+	s := newTestSegment(t)
+	f := func(what string, form uint8, max uint64, add func(w *RunWriter)) {
+		t.Helper()
+		w := s.NewRun(RunSpec{ID: 1, Form: form, MaxKeys: max})
+		add(w)
+		if r, err := w.Finish(); err == nil {
+			t.Errorf("%s: accepted, %+v", what, r.Meta())
+		}
+		if _, err := w.Finish(); err == nil {
+			t.Errorf("%s: finished twice", what)
+		}
+	}
+	f("order descends", 0, 9, func(w *RunWriter) { w.Add(32, 2, 2); w.Add(16, 3, 3) })
+	f("hi descends", 0, 9, func(w *RunWriter) { w.Add(16, 2, 2); w.Add(16, 1, 3) })
+	f("lo descends", 0, 9, func(w *RunWriter) { w.Add(16, 2, 2); w.Add(16, 2, 1) })
+	f("key twice", 0, 9, func(w *RunWriter) { w.Add(16, 2, 2); w.Add(16, 2, 2) })
+	f("too many keys", 0, 1, func(w *RunWriter) { w.Add(16, 2, 2); w.Add(16, 2, 3) })
+	f("too many keys for offsets", 0, 1<<32, func(*RunWriter) {})
+	f("bytes descend", 3, 9, func(w *RunWriter) { w.AddBytes(16, []byte("b")); w.AddBytes(16, []byte("a")) })
+	f("bytes twice", 3, 9, func(w *RunWriter) { w.AddBytes(16, []byte("b")); w.AddBytes(16, []byte("b")) })
+	f("empty key", 3, 9, func(w *RunWriter) { w.AddBytes(16, nil) })
+	f("long key", 3, 9, func(w *RunWriter) { w.AddBytes(16, make([]byte, 256)) })
+
+	// A first key of all zeroes is a key like any other.
+	w := s.NewRun(RunSpec{ID: 2, MaxKeys: 2})
+	w.Add(0, 0, 0)
+	w.Add(0, 0, 1)
+	if r, err := w.Finish(); err != nil || r.Meta().Keys != 2 {
+		t.Error(err)
+	}
+}
