@@ -21,8 +21,7 @@ const reopenProbes = 20_000
 
 // Run makes one measurement. When ctx ends, it stops at once and gives what was
 // measured so far, Truncated; a failing call gives the same with Error set. The
-// error of Run itself says that nothing could be measured: a bad Config
-// (dedup-independent), or a candidate that could not be opened
+// error of Run itself says that nothing could be measured: a bad Config, or a candidate that could not be opened
 // (ErrNotAvailable, when the machine lacks something).
 func Run(ctx context.Context, c Config) (Result, error) {
 	c, err := c.withDefaults()

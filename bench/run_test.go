@@ -181,3 +181,44 @@ func TestWorstSecond(t *testing.T) {
 		t.Errorf("less than a second of samples gave %v", got)
 	}
 }
+
+// windowTarget forgets a key exactly a window after it was marked: the
+// strictest target that keeps the promise.
+type windowTarget struct {
+	mu     sync.Mutex
+	marked map[string]time.Time
+	setup  Setup
+}
+
+func (t *windowTarget) Admit(_ context.Context, vs []dedup.Verdict, keys [][]byte) ([]dedup.Verdict, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := t.setup.Now()
+	for _, key := range keys {
+		if at, ok := t.marked[string(key)]; ok && now.Sub(at) < t.setup.Window {
+			vs = append(vs, dedup.Duplicate)
+			continue
+		}
+		t.marked[string(key)] = now
+		vs = append(vs, dedup.Fresh)
+	}
+	return vs, nil
+}
+
+func (t *windowTarget) Usage() Usage { return Usage{} }
+func (t *windowTarget) Close() error { return nil }
+
+// TestRunHoldsGoroutinesTogether: with the window moving, a goroutine that is
+// preempted between choosing a key and asking for it must not make a right
+// target look wrong.
+func TestRunHoldsGoroutinesTogether(t *testing.T) {
+	c := Candidate{Name: "window", Class: Memory, Expires: true, Open: func(_ context.Context, s Setup) (Target, error) {
+		return &windowTarget{marked: make(map[string]time.Time), setup: s}, nil
+	}}
+	for _, w := range []Workload{{Duplicates: 0.5}, {Duplicates: 0.2, Spread: Expired}} {
+		r := mustRun(t, Config{Candidate: c, Workload: w, Keys: 1_000_000, Window: 210_000, Batch: 250, Callers: 8})
+		if !r.Exact() {
+			t.Errorf("%s: missed %d, wrong %d", w.Spread, r.Missed, r.Wrong)
+		}
+	}
+}

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/cpu"
 )
 
-// The AVX2 kernels do what testLines and addWords do: a key takes a third of
+// The AVX2 kernels do what testLines and addWords do: a key takes a fifth of
 // the plain code's time when the filter is cached, and half when it is not
 // (BenchmarkMaybeBatch). They are left out under the race detector, which
 // cannot see what they read.

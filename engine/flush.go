@@ -17,7 +17,7 @@ import (
 const (
 	// flushAtOnce is the largest number of tables that share one sync of the
 	// store and one manifest.
-	flushAtOnce = 4
+	flushAtOnce = 8
 	// diskRetry is how long a flush waits before it looks for room again.
 	diskRetry = 100 * time.Millisecond
 )
@@ -100,6 +100,9 @@ func (e *Engine) flush(tables []*shards.Unflushed) error {
 		}
 		done = append(done, f)
 	}
+	if err := e.syncSegments(done); err != nil {
+		return err
+	}
 	if err := e.promise(done); err != nil {
 		return err
 	}
@@ -119,7 +122,23 @@ func (e *Engine) flush(tables []*shards.Unflushed) error {
 	return nil
 }
 
-// write makes a table's runs, durable, in its generation's segment; none if the
+// syncSegments makes what was written durable, with one sync a segment.
+func (e *Engine) syncSegments(done []flushed) error {
+	synced := map[*persist.Segment]bool{}
+	for i := range done {
+		f := &done[i]
+		if f.segment == nil || synced[f.segment] {
+			continue
+		}
+		if err := f.segment.Sync(); err != nil && e.isHeld(f.table.Generation) {
+			return err
+		}
+		synced[f.segment] = true
+	}
+	return nil
+}
+
+// write makes a table's runs in its generation's segment; none if the
 // generation is older than the window, even if it became so on the way.
 func (e *Engine) write(u *shards.Unflushed) (f flushed, err error) {
 	f.table = u
@@ -129,9 +148,6 @@ func (e *Engine) write(u *shards.Unflushed) (f flushed, err error) {
 	f.segment, err = e.store.segmentFor(u.Generation, e.segmentBytes())
 	if err == nil {
 		f.runs, err = e.writeRuns(f.segment, u)
-	}
-	if err == nil {
-		err = f.segment.Sync()
 	}
 	if err != nil && !e.isHeld(u.Generation) {
 		return flushed{table: u}, nil // its segment was removed under our hands

@@ -25,6 +25,7 @@ const (
 
 	defaultShards = 16
 	minTableKeys  = 8192
+	warmFrom      = 4 * minTableKeys // smaller tables are quick to touch and to grow
 	minRing       = 16 << 20
 	firstNumber   = 1 // of the first generation
 )
@@ -322,8 +323,13 @@ func (e *Engine) newSet(m *persist.Manifest) error {
 	return err
 }
 
-// start sets the clock going and the goroutines after it.
+// start makes the memory for marks ready and the goroutines.
 func (e *Engine) start() error {
+	if e.opts.Mode == Exact && e.tableKeys(e.capacity.Load()) > warmFrom {
+		if err := e.set.Warm(); err != nil {
+			return err
+		}
+	}
 	e.running.Add(3)
 	go e.maintainLoop()
 	go e.flushLoop()

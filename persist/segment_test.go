@@ -6,7 +6,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -184,8 +186,8 @@ func TestConcurrentRuns(t *testing.T) {
 	wg.Wait()
 }
 
-// TestReopenOften: each opening leaves a table in level 0, without compactors to
-// take it away; writing must go on all the same.
+// TestReopenOften: each opening after a kill leaves a table in level 0, without
+// compactors to take it away; opening and writing must go on all the same.
 func TestReopenOften(t *testing.T) {
 	c := SegmentConfig{Dir: t.TempDir(), ID: 1, MaxBytes: 1 << 20}
 	s, err := CreateSegment(c)
@@ -194,10 +196,12 @@ func TestReopenOften(t *testing.T) {
 	}
 	meta := SegmentMeta{ID: 1}
 	keys := makeKeys(0, 100, 1)
-	for i := range uint64(25) {
+	for i := range uint64(30) {
 		r := writeRun(t, s, RunSpec{ID: i}, keys)
 		meta.Runs = append(meta.Runs, r.Meta())
-		if err := s.Close(); err != nil {
+		c.Dir = t.TempDir()
+		copyTree(t, s.Path(), c.path()) // as a kill would leave it
+		if err := s.Remove(); err != nil {
 			t.Fatal(err)
 		}
 		var runs []*Run
@@ -213,9 +217,64 @@ func TestReopenOften(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if files := len(listFiles(t, s.Path())); files > 60 {
+	if files := len(listFiles(t, s.Path())); files > 100 {
 		t.Errorf("%d files", files)
 	}
+}
+
+// TestPins: draining waits for the pins that are held, and no new ones are given.
+func TestPins(t *testing.T) {
+	p := pins{drained: make(chan struct{}, 1)}
+	if !p.pin() || !p.pin() {
+		t.Fatal("no pin")
+	}
+	var released atomic.Bool
+	drained := make(chan bool, 1)
+	go func() {
+		p.drain()
+		drained <- released.Load()
+	}()
+	for p.pin() { // until draining has begun
+		p.unpin()
+		runtime.Gosched()
+	}
+	p.unpin()
+	for range 1_000 { // time for a drain that does not wait
+		if p.pin() {
+			t.Fatal("pin of what is drained")
+		}
+		runtime.Gosched()
+	}
+	released.Store(true)
+	p.unpin()
+	if !<-drained {
+		t.Error("drained while a pin was held")
+	}
+	if p.pin() {
+		t.Error("pin of what was drained")
+	}
+	q := pins{drained: make(chan struct{}, 1)}
+	q.drain() // nothing held: nothing to wait for
+}
+
+// TestCheckIndex: an index that fits its values in length only.
+func TestCheckIndex(t *testing.T) {
+	f := func(index, starts []uint32, ok bool) {
+		t.Helper()
+		r := &Run{seg: &Segment{}, index: index, starts: starts}
+		if err := r.checkIndex(); (err == nil) != ok {
+			t.Errorf("index %v, values at %v: %v", index, starts, err)
+		}
+	}
+	f([]uint32{0, 4}, []uint32{0, 4}, true)
+	f([]uint32{0, 4, 20, 24}, []uint32{0, 20, 24}, true)
+	f([]uint32{0, 4, 20, 24}, []uint32{0, 24}, true)
+	f([]uint32{0, 4, 20, 24}, []uint32{0, 12, 24}, false) // a block in two values
+	f([]uint32{0, 4, 20, 24}, []uint32{0, 28}, false)     // too short
+	f([]uint32{0, 4, 20, 28}, []uint32{0, 24}, false)     // too long
+	f([]uint32{4, 8}, []uint32{0, 8}, false)              // a gap
+	f([]uint32{0, 20, 16, 24}, []uint32{0, 24}, false)    // back
+	f([]uint32{0, 2, 8}, []uint32{0, 8}, false)           // no room for a checksum
 }
 
 // TestValueLogRotation writes more than a value-log file takes, while readers
@@ -283,29 +342,30 @@ func TestOpenRefuses(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	f := func(what string, change func(m *RunMeta)) {
+	f := func(what, detail string, change func(m *RunMeta)) {
 		t.Helper()
 		meta := SegmentMeta{ID: 1, Runs: slices.Clone(d.meta.Runs)}
 		m := &meta.Runs[0]
 		m.Values = slices.Clone(m.Values)
 		change(m)
-		if s, _, err := OpenSegment(d.config(), meta); !errors.Is(err, dedup.ErrCorrupt) {
+		var ce *dedup.CorruptError
+		if s, _, err := OpenSegment(d.config(), meta); !errors.As(err, &ce) || !strings.Contains(ce.Detail, detail) {
 			t.Errorf("%s: %v", what, err)
 			if err == nil {
 				_ = s.Close()
 			}
 		}
 	}
-	f("no blocks", func(m *RunMeta) { m.Blocks = 0 })
-	f("other blocks", func(m *RunMeta) { m.Blocks++ })
-	f("no values", func(m *RunMeta) { m.Values = nil })
-	f("a value more", func(m *RunMeta) { m.Values = append(m.Values, ValueMeta{Bytes: 100}) })
-	f("a value less", func(m *RunMeta) { m.Values = m.Values[:len(m.Values)-1] })
-	f("another length", func(m *RunMeta) { m.Values[1].Bytes++ })
-	f("swapped lengths", func(m *RunMeta) { m.Values[1].Bytes++; m.Values[2].Bytes-- })
-	f("another index", func(m *RunMeta) { m.Index.CRC++ })
-	f("another run", func(m *RunMeta) { m.ID = 99 })
-	f("too long", func(m *RunMeta) { m.Values = slices.Repeat([]ValueMeta{{Bytes: 1 << 31}}, 3) })
+	f("no blocks", "0 blocks", func(m *RunMeta) { m.Blocks = 0 })
+	f("other blocks", "blocks and an index", func(m *RunMeta) { m.Blocks++ })
+	f("no values", "0 values", func(m *RunMeta) { m.Values = nil })
+	f("a value more", "missing", func(m *RunMeta) { m.Values = append(m.Values, ValueMeta{Bytes: 100}) })
+	f("a value less", "covers", func(m *RunMeta) { m.Values = m.Values[:len(m.Values)-1] })
+	f("another length", "value 1: ", func(m *RunMeta) { m.Values[1].Bytes++ })
+	f("swapped lengths", "value 1: ", func(m *RunMeta) { m.Values[1].Bytes++; m.Values[2].Bytes-- })
+	f("another index", "index: checksum", func(m *RunMeta) { m.Index.CRC++ })
+	f("another run", "run 99, value 0: missing", func(m *RunMeta) { m.ID = 99 })
+	f("too long", "more than offsets", func(m *RunMeta) { m.Values = slices.Repeat([]ValueMeta{{Bytes: 1 << 31}}, 3) })
 	if _, _, err := OpenSegment(d.config(), SegmentMeta{ID: 2}); err == nil {
 		t.Error("opened as another segment")
 	}

@@ -90,6 +90,9 @@ func (s *shard) first(ctx context.Context, b *Batch, from, to int) error {
 	for i := from; i < to; i++ {
 		m := (b.mask[i] | s.blind) & s.held
 		if m == 0 && plain {
+			if s.markNew(b, i) {
+				continue
+			}
 			if err := s.mark(b, i); err != nil {
 				return err
 			}

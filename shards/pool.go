@@ -19,18 +19,38 @@ type pool struct {
 
 // get returns a zeroed region of the given size.
 func (p *pool) get(bytes int) (*mem.Region, error) {
+	if r := p.recycled(bytes); r != nil {
+		return r, nil
+	}
+	return mem.Alloc(bytes)
+}
+
+// recycled returns a clean region that was touched before, or nil.
+func (p *pool) recycled(bytes int) *mem.Region {
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	for i, r := range p.mu.clean {
 		if 8*len(r.Uint64s()) == bytes {
 			last := len(p.mu.clean) - 1
 			p.mu.clean[i] = p.mu.clean[last]
 			p.mu.clean = p.mu.clean[:last]
-			p.mu.Unlock()
-			return r, nil
+			return r
 		}
 	}
+	return nil
+}
+
+// add puts a new, touched region of the given size among the clean ones.
+func (p *pool) add(bytes int) error {
+	r, err := mem.Alloc(bytes)
+	if err != nil {
+		return err
+	}
+	r.Touch()
+	p.mu.Lock()
+	p.mu.clean = append(p.mu.clean, r)
 	p.mu.Unlock()
-	return mem.Alloc(bytes)
+	return nil
 }
 
 func (p *pool) put(r *mem.Region) {

@@ -87,7 +87,7 @@ func NewSet(c Config) (*Set, error) {
 	s.queue.room = make(chan struct{})
 	s.nonce.Store(c.Nonce)
 	s.maxKeys.Store(int64(c.MaxKeys))
-	s.pool.mu.limit = 2 * c.Shards
+	s.pool.mu.limit = c.Shards + 4
 	for i := range s.shards {
 		f, err := bloom.New(c.Kind, c.Filter)
 		if err != nil {
@@ -121,6 +121,20 @@ func (s *Set) prefetch(b *Batch) {
 			prefetch.Scaled(unsafe.Pointer(&h.slots[0]), h.home, 4, orders)
 		}
 	}
+}
+
+// fullHome is the number of home slots of a full table.
+func (s *Set) fullHome() uint64 { return 2 * uint64(s.maxKeys.Load()+MaxPart) }
+
+// Warm makes a full table's memory for every shard and touches it, in the
+// background, before a caller would have to.
+func (s *Set) Warm() error {
+	for range s.shards {
+		if err := s.pool.add(tableBytes(s.fullHome())); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // SetMaxKeys changes Config.MaxKeys.

@@ -9,6 +9,7 @@ import (
 	"github.com/firstseen/firstseen/bloom"
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/internal/hash"
+	"github.com/firstseen/firstseen/internal/mem"
 )
 
 // A shard is one part of the hash space. mu guards everything but the two
@@ -33,10 +34,11 @@ type shard struct {
 	version    uint64 // counts changes of the runs
 	live       uint64 // keys marked in the live generation
 	sweepAt    int
+	sealedKeys int    // of the table sealed last
 	held       uint8  // slots that count
 	oldest     uint64 // generation that counts
-	blind      uint8 // slots whose filter is lost: every key is "maybe"
-	lost       uint8 // slots whose runs are incomplete: a "maybe" that is not found is Unknown
+	blind      uint8  // slots whose filter is lost: every key is "maybe"
+	lost       uint8  // slots whose runs are incomplete: a "maybe" that is not found is Unknown
 }
 
 func (s *shard) init(set *Set, index int, f bloom.Filter) {
@@ -68,6 +70,7 @@ func (s *shard) seal() {
 	}
 	u := s.active
 	u.End = s.pos
+	s.sealedKeys = u.keys
 	s.sealed = append(s.sealed, u)
 	s.seq++
 	s.newActive()
@@ -116,16 +119,21 @@ func (s *shard) growTable(b *Batch, form hash.Form) (*table, error) {
 		}
 		old = nil
 	}
-	home := uint64(1024)
+	home, most := uint64(1024), s.set.fullHome()
 	if old != nil {
 		home = 2 * old.home
 	}
-	if most := 2 * uint64(s.set.maxKeys.Load()+MaxPart); 2*home > most {
-		home = most // the last step goes to the size that is recycled
+	// The last step goes to the size that is recycled. Where such a table is at
+	// hand or the one before was of use, no time is spent on smaller ones.
+	region := s.set.pool.recycled(tableBytes(most))
+	if region != nil || 2*home > most || s.sealedKeys > int(most/8) {
+		home = most
 	}
-	region, err := s.set.pool.get(tableBytes(home))
-	if err != nil {
-		return nil, err
+	if region == nil {
+		var err error
+		if region, err = mem.Alloc(tableBytes(home)); err != nil {
+			return nil, err
+		}
 	}
 	t := newTable(region, home, nil)
 	switch {
@@ -152,6 +160,20 @@ func (s *shard) growTable(b *Batch, form hash.Form) (*table, error) {
 	return t, nil
 }
 
+// markNew is mark for the common case: a fixed form, a table with room and a key
+// that is not in it. Else it does nothing and returns false.
+func (s *shard) markNew(b *Batch, i int) bool {
+	t := s.active.tables[b.form[i]]
+	if t == nil || t.arena != nil || 2*uint64(t.keys) >= t.home ||
+		t.insert(b.order[i], s.hi(b.order[i]), b.lo[i], nil) != inserted {
+		return false
+	}
+	s.active.keys++
+	b.fresh = append(b.fresh, int32(i))
+	b.answer(i, dedup.Fresh)
+	return true
+}
+
 // mark adds the i-th key of the batch to the unflushed keys (I2: under the
 // lock, so of all callers exactly one gets Fresh).
 func (s *shard) mark(b *Batch, i int) error {
@@ -161,8 +183,7 @@ func (s *shard) mark(b *Batch, i int) error {
 	if err != nil {
 		return err
 	}
-	h := s.hi(order)
-	switch t.insert(order, h, b.lo[i], record) {
+	switch t.insert(order, s.hi(order), b.lo[i], record) {
 	case present:
 		b.duplicate(s, i)
 		b.Counts.Unflushed++

@@ -51,6 +51,15 @@ func lines(seed uint64, n int, share float64, line func(rng *rand.Rand, i int) s
 	return b.Bytes()
 }
 
+// sized is n, or a tenth of it in short runs: under the race detector these
+// tests spend their time in the inputs.
+func sized(n int) int {
+	if testing.Short() {
+		return n / 10
+	}
+	return n
+}
+
 // words is a line as in a log.
 func words(rng *rand.Rand, i int) string {
 	vocabulary := strings.Fields("order paid user login failed from the to 17 0 00 1e3 -1 timeout é 日本 retry = : , \"")
@@ -71,10 +80,10 @@ func randomBytes(rng *rand.Rand, n int) []byte {
 
 // awkFiles are inputs of the kinds that people have.
 func awkFiles() map[string][]byte {
-	text := lines(1, 60_000, 0.3, words)
+	text := lines(1, sized(60_000), 0.3, words)
 	rng := rand.New(rand.NewPCG(2, 0))
 	// Few different bytes, so that lines repeat.
-	junk := randomBytes(rng, 300_000)
+	junk := randomBytes(rng, sized(300_000))
 	for i := range junk {
 		junk[i] = "\x00\xff\n\r a"[junk[i]%6]
 	}
@@ -89,21 +98,21 @@ func awkFiles() map[string][]byte {
 		"no-final-end":    append(text[:len(text):len(text)], "the end"...),
 		"no-final-end-2":  append(text[:len(text):len(text)], text[:bytes.IndexByte(text, '\n')]...),
 		"junk":            junk,
-		"noise":           append(randomBytes(rng, 1<<20), randomBytes(rng, 7)...),
+		"noise":           append(randomBytes(rng, sized(1<<20)), randomBytes(rng, 7)...),
 		"nothing":         nil,
 		"empty-lines":     []byte("\n\na\n\nb\n\n\na"),
 		"one-byte":        []byte("x"),
 		"line-end":        []byte("\n"),
 		"nul":             {0},
-		"long-lines":      lines(3, 60, 0.4, long),
-		"uuids": lines(4, 30_000, 0.5, func(rng *rand.Rand, i int) string {
+		"long-lines":      lines(3, sized(100), 0.4, long),
+		"uuids": lines(4, sized(30_000), 0.5, func(rng *rand.Rand, i int) string {
 			s := fmt.Sprintf("%08x-%04x-4%03x-8%03x-%012x", rng.Uint32(), rng.IntN(1<<16), rng.IntN(1<<12), rng.IntN(1<<12), rng.Uint64()>>16)
 			if i%3 == 0 {
 				s = strings.ToUpper(s) // another line than the same in lower case
 			}
 			return s + "\n"
 		}),
-		"sixteen-bytes": lines(5, 30_000, 0.5, func(rng *rand.Rand, i int) string { return fmt.Sprintf("%016x\n", rng.Uint64()) }),
+		"sixteen-bytes": lines(5, sized(30_000), 0.5, func(rng *rand.Rand, i int) string { return fmt.Sprintf("%016x\n", rng.Uint64()) }),
 	}
 }
 
@@ -155,7 +164,7 @@ func TestFilterLongest(t *testing.T) {
 }
 
 func TestFilterJSON(t *testing.T) {
-	data := lines(7, 20_000, 0.1, func(rng *rand.Rand, i int) string {
+	data := lines(7, sized(20_000), 0.1, func(rng *rand.Rand, i int) string {
 		doc := map[string]any{"n": i, "text": words(rng, i)}
 		switch rng.IntN(8) {
 		case 0: // no user at all
@@ -232,7 +241,7 @@ func TestFilterCSV(t *testing.T) {
 		var file bytes.Buffer
 		var starts []int
 		rng := rand.New(rand.NewPCG(8, 0))
-		for i := range 20_000 {
+		for i := range sized(20_000) {
 			starts = append(starts, file.Len())
 			w := csv.NewWriter(&file)
 			w.UseCRLF = crlf
@@ -262,7 +271,7 @@ func TestFilterCSV(t *testing.T) {
 }
 
 func TestFilterTSV(t *testing.T) {
-	data := lines(9, 20_000, 0, func(rng *rand.Rand, i int) string {
+	data := lines(9, sized(20_000), 0, func(rng *rand.Rand, i int) string {
 		return fmt.Sprintf("%d\t\"key\t%d\r\n", i, rng.IntN(5000))
 	})
 	var want strings.Builder
