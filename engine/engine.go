@@ -40,7 +40,7 @@ type Engine struct {
 	counts counts
 	gate   struct {
 		sync.RWMutex // held for reading by every call
-		closed       bool
+		closed       atomic.Bool
 	}
 	failure  atomic.Pointer[error] // I7: set once, refuses everything
 	diskFull atomic.Bool
@@ -57,6 +57,7 @@ type Engine struct {
 	recovery RecoveryStats
 
 	capacity     atomic.Uint64 // keys within a window that the filters are sized for
+	rotated      atomic.Bool   // afterRotation has something to do
 	snapshotting atomic.Bool   // a snapshot is among the jobs
 	snapshots    sync.Map      // sealed generation to the filterEpoch of its snapshot
 	filterEpoch  atomic.Uint64 // counts growths
@@ -211,11 +212,11 @@ func (e *Engine) Snapshot(ctx context.Context) error {
 // call after the first, gives ErrClosed.
 func (e *Engine) Close() error {
 	e.gate.Lock()
-	if e.gate.closed {
+	if e.gate.closed.Load() {
 		e.gate.Unlock()
 		return dedup.ErrClosed
 	}
-	e.gate.closed = true
+	e.gate.closed.Store(true)
 	e.gate.Unlock()
 	e.stopNow()
 	e.running.Wait()
@@ -255,7 +256,7 @@ func (e *Engine) begin(ctx context.Context, marks bool) (*call, error) {
 
 func (e *Engine) refused(marks bool) error {
 	switch {
-	case e.gate.closed:
+	case e.gate.closed.Load():
 		return dedup.ErrClosed
 	case e.failure.Load() != nil:
 		return *e.failure.Load()

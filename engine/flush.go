@@ -61,8 +61,11 @@ func (e *Engine) takeTables() (tables []*shards.Unflushed) {
 // flushWhenRoom retries while the disk is full: the keys are safe in the
 // journal, and callers are told ErrDiskFull meanwhile.
 func (e *Engine) flushWhenRoom(tables []*shards.Unflushed) error {
-	for {
+	for full := false; ; full = true {
 		err := e.flush(tables)
+		if err == nil && full {
+			e.setDiskFull(false)
+		}
 		if err == nil || !errors.Is(err, dedup.ErrDiskFull) {
 			return err
 		}

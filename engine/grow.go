@@ -20,15 +20,12 @@ func (e *Engine) grow() error {
 	if e.opts.Mode == Approximate || keys < growAt*per {
 		return nil
 	}
-	next := capacity
-	for float64(next) < keys*float64(e.opts.Generations-1) {
-		next *= 2
-	}
-	if fit := e.largestFilter(); next > fit {
-		e.opts.Logger.Warn("the stream is denser than the memory budget allows filters for: more look-ups", "capacity", capacity, "wanted", next)
-		if next = fit; float64(next) < growAt*float64(capacity) {
-			return nil
-		}
+	// Twice what came so far: the live generation is not over, and each rebuild
+	// costs as much as the last ones together.
+	next := uint64(2 * keys * float64(e.opts.Generations-1))
+	next = min(next, e.largestFilter())
+	if float64(next) < growAt*float64(capacity) {
+		return nil // what the memory budget allows; Stats tells the rate
 	}
 	e.opts.Logger.Info("the stream is denser than expected: filters grow", "from", capacity, "to", next)
 	for shard := range e.opts.Shards {
@@ -48,7 +45,7 @@ func (e *Engine) grow() error {
 // fullestGeneration estimates the keys of the fullest generation; the live one
 // counts as far as it has come.
 func (e *Engine) fullestGeneration() uint64 {
-	keys := e.set.Sizes().LiveKeys
+	keys := e.set.LiveKeys()
 	e.store.view(func(m *persist.Manifest) {
 		for _, g := range m.Generations {
 			keys = max(keys, g.Keys)

@@ -53,6 +53,9 @@ func inspectDir(dir string) (*inspector, error) {
 			return nil, fmt.Errorf("%s is no firstseen directory: %w", dir, fs.ErrNotExist)
 		}
 	}
+	if _, err := i.fs.Stat(filepath.Join(dir, creatingName)); err == nil {
+		return nil, fmt.Errorf("%s was never finished and holds nothing (opening it makes it anew): %w", dir, fs.ErrNotExist)
+	}
 	var err error
 	if i.lock, err = persist.LockDir(dir); err != nil {
 		return nil, err

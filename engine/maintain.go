@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/persist"
 )
 
@@ -50,6 +51,7 @@ func (e *Engine) maintainLoop() {
 		}
 		if gs := e.heldGenerations(); gs[len(gs)-1].number != onDisk[len(onDisk)-1].number || gs[0].number != onDisk[0].number {
 			onDisk = gs
+			e.rotated.Store(true)
 			e.post(e.afterRotation)
 		}
 		e.relieveJournal()
@@ -181,11 +183,11 @@ func (e *Engine) drainJobs() {
 	}
 }
 
-// workFailed: what the worker writes can be done without (Exact: a snapshot is a
-// cache), except where it is the state.
+// workFailed: what the worker writes can be done without or is tried again.
 func (e *Engine) workFailed(err error) {
 	e.opts.Logger.Warn("background work failed", "error", err)
-	if e.opts.Mode == Approximate {
+	if e.opts.Mode == Approximate && !errors.Is(err, dedup.ErrDiskFull) {
+		// Without snapshots the journal would fill up and calls wait for ever.
 		e.fail("writing a snapshot", err)
 	}
 }
@@ -193,6 +195,9 @@ func (e *Engine) workFailed(err error) {
 // afterRotation writes what a rotation changed: the manifest without retired
 // generations, then their removal, then the filter of the one just sealed.
 func (e *Engine) afterRotation() error {
+	if !e.rotated.Swap(false) {
+		return nil
+	}
 	generations := e.heldGenerations()
 	now := e.clock.read()
 	gone := map[uint64]bool{}
@@ -209,6 +214,10 @@ func (e *Engine) afterRotation() error {
 		e.describe(m, generations, now)
 		m.Lost = heldGaps(m.Lost, generations)
 	})
+	if errors.Is(err, dedup.ErrDiskFull) {
+		e.rotated.Store(true) // idleWork tries again
+		return err
+	}
 	if err != nil {
 		e.fail("writing the manifest", err)
 		return err

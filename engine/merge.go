@@ -9,20 +9,22 @@ import (
 )
 
 const (
-	// maxRuns is how many runs of a form a shard may have in a sealed generation
-	// before they are merged whatever it pays.
+	// maxRuns is how many runs of a form a shard may have in a generation before
+	// they are merged whatever it pays.
 	maxRuns = 8
+	// mergeRatio: a segment joins a merge of a live generation when it is at most
+	// this many times as large as all the smaller ones together.
+	mergeRatio = 3
 	// What merging a key costs and asking one more run costs, ns (facts).
 	mergeCost, askCost = 60, 250
 	// mergePays is how many times its cost a merge has to save.
 	mergePays = 4
 )
 
-// mergeDue merges the runs of one sealed generation into one run a shard and
-// form, when the look-ups of the last interval say that it pays in the
-// generation's remaining life, or when there are too many. The result goes to a
-// segment of its own, and the old ones are removed as a whole: no tombstones,
-// no compaction.
+// mergeDue merges runs of one generation when the look-ups of the last interval
+// say that it pays in the generation's remaining life, or when a shard has too
+// many. The result goes to a segment of its own, and the old ones are removed as
+// a whole: no tombstones, no compaction.
 func (e *Engine) mergeDue() error {
 	asked := e.counts.runsAsked.Load()
 	now := e.clock.read()
@@ -31,24 +33,30 @@ func (e *Engine) mergeDue() error {
 		rate = float64(asked-e.merging.asked) / (float64(passed) / float64(time.Second))
 	}
 	e.merging.asked, e.merging.at = asked, now
+	if e.set.Tombstones() > 0 {
+		// A tombstone counts against the sequence numbers of single runs. The
+		// window of a forgotten key passes; merging can wait for it.
+		return nil
+	}
 	gs := e.heldGenerations()
-	for _, g := range gs[:len(gs)-1] {
-		runs, keys, stones := e.runsOf(g.number)
-		if runs <= 1 || stones {
+	for i, g := range gs {
+		runs, keys := e.runsOf(g.number)
+		if runs <= 1 {
 			continue
 		}
+		live := i == len(gs)-1
 		left := float64(g.end+int64(e.opts.Window)-now) / float64(time.Second)
 		saves := rate / float64(len(gs)) * (1 - 1/float64(runs)) * left * askCost
-		if runs > maxRuns || saves > mergePays*mergeCost*float64(keys) {
-			return e.merge(g)
+		if runs > maxRuns || !live && saves > mergePays*mergeCost*float64(keys) {
+			return e.merge(g.number, !live)
 		}
 	}
 	return nil
 }
 
-// runsOf returns the most runs that a shard and form has in a generation, the
-// generation's keys in runs, and whether tombstones forbid a merge.
-func (e *Engine) runsOf(generation uint64) (most int, keys uint64, stones bool) {
+// runsOf returns the most runs that a shard and form has in a generation, and
+// the generation's keys in runs.
+func (e *Engine) runsOf(generation uint64) (most int, keys uint64) {
 	for shard := range e.opts.Shards {
 		var count [hash.Forms]int
 		for _, r := range e.store.list(shard) {
@@ -59,122 +67,136 @@ func (e *Engine) runsOf(generation uint64) (most int, keys uint64, stones bool) 
 			}
 		}
 	}
-	e.store.view(func(m *persist.Manifest) {
-		for i := range m.Generations {
-			for _, s := range m.Generations[i].Segments {
-				for _, r := range s.Runs {
-					stones = stones || r.Tombstones
-				}
-			}
-		}
-	})
-	// A tombstone counts against the sequence numbers of single runs; the window
-	// of one forgotten key passes, merging can wait for it.
-	return most, keys, stones || e.set.Tombstones() > 0
+	return most, keys
 }
 
-func (e *Engine) merge(g generation) error {
+// merge makes one run a shard and form of a generation's segments: of all of
+// them, or of the smaller ones of a generation that still grows, so that a key
+// is rewritten a few times at most.
+func (e *Engine) merge(generation uint64, all bool) error {
 	if err := e.checkFree(e.segmentBytes()); err != nil {
 		return nil //nolint:nilerr // no room now; another time
+	}
+	old := e.store.mergeable(generation, all)
+	if len(old) == 0 {
+		return nil
 	}
 	dst, err := e.store.newSegment(e.segmentBytes())
 	if err != nil {
 		return err
 	}
-	merged := make([][]*persist.Run, e.opts.Shards)
-	old := map[uint64]bool{}
-	var keys uint64
-	for shard := range e.opts.Shards {
+	m := merger{e: e, generation: generation, old: old, dst: dst, runs: make([][]*persist.Run, e.opts.Shards), took: map[uint64]bool{}}
+	err = m.write()
+	if err == nil {
+		err = dst.Sync()
+	}
+	if err == nil {
+		return m.replace()
+	}
+	if errors.Is(err, persist.ErrRetired) {
+		err = nil // the generation left the window on the way
+	}
+	return errors.Join(err, e.store.remove(map[uint64]bool{dst.ID(): true}))
+}
+
+// A merger is a merge under way.
+type merger struct {
+	e          *Engine
+	generation uint64
+	old        map[uint64]bool // segments
+	dst        *persist.Segment
+	runs       [][]*persist.Run // merged, by shard
+	took       map[uint64]bool  // runs
+	keys       uint64           // after the merge
+}
+
+func (m *merger) write() error {
+	for shard := range m.runs {
 		var byForm [hash.Forms][]*persist.Run
-		for _, r := range e.store.list(shard) {
-			if r.generation == g.number {
+		for _, r := range m.e.store.list(shard) {
+			if r.generation == m.generation && m.old[r.run.Segment().ID()] {
 				byForm[r.form] = append(byForm[r.form], r.run)
-				old[r.run.Segment().ID()] = true
+				m.took[r.run.Meta().ID] = true
 			}
 		}
 		for form, runs := range byForm {
 			if len(runs) == 0 {
 				continue
 			}
-			r, err := e.mergeRuns(dst, shard, hash.Form(form), runs)
+			r, err := m.one(shard, hash.Form(form), runs)
 			if err != nil {
-				gone := map[uint64]bool{dst.ID(): true}
-				return errors.Join(ignoreRetired(err), e.store.remove(gone))
+				return err
 			}
-			merged[shard] = append(merged[shard], r)
-			keys += r.Meta().Keys
+			m.runs[shard] = append(m.runs[shard], r)
+			m.keys += r.Meta().Keys
 		}
 	}
-	if err := dst.Sync(); err != nil {
-		return err
-	}
-	return e.replaceRuns(g, dst, merged, old, keys)
+	return nil
 }
 
-func ignoreRetired(err error) error {
-	if errors.Is(err, persist.ErrRetired) {
-		return nil
-	}
-	return err
-}
-
-func (e *Engine) mergeRuns(dst *persist.Segment, shard int, form hash.Form, runs []*persist.Run) (*persist.Run, error) {
-	spec := persist.RunSpec{ID: e.store.nextID(), Shard: uint16(shard), Form: uint8(form)}
+func (m *merger) one(shard int, form hash.Form, runs []*persist.Run) (*persist.Run, error) {
+	spec := persist.RunSpec{ID: m.e.store.nextID(), Shard: uint16(shard), Form: uint8(form)}
 	for _, r := range runs {
-		m := r.Meta()
-		spec.Seq, spec.MaxPos = max(spec.Seq, m.Seq), max(spec.MaxPos, m.MaxPos)
+		meta := r.Meta()
+		spec.Seq, spec.MaxPos = max(spec.Seq, meta.Seq), max(spec.MaxPos, meta.MaxPos)
 	}
-	return persist.MergeRuns(dst, spec, runs, func(_ uint8, hi uint64, key []byte) uint64 {
+	return persist.MergeRuns(m.dst, spec, runs, func(_ uint8, hi uint64, key []byte) uint64 {
 		if key != nil {
-			hi = e.hasher.Record(key)
+			hi = m.e.hasher.Record(key)
 		}
-		return e.set.Order(hi)
+		return m.e.set.Order(hi)
 	}, nil)
 }
 
-// replaceRuns promises the merged runs in place of the old ones, switches the
-// look-ups over and removes the old segments. Runs that were flushed to them
-// meanwhile are not lost: a sealed generation gets none, but for tables that
-// were still waiting, and then the merge is given up.
-func (e *Engine) replaceRuns(g generation, dst *persist.Segment, merged [][]*persist.Run, old map[uint64]bool, keys uint64) error {
-	stale := false
-	err := e.store.update(func(m *persist.Manifest) {
-		gm := generationMeta(m, g.number)
-		if gm == nil {
+// replace promises the merged runs in place of the old ones, switches the
+// look-ups over and removes the old segments. The merge is given up where a
+// flush or a Forget came in between.
+func (m *merger) replace() error {
+	stale := m.e.set.Tombstones() > 0
+	err := m.e.store.update(func(manifest *persist.Manifest) {
+		g := generationMeta(manifest, m.generation)
+		if g == nil {
 			stale = true
 			return
 		}
-		have := uint64(0)
-		for _, s := range gm.Segments {
-			for _, r := range s.Runs {
-				have += r.Keys
+		before := uint64(0)
+		kept := []persist.SegmentMeta{{ID: m.dst.ID()}}
+		for _, s := range g.Segments {
+			if !m.old[s.ID] {
+				kept = append(kept, s)
+				continue
+			}
+			for i := range s.Runs {
+				stale = stale || !m.took[s.Runs[i].ID]
+				before += s.Runs[i].Keys
 			}
 		}
-		if have != gm.Keys || have < keys || e.set.Pending(g.number) {
-			stale = true
+		if stale {
 			return
 		}
-		sm := persist.SegmentMeta{ID: dst.ID()}
-		for _, runs := range merged {
+		for _, runs := range m.runs {
 			for _, r := range runs {
-				sm.Runs = append(sm.Runs, r.Meta())
+				kept[0].Runs = append(kept[0].Runs, r.Meta())
 			}
 		}
-		gm.Segments, gm.Keys = []persist.SegmentMeta{sm}, keys
+		g.Segments = kept
+		g.Keys += m.keys - before
 	})
 	if err != nil {
 		return err
 	}
 	if stale {
-		return e.store.remove(map[uint64]bool{dst.ID(): true})
+		return m.e.store.remove(map[uint64]bool{m.dst.ID(): true})
 	}
-	for shard := range e.opts.Shards {
-		e.set.Install(shard, func() {
-			e.store.uninstall(shard, old)
-			e.store.install(shard, g.number, merged[shard])
+	for shard, runs := range m.runs {
+		m.e.set.Install(shard, func() {
+			m.e.store.uninstall(shard, m.old)
+			if m.e.isHeld(m.generation) {
+				m.e.store.install(shard, m.generation, runs)
+			}
 		})
 	}
-	e.counts.merges.Add(1)
-	e.counts.mergedKeys.Add(keys)
-	return e.store.remove(old)
+	m.e.counts.merges.Add(1)
+	m.e.counts.mergedKeys.Add(m.keys)
+	return m.e.store.remove(m.old)
 }

@@ -39,7 +39,7 @@ func (c *fakeClock) advance(d time.Duration) { c.ns.Add(int64(d)) }
 func (e *Engine) crash(t testing.TB) {
 	t.Helper()
 	e.gate.Lock()
-	e.gate.closed = true
+	e.gate.closed.Store(true)
 	e.gate.Unlock()
 	e.stopNow()
 	e.running.Wait()

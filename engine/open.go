@@ -345,7 +345,10 @@ func (e *Engine) shut() error {
 	var errs []error
 	failed := e.failure.Load() != nil
 	if !failed {
-		errs = append(errs, e.snapshot(true))
+		if err := e.snapshot(true); err != nil {
+			// The runs and the journal hold everything; opening takes longer.
+			e.opts.Logger.Warn("the filters could not be written at the close", "error", err)
+		}
 		generations, now := e.heldGenerations(), e.clock.read()
 		errs = append(errs, e.store.update(func(m *persist.Manifest) { e.describe(m, generations, now) }))
 	}

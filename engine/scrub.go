@@ -22,6 +22,9 @@ type scrubber struct {
 
 // idleWork is what the worker does when nobody wants anything of it.
 func (e *Engine) idleWork() error {
+	if err := e.afterRotation(); err != nil {
+		return err
+	}
 	if e.opts.Mode == Approximate {
 		return nil
 	}

@@ -149,7 +149,7 @@ type Gap struct {
 func (e *Engine) Stats() Stats {
 	e.gate.RLock()
 	defer e.gate.RUnlock()
-	if e.gate.closed {
+	if e.gate.closed.Load() {
 		return Stats{}
 	}
 	c, z, j := &e.counts, e.set.Sizes(), e.journal.State()

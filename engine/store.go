@@ -284,3 +284,31 @@ func (s *store) forgetWriting(oldest uint64, gone map[uint64]bool) {
 		}
 	}
 }
+
+// mergeable picks the segments of a generation to merge and sees to it that no
+// later flush writes to them.
+func (s *store) mergeable(generation uint64, all bool) map[uint64]bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g := generationMeta(&s.manifest, generation)
+	if g == nil {
+		return nil
+	}
+	var segs []*persist.Segment
+	for i := range g.Segments {
+		segs = append(segs, s.segments[g.Segments[i].ID])
+	}
+	slices.SortFunc(segs, func(a, b *persist.Segment) int { return cmp.Compare(a.Bytes(), b.Bytes()) })
+	picked, sum := map[uint64]bool{}, int64(0)
+	for i, seg := range segs {
+		if i > 0 && !all && seg.Bytes() > mergeRatio*sum {
+			break
+		}
+		picked[seg.ID()] = true
+		sum += seg.Bytes()
+	}
+	if picked[s.writing[generation]] {
+		delete(s.writing, generation)
+	}
+	return picked
+}

@@ -73,7 +73,7 @@ func BenchmarkJournalBatch(b *testing.B) {
 // keys costs.
 func BenchmarkJournalSmall(b *testing.B) {
 	for _, m := range modes {
-		for _, keys := range []int{1, 10, 24, 32, 64} {
+		for _, keys := range []int{1, 10, 64, 128, 250} {
 			b.Run(fmt.Sprintf("sync=%s/keys=%d", m.name, keys), func(b *testing.B) {
 				j := benchJournal(b, m.mode, 16<<20)
 				f := persist.Frame{Kind: persist.KindMark, Count: uint32(keys), Payload: make([]byte, keys*16)}

@@ -397,3 +397,33 @@ func TestJournalPowerCut(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 }
+
+// TestJournalScan: it sees what Replay sees and leaves the files as they are.
+func TestJournalScan(t *testing.T) {
+	for _, d := range damageCases[:4] {
+		journal, mark, live, from := makeJournal(t, d)
+		m := mappedFS{"journal": {data: bytes.Clone(journal)}, "journal" + persist.MarkSuffix: {data: bytes.Clone(mark)}}
+		for range 2 {
+			j := openJournal(t, persist.JournalConfig{FS: m, Path: "journal", Sync: d.mode}.WithBoot(1))
+			var got []persist.Frame
+			r, err := j.Scan(from, func(f *persist.Frame) error {
+				c := *f
+				c.Payload = bytes.Clone(f.Payload)
+				got = append(got, c)
+				return nil
+			})
+			if err != nil || sameFrames(live, got) != nil || r.Clean != d.clean {
+				t.Fatalf("%s: %+v, %v, %v", d.name, r, err, sameFrames(live, got))
+			}
+			if err := j.Reserve(t.Context(), 48); err == nil {
+				t.Errorf("%s: Reserve after Scan", d.name)
+			}
+			if err := j.Close(true); err != nil {
+				t.Error(err)
+			}
+		}
+		if !bytes.Equal(m["journal"].data, journal) || !bytes.Equal(m["journal"+persist.MarkSuffix].data, mark) {
+			t.Errorf("%s: Scan changed a file", d.name)
+		}
+	}
+}

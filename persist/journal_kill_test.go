@@ -106,7 +106,7 @@ func killChild(path, args string) error {
 	}
 	for ; ; next++ {
 		// Some small enough for the mapping, some not.
-		f := persist.Frame{Kind: persist.KindMark, Time: int64(next), Payload: make([]byte, next*37%700)}
+		f := persist.Frame{Kind: persist.KindMark, Time: int64(next), Payload: make([]byte, next*37%3000)}
 		if err := appendWait(j, &f); err != nil {
 			return err
 		}

@@ -4,9 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"slices"
-	"strconv"
 	"testing"
 )
 
@@ -18,12 +16,12 @@ func reportKeys(b *testing.B, keys int) {
 }
 
 // BenchmarkWriteRun writes runs of a million keys, as a flush does, synced or
-// not; and with values of 4 MiB beside those of 1 MiB.
+// not, with values of several lengths (see valueLimit).
 func BenchmarkWriteRun(b *testing.B) {
 	const n = 1_000_000
 	for _, form := range []uint8{0, 3} {
 		keys := makeKeys(form, n, 1)
-		for _, limit := range []int{valueLimit, 4 << 20} {
+		for _, limit := range []int{1 << 20, 2 << 20, 4 << 20} {
 			for _, synced := range []bool{false, true} {
 				b.Run(fmt.Sprintf("form=%d/value=%d/synced=%v", form, limit, synced), func(b *testing.B) {
 					dir := b.TempDir()
@@ -73,8 +71,8 @@ func replaceSegment(b *testing.B, old *Segment, dir string, id uint64) *Segment 
 // keys that it has and has not, spread as a batch's are.
 func BenchmarkConfirm(b *testing.B) {
 	for _, form := range []uint8{0, 3} {
-		keys, absent := makeKeys(form, benchRun, 1), makeKeys(form, 100_000, 2)
-		for _, limit := range []int{valueLimit, 4 << 20} {
+		keys, absent := makeKeys(form, 2_000_000, 1), makeKeys(form, 100_000, 2)
+		for _, limit := range []int{1 << 20, 2 << 20, 4 << 20} {
 			s := newTestSegment(b)
 			w := s.newRun(RunSpec{ID: 1, Form: form, MaxKeys: uint64(len(keys))}, limit)
 			addAll(w, keys)
@@ -128,32 +126,40 @@ func benchConfirm(b *testing.B, r *Run, from []testKey, batch int, hit bool) {
 	reportKeys(b, batch)
 }
 
-// BenchmarkScan reads a run of four million keys, as a rebuild of a filter does.
+// BenchmarkScan reads a run of two million keys, as a rebuild of a filter does.
 func BenchmarkScan(b *testing.B) {
 	for _, form := range []uint8{0, 3} {
-		b.Run(fmt.Sprintf("form=%d", form), func(b *testing.B) {
-			const n = 2_000_000
-			r := writeRun(b, newTestSegment(b), RunSpec{ID: 1, Form: form}, makeKeys(form, n, 1))
-			b.ResetTimer()
-			var sink uint64
-			for range b.N {
-				err := r.Scan(func(blk *Block) error {
-					for i := range blk.Len() {
-						if form == 0 {
-							hi, lo := blk.Pair(i)
-							sink += hi ^ lo
-						} else {
-							sink += uint64(blk.Key(i)[0])
-						}
-					}
-					return nil
-				})
+		const n = 2_000_000
+		keys := makeKeys(form, n, 1)
+		for _, limit := range []int{1 << 20, 2 << 20, 4 << 20} {
+			b.Run(fmt.Sprintf("form=%d/value=%d", form, limit), func(b *testing.B) {
+				w := newTestSegment(b).newRun(RunSpec{ID: 1, Form: form, MaxKeys: n}, limit)
+				addAll(w, keys)
+				r, err := w.Finish()
 				if err != nil {
 					b.Fatal(err)
 				}
-			}
-			reportKeys(b, n)
-		})
+				b.ResetTimer()
+				var sink uint64
+				for range b.N {
+					err := r.Scan(func(blk *Block) error {
+						for i := range blk.Len() {
+							if form == 0 {
+								hi, lo := blk.Pair(i)
+								sink += hi ^ lo
+							} else {
+								sink += uint64(blk.Key(i)[0])
+							}
+						}
+						return nil
+					})
+					if err != nil {
+						b.Fatal(err)
+					}
+				}
+				reportKeys(b, n)
+			})
+		}
 	}
 }
 
@@ -191,14 +197,15 @@ func BenchmarkSegment(b *testing.B) {
 		}
 	})
 	b.Run("open+close", func(b *testing.B) {
-		s := replaceSegment(b, nil, dir, 2)
+		b.StopTimer()
+		s := replaceSegment(b, nil, b.TempDir(), 2)
 		r := writeRun(b, s, RunSpec{ID: 1}, keys)
 		if err := s.Close(); err != nil {
 			b.Fatal(err)
 		}
-		b.ResetTimer()
+		b.StartTimer()
 		for range b.N {
-			s, _, err := OpenSegment(SegmentConfig{Dir: dir, ID: 2}, SegmentMeta{ID: 2, Runs: []RunMeta{r.Meta()}})
+			s, _, err := OpenSegment(SegmentConfig{Dir: s.config.Dir, ID: 2}, SegmentMeta{ID: 2, Runs: []RunMeta{r.Meta()}})
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -208,11 +215,3 @@ func BenchmarkSegment(b *testing.B) {
 		}
 	})
 }
-
-var benchRun = func() int {
-	if os.Getenv("N") != "" {
-		n, _ := strconv.Atoi(os.Getenv("N"))
-		return n
-	}
-	return 2_000_000
-}()

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -196,9 +197,10 @@ func TestReopenOften(t *testing.T) {
 	}
 	meta := SegmentMeta{ID: 1}
 	keys := makeKeys(0, 100, 1)
-	for i := range uint64(30) {
+	for i := range uint64(18) {
 		r := writeRun(t, s, RunSpec{ID: i}, keys)
 		meta.Runs = append(meta.Runs, r.Meta())
+		awaitFlush(t, s) // a copy taken during it would be no moment's state
 		c.Dir = t.TempDir()
 		copyTree(t, s.Path(), c.path()) // as a kill would leave it
 		if err := s.Remove(); err != nil {
@@ -219,6 +221,21 @@ func TestReopenOften(t *testing.T) {
 	}
 	if files := len(listFiles(t, s.Path())); files > 100 {
 		t.Errorf("%d files", files)
+	}
+}
+
+// awaitFlush waits until Badger has turned the logs of the last opening into
+// tables; then the current log is the only one.
+func awaitFlush(t *testing.T, s *Segment) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+		logs, err := filepath.Glob(filepath.Join(s.Path(), "*.mem"))
+		if err != nil || time.Now().After(deadline) {
+			t.Fatalf("not flushed: %v, %v", logs, err)
+		}
+		if len(logs) == 1 {
+			return
+		}
 	}
 }
 

@@ -151,21 +151,16 @@ func (s *Set) Tombstones() (n int) {
 	return n
 }
 
-// Pending reports whether a table of the generation waits for its flush.
-func (s *Set) Pending(generation uint64) bool {
+// LiveKeys counts the keys marked in the live generation since it began or
+// since opening.
+func (s *Set) LiveKeys() (n uint64) {
 	for i := range s.shards {
 		sh := &s.shards[i]
 		sh.mu.Lock()
-		waits := !sh.active.empty() && sh.active.Generation == generation
-		for _, u := range sh.sealed {
-			waits = waits || u.Generation == generation
-		}
+		n += sh.live
 		sh.mu.Unlock()
-		if waits {
-			return true
-		}
 	}
-	return false
+	return n
 }
 
 // Seal seals the unflushed keys of every shard whose oldest one was logged
@@ -306,7 +301,6 @@ func (s *Set) Sizes() Sizes {
 			z.Fill[g] += f.Fill(g) / float64(len(s.shards))
 		}
 		z.Claims += sh.claims.live
-		z.LiveKeys += sh.live
 		for _, u := range append(sh.sealed, sh.active) {
 			z.Unflushed += uint64(u.keys)
 			z.TableBytes += int64(u.Bytes())
