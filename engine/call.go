@@ -16,10 +16,15 @@ type call struct {
 	now   int64 // engine time at which the call began: the time of its marks
 	batch shards.Batch
 	lost  []bool
-	wait  persist.Pos // what the answers rest on
+	calls int // counts the calls of this scratch
+
+	key     [1][]byte // of a call with one key
+	verdict [1]dedup.Verdict
+
+	wait persist.Pos // what the answers rest on
 }
 
-func (c *call) reset() { c.wait = 0 }
+func (c *call) reset() { c.wait, c.key[0] = 0, nil }
 
 // step runs do on at most shards.MaxPart valid keys and collects what to wait
 // for. The journal's room is set aside first, where waiting blocks nobody.
@@ -108,8 +113,7 @@ func valid(keys [][]byte) bool {
 	return true
 }
 
-func (c *call) look(ctx context.Context, key []byte, out []dedup.Verdict) error {
-	keys := [][]byte{key}
+func (c *call) look(ctx context.Context, keys [][]byte, out []dedup.Verdict) error {
 	if _, _, bad := pick(keys, 0); bad != nil {
 		c.e.counts.invalid.Add(1)
 		return bad

@@ -81,11 +81,14 @@ var errNoStore = fmt.Errorf("%w: approximate engines keep no keys", dedup.ErrUns
 // by somebody). With Sync's default the mark is on disk when Admit returns. An
 // error means that nothing is known of the key and comes with Unknown.
 func (e *Engine) Admit(ctx context.Context, key []byte) (dedup.Verdict, error) {
-	var keys [1][]byte
-	var vs [1]dedup.Verdict
-	keys[0] = key
-	out, err := e.AdmitBatch(ctx, vs[:0], keys[:])
-	return out[0], err
+	c, err := e.begin(ctx, true)
+	if err != nil {
+		return dedup.Unknown, err
+	}
+	c.key[0], c.verdict[0] = key, dedup.Unknown
+	err = c.admit(ctx, c.key[:], c.verdict[:])
+	v := c.verdict[0]
+	return v, e.end(c, 1, err)
 }
 
 // AdmitBatch marks keys and appends one verdict for each to vs, in their order.
@@ -111,9 +114,10 @@ func (e *Engine) Contains(ctx context.Context, key []byte) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	var vs [1]dedup.Verdict
-	err = c.look(ctx, key, vs[:])
-	return vs[0] == dedup.Duplicate, e.end(c, 1, err)
+	c.key[0], c.verdict[0] = key, dedup.Unknown
+	err = c.look(ctx, c.key[:], c.verdict[:])
+	seen := c.verdict[0] == dedup.Duplicate
+	return seen, e.end(c, 1, err)
 }
 
 // Forget takes the mark of key back, so that it is Fresh again; durable when it
@@ -275,7 +279,9 @@ func (e *Engine) end(c *call, keys int, err error) error {
 	if err != nil && errors.Is(err, dedup.ErrFailed) && e.failure.Load() == nil {
 		e.fail("writing the journal", err)
 	}
-	if keys > 0 {
+	// Reading the clock is a tenth of a call for one key: of those one in 16 is
+	// measured.
+	if c.calls++; keys > 16 || keys > 0 && c.calls%16 == 0 {
 		e.counts.took(e.clock.read() - c.now)
 	}
 	c.reset()

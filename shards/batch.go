@@ -37,6 +37,7 @@ type Batch struct {
 	at     []int32 // index of the key in the call
 	mask   []uint8 // generations that may hold it
 	start  [MaxShards + 1]int32
+	single int        // the shard of a batch of one key, which has no start
 	fixed  bool       // all keys have fixed forms: record is not used
 	record [][]byte   // stored bytes of the variable forms
 	sums   []hash.Key // in the order of the call, before routing
@@ -112,6 +113,10 @@ func (b *Batch) route(h *hash.Hasher, keys [][]byte, shardBits uint) {
 	b.keys, b.bits = keys, shardBits
 	b.digest = b.digest[:0]
 	b.fixed = true
+	if len(keys) == 1 {
+		b.routeOne(h, keys[0], shardBits)
+		return
+	}
 	shift := 64 - shardBits
 	count := b.start[:1<<shardBits+1]
 	clear(count)
@@ -145,6 +150,18 @@ func (b *Batch) route(h *hash.Hasher, keys [][]byte, shardBits uint) {
 	copy(count[1:], count)
 	count[0] = 0
 	if !b.fixed {
+		b.routeRecords()
+	}
+}
+
+// routeOne is route for one key: no counting, no scatter.
+func (b *Batch) routeOne(h *hash.Hasher, key []byte, shardBits uint) {
+	var digest [hash.DigestLen]byte
+	k := h.Sum(key, &digest)
+	b.single = int(k.Hi >> (64 - shardBits))
+	b.order[0], b.lo[0], b.form[0], b.at[0] = k.Hi<<shardBits, k.Lo, k.Form, 0
+	if b.fixed = k.Form.Fixed(); !b.fixed {
+		b.digest = append(b.digest, digest)
 		b.routeRecords()
 	}
 }

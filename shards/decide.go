@@ -43,16 +43,10 @@ func (s *Set) Look(ctx context.Context, b *Batch, now int64) error {
 // lock; then, with no lock held (I8), what the runs say of the rest; then that
 // rest again under the lock, for others may have been there in between.
 func (s *Set) decide(ctx context.Context, b *Batch) error {
-	b.WaitPos, b.Counts = 0, Counts{}
+	b.WaitPos, b.Counts, b.oldest = 0, Counts{}, 0
 	b.fresh, b.pending = b.fresh[:0], b.pending[:0]
-	s.prefetch(b)
-	b.oldest = 0
-	for i := range s.shards {
-		if from, to := int(b.start[i]), int(b.start[i+1]); from < to {
-			if err := s.shards[i].first(ctx, b, from, to); err != nil {
-				return err
-			}
-		}
+	if err := s.decideFirst(ctx, b); err != nil {
+		return err
 	}
 	for rest := b.pending; len(rest) > 0; {
 		shard := s.shardOf(b, rest[0].I)
@@ -68,8 +62,27 @@ func (s *Set) decide(ctx context.Context, b *Batch) error {
 	return nil
 }
 
+// decideFirst looks into memory, for one key without the detour over shards.
+func (s *Set) decideFirst(ctx context.Context, b *Batch) error {
+	if b.n == 1 {
+		return s.shards[b.single].first(ctx, b, 0, 1)
+	}
+	s.prefetch(b)
+	for i := range s.shards {
+		if from, to := int(b.start[i]), int(b.start[i+1]); from < to {
+			if err := s.shards[i].first(ctx, b, from, to); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // shardOf finds the shard of a routed key by bisection.
 func (s *Set) shardOf(b *Batch, i int32) int {
+	if b.n == 1 {
+		return b.single
+	}
 	return sort.Search(len(s.shards)-1, func(shard int) bool { return b.start[shard+1] > i })
 }
 
