@@ -29,12 +29,12 @@ func (c *call) reset() { c.wait, c.key[0] = 0, nil }
 // step runs do on at most shards.MaxPart valid keys and collects what to wait
 // for. The journal's room is set aside first, where waiting blocks nobody.
 func (c *call) step(ctx context.Context, keys [][]byte, do func(*call, context.Context) error) error {
+	c.e.set.Route(&c.batch, keys)
 	space := c.e.frameSpace(keys)
 	if err := c.e.reserve(ctx, space); err != nil {
 		return err
 	}
 	c.batch.Logged = 0
-	c.e.set.Route(&c.batch, keys)
 	err := do(c, ctx)
 	c.e.journal.Unreserve(space - c.batch.Logged)
 	c.wait = max(c.wait, c.batch.WaitPos)

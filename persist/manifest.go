@@ -55,11 +55,13 @@ type RunMeta struct {
 // ValueMeta is the length and the CRC32C of one Badger value.
 type ValueMeta struct{ Bytes, CRC uint32 }
 
-// GapMeta is a part of the window that was lost and that repair has accepted as
-// lost: keys marked in it are answered Unknown or Fresh, as OnGap says.
+// GapMeta is a part of the window that is known to be lost, noted so that no
+// later opening takes the rest for the whole. It goes with its generation.
 type GapMeta struct {
 	Generation uint64
-	Start, End int64 // engine clock, ns
+	Start, End int64 // engine clock, ns; End 0: not over yet
+	Blind      bool  // the lost keys are in no filter either
+	Accepted   bool  // the operator said that its keys may count as new
 	Reason     string
 }
 

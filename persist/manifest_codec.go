@@ -16,13 +16,14 @@ import (
 //	run         ID 8, Shard 2, Form 1, flags 1 (bit 0: tombstones), Seq 8,
 //	            Keys 8, MaxPos 8, Blocks 4, Sum 8, Index: value, Values: list
 //	value       Bytes 4, CRC 4
-//	gap         Generation 8, Start 8, End 8, Reason: list of bytes
+//	gap         Generation 8, Start 8, End 8, flags 1 (bit 0: blind, bit 1:
+//	            accepted), Reason: list of bytes
 const (
 	generationMin = 4*8 + 4
 	segmentMin    = 8 + 4
 	runMin        = 8 + 2 + 1 + 1 + 8 + 8 + 8 + 4 + 8 + valueSize + 4
 	valueSize     = 8
-	gapMin        = 3*8 + 4
+	gapMin        = 3*8 + 1 + 4
 )
 
 // Encode returns the content of the file MANIFEST.
@@ -45,6 +46,7 @@ func (m *Manifest) Encode() []byte {
 		e.u64(g.Generation)
 		e.u64(uint64(g.Start))
 		e.u64(uint64(g.End))
+		e.p = append(e.p, flagByte(g.Blind)|flagByte(g.Accepted)<<1)
 		e.length(len(g.Reason))
 		e.p = append(e.p, g.Reason...)
 	}
@@ -192,6 +194,11 @@ func (d *decoder) value() ValueMeta { return ValueMeta{Bytes: d.u32(), CRC: d.u3
 
 func (d *decoder) gap() GapMeta {
 	g := GapMeta{Generation: d.u64(), Start: d.i64(), End: d.i64()}
+	flags := d.u8()
+	if flags > 3 {
+		d.fail("unknown flags of a gap")
+	}
+	g.Blind, g.Accepted = flags&1 != 0, flags&2 != 0
 	n := d.u32()
 	if uint64(n) > uint64(len(d.rest)) {
 		d.fail("text longer than the file")

@@ -52,7 +52,7 @@ func sampleManifest() *Manifest {
 				}},
 			}},
 		},
-		Lost: []GapMeta{{Generation: 33, Start: 34, End: 35, Reason: "disk died, ü"}, {Reason: ""}},
+		Lost: []GapMeta{{Generation: 33, Start: 34, End: 35, Blind: true, Reason: "disk died, ü"}, {Accepted: true}},
 	}
 }
 

@@ -8,11 +8,9 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 
@@ -187,58 +185,6 @@ func TestConcurrentRuns(t *testing.T) {
 	wg.Wait()
 }
 
-// TestReopenOften: each opening after a kill leaves a table in level 0, without
-// compactors to take it away; opening and writing must go on all the same.
-func TestReopenOften(t *testing.T) {
-	c := SegmentConfig{Dir: t.TempDir(), ID: 1, MaxBytes: 1 << 20}
-	s, err := CreateSegment(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	meta := SegmentMeta{ID: 1}
-	keys := makeKeys(0, 100, 1)
-	for i := range uint64(18) {
-		r := writeRun(t, s, RunSpec{ID: i}, keys)
-		meta.Runs = append(meta.Runs, r.Meta())
-		awaitFlush(t, s) // a copy taken during it would be no moment's state
-		c.Dir = t.TempDir()
-		copyTree(t, s.Path(), c.path()) // as a kill would leave it
-		if err := s.Remove(); err != nil {
-			t.Fatal(err)
-		}
-		var runs []*Run
-		if s, runs, err = OpenSegment(c, meta); err != nil {
-			t.Fatal(err)
-		}
-		if len(runs) != int(i)+1 {
-			t.Fatalf("%d runs", len(runs))
-		}
-		checkScan(t, runs[0], keys)
-		checkScan(t, runs[i], keys)
-	}
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if files := len(listFiles(t, s.Path())); files > 100 {
-		t.Errorf("%d files", files)
-	}
-}
-
-// awaitFlush waits until Badger has turned the logs of the last opening into
-// tables; then the current log is the only one.
-func awaitFlush(t *testing.T, s *Segment) {
-	t.Helper()
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
-		logs, err := filepath.Glob(filepath.Join(s.Path(), "*.mem"))
-		if err != nil || time.Now().After(deadline) {
-			t.Fatalf("not flushed: %v, %v", logs, err)
-		}
-		if len(logs) == 1 {
-			return
-		}
-	}
-}
-
 // TestPins: draining waits for the pins that are held, and no new ones are given.
 func TestPins(t *testing.T) {
 	p := pins{drained: make(chan struct{}, 1)}
@@ -274,56 +220,6 @@ func TestPins(t *testing.T) {
 	q.drain() // nothing held: nothing to wait for
 }
 
-// TestCheckIndex: an index that fits its values in length only.
-func TestCheckIndex(t *testing.T) {
-	f := func(index, starts []uint32, ok bool) {
-		t.Helper()
-		r := &Run{seg: &Segment{}, index: index, starts: starts}
-		if err := r.checkIndex(); (err == nil) != ok {
-			t.Errorf("index %v, values at %v: %v", index, starts, err)
-		}
-	}
-	f([]uint32{0, 4}, []uint32{0, 4}, true)
-	f([]uint32{0, 4, 20, 24}, []uint32{0, 20, 24}, true)
-	f([]uint32{0, 4, 20, 24}, []uint32{0, 24}, true)
-	f([]uint32{0, 4, 20, 24}, []uint32{0, 12, 24}, false) // a block in two values
-	f([]uint32{0, 4, 20, 24}, []uint32{0, 28}, false)     // too short
-	f([]uint32{0, 4, 20, 28}, []uint32{0, 24}, false)     // too long
-	f([]uint32{4, 8}, []uint32{0, 8}, false)              // a gap
-	f([]uint32{0, 20, 16, 24}, []uint32{0, 24}, false)    // back
-	f([]uint32{0, 2, 8}, []uint32{0, 8}, false)           // no room for a checksum
-}
-
-// TestValueLogRotation writes more than a value-log file takes, while readers
-// hold the files.
-func TestValueLogRotation(t *testing.T) {
-	if testing.Short() {
-		t.Skip("writes 100 MB")
-	}
-	s := newTestSegment(t) // 64 MiB a file
-	keys := makeKeys(0, 1_000_000, 1)
-	var runs []*Run
-	for i := range uint64(6) {
-		runs = append(runs, writeRun(t, s, RunSpec{ID: i}, keys))
-		for _, r := range runs {
-			var l Lookup
-			qs := []Query{keys[0].query(), keys[len(keys)/2].query(), keys[len(keys)-1].query()}
-			if err := r.Confirm(&l, qs); err != nil || !qs[0].Found || !qs[1].Found || !qs[2].Found {
-				t.Fatalf("run %d after %d: %v", r.Meta().ID, i, err)
-			}
-		}
-	}
-	logs, err := filepath.Glob(filepath.Join(s.Path(), "*.vlog"))
-	if err != nil || len(logs) < 2 {
-		t.Errorf("no rotation: %v, %v", logs, err)
-	}
-	for _, r := range runs {
-		if err := r.Verify(); err != nil {
-			t.Error(err)
-		}
-	}
-}
-
 // TestConfirmAllocs: confirming allocates nothing of ours. Badger's bound unlock
 // function is one allocation a value that is looked into.
 func TestConfirmAllocs(t *testing.T) {
@@ -349,83 +245,6 @@ func TestConfirmAllocs(t *testing.T) {
 		})
 		if n > 1 {
 			t.Errorf("form %d: %v allocations", form, n)
-		}
-	}
-}
-
-// TestOpenRefuses: descriptions that do not fit are damage, not panics.
-func TestOpenRefuses(t *testing.T) {
-	d, s := makeDamaged(t)
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	f := func(what, detail string, change func(m *RunMeta)) {
-		t.Helper()
-		meta := SegmentMeta{ID: 1, Runs: slices.Clone(d.meta.Runs)}
-		m := &meta.Runs[0]
-		m.Values = slices.Clone(m.Values)
-		change(m)
-		var ce *dedup.CorruptError
-		if s, _, err := OpenSegment(d.config(), meta); !errors.As(err, &ce) || !strings.Contains(ce.Detail, detail) {
-			t.Errorf("%s: %v", what, err)
-			if err == nil {
-				_ = s.Close()
-			}
-		}
-	}
-	f("no blocks", "0 blocks", func(m *RunMeta) { m.Blocks = 0 })
-	f("other blocks", "blocks and an index", func(m *RunMeta) { m.Blocks++ })
-	f("no values", "0 values", func(m *RunMeta) { m.Values = nil })
-	f("a value more", "missing", func(m *RunMeta) { m.Values = append(m.Values, ValueMeta{Bytes: 100}) })
-	f("a value less", "covers", func(m *RunMeta) { m.Values = m.Values[:len(m.Values)-1] })
-	f("another length", "value 1: ", func(m *RunMeta) { m.Values[1].Bytes++ })
-	f("swapped lengths", "value 1: ", func(m *RunMeta) { m.Values[1].Bytes++; m.Values[2].Bytes-- })
-	f("another index", "index: checksum", func(m *RunMeta) { m.Index.CRC++ })
-	f("another run", "run 99, value 0: missing", func(m *RunMeta) { m.ID = 99 })
-	f("too long", "more than offsets", func(m *RunMeta) { m.Values = slices.Repeat([]ValueMeta{{Bytes: 1 << 31}}, 3) })
-	if _, _, err := OpenSegment(d.config(), SegmentMeta{ID: 2}); err == nil {
-		t.Error("opened as another segment")
-	}
-
-	// What only shows when all of it is read.
-	g := func(what string, change func(m *RunMeta)) {
-		t.Helper()
-		meta := SegmentMeta{ID: 1, Runs: slices.Clone(d.meta.Runs[:1])}
-		m := &meta.Runs[0]
-		m.Values = slices.Clone(m.Values)
-		change(m)
-		s, runs, err := OpenSegment(d.config(), meta)
-		if err != nil {
-			t.Fatalf("%s: %v", what, err)
-		}
-		if err := runs[0].Scan(func(*Block) error { return nil }); !errors.Is(err, dedup.ErrCorrupt) {
-			t.Errorf("%s: scan: %v", what, err)
-		}
-		if err := runs[0].Verify(); !errors.Is(err, dedup.ErrCorrupt) {
-			t.Errorf("%s: verify: %v", what, err)
-		}
-		if err := s.Close(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	g("another sum", func(m *RunMeta) { m.Sum++ })
-	g("more keys", func(m *RunMeta) { m.Keys++ })
-	g("fewer keys", func(m *RunMeta) { m.Keys-- })
-	g("another checksum", func(m *RunMeta) { m.Values[1].CRC++ })
-}
-
-// TestSyncTellsWhatBadgerLogs: some failures of Badger's are only logged.
-func TestSyncTellsWhatBadgerLogs(t *testing.T) {
-	s := newTestSegment(t)
-	s.store.log.Warningf("a warning")
-	s.store.log.Errorf("Unable to read: Key: %v", "x") // a read fails by itself
-	if err := s.Sync(); err != nil {
-		t.Fatal(err)
-	}
-	s.store.log.Errorf("Error while curlf sync: %v\n", fs.ErrInvalid)
-	for range 2 { // and for good
-		if err := s.Sync(); !errors.Is(err, dedup.ErrFailed) {
-			t.Errorf("got %v", err)
 		}
 	}
 }

@@ -67,7 +67,6 @@ func (s *Set) decideFirst(ctx context.Context, b *Batch) error {
 	if b.n == 1 {
 		return s.shards[b.single].first(ctx, b, 0, 1)
 	}
-	s.prefetch(b)
 	for i := range s.shards {
 		if from, to := int(b.start[i]), int(b.start[i+1]); from < to {
 			if err := s.shards[i].first(ctx, b, from, to); err != nil {

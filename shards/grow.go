@@ -1,6 +1,10 @@
 package shards
 
-import "github.com/firstseen/firstseen/bloom"
+import (
+	"runtime"
+
+	"github.com/firstseen/firstseen/bloom"
+)
 
 // Grow rebuilds one shard's filter larger while calls go on: from its first
 // moment every mark goes to both filters, then all keys that were there before
@@ -33,7 +37,9 @@ func (s *Set) Grow(shard int, c bloom.Config, add func(add func(generation uint6
 	old := *sh.filter.Swap(&larger)
 	sh.larger = nil
 	sh.mu.Unlock()
-	old.Close() // a prefetch that still has its address costs time only
+	// A prefetch may still have it in hand, without a lock: the memory goes when
+	// nobody has.
+	runtime.SetFinalizer(old, func(f bloom.Filter) { f.Close() })
 	return nil
 }
 

@@ -102,24 +102,28 @@ func NewSet(c Config) (*Set, error) {
 // Slot returns the filter's slot of a generation.
 func (s *Set) Slot(generation uint64) int { return int(generation % uint64(s.c.Generations)) }
 
-// Route fills b with keys, at most MaxPart of valid length.
-func (s *Set) Route(b *Batch, keys [][]byte) { b.route(s.c.Hasher, keys, s.shardBits) }
-
-// prefetch announces the filter lines and table slots of a whole batch: the
-// loads of all keys overlap (17 M keys/s against 8 without). It reads without
-// the lock; a stale address costs time only.
-func (s *Set) prefetch(b *Batch) {
+// Route fills b with keys, at most MaxPart of valid length, and announces their
+// filter lines and table slots to the memory, so that the loads of all keys
+// overlap with each other and with what the caller does next (17 M keys/s
+// against 8 without).
+func (s *Set) Route(b *Batch, keys [][]byte) {
+	b.route(s.c.Hasher, keys, s.shardBits)
+	if b.n == 1 {
+		s.shards[b.single].prefetch(b.form[0], b.order)
+		return
+	}
 	for i := range s.shards {
-		from, to := b.start[i], b.start[i+1]
-		if from == to {
-			continue
+		if from, to := b.start[i], b.start[i+1]; from < to {
+			s.shards[i].prefetch(b.form[from], b.order[from:to])
 		}
-		sh := &s.shards[i]
-		orders := b.order[from:to]
-		(*sh.filter.Load()).Prefetch(orders)
-		if h := sh.hint[b.form[from]].Load(); h != nil {
-			prefetch.Scaled(unsafe.Pointer(&h.slots[0]), h.home, 4, orders)
-		}
+	}
+}
+
+// prefetch reads without the lock; a stale address costs time only.
+func (s *shard) prefetch(form hash.Form, orders []uint64) {
+	(*s.filter.Load()).Prefetch(orders)
+	if t := s.hint[form].Load(); t != nil {
+		prefetch.Scaled(unsafe.Pointer(&t.slots[0]), t.home, 4, orders)
 	}
 }
 

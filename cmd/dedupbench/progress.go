@@ -25,7 +25,11 @@ func newProgress(f *os.File) *progress {
 
 // next begins the bar of the next run.
 func (p *progress) next(done, total int, c bench.Config) {
-	p.step(done, total, fmt.Sprintf("%s, %s, %d a call, %d goroutine(s)", c.Candidate.Name, c.Workload, max(c.Batch, 1), max(c.Callers, 1)), int64(c.Keys))
+	name := fmt.Sprintf("%s, %s, %d a call, %d goroutine(s)", c.Candidate.Name, c.Workload, c.Batch, c.Callers)
+	if c.MaxTime > 0 {
+		name += fmt.Sprintf(", at most %v", c.MaxTime)
+	}
+	p.step(done, total, name, int64(c.Keys))
 }
 
 // step begins the bar of anything; length below 1 has no end that is known.

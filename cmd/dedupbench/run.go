@@ -57,7 +57,7 @@ func newRun() *cobra.Command {
 	flags.Var(&f.window, "window", "messages that a window spans (default: as many as are sent)")
 	flags.Uint64Var(&f.seed, "seed", 1, "seed of keys and order")
 	flags.IntVar(&f.runs, "runs", 1, "measure each so often and show the median")
-	flags.DurationVar(&f.maxTime, "max-time", 8*time.Second, "stop sending to a target after this time, 0 for never")
+	flags.DurationVar(&f.maxTime, "max-time", 6*time.Second, "stop sending to a target after this time, 0 for never")
 	flags.StringVar(&f.dir, "dir", "", "directory for the targets' data (default: the system's temporary one)")
 	flags.BoolVar(&f.full, "full", false, "everything: all targets, workloads, calls and filters, in under half an hour")
 	flags.BoolVar(&f.kill, "kill", true, "measure the time to open after kill -9 as well")

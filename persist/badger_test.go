@@ -1,0 +1,109 @@
+package persist
+
+import (
+	"errors"
+	"io/fs"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/firstseen/firstseen/dedup"
+)
+
+// TestReopenOften: each opening after a kill leaves a table in level 0, without
+// compactors to take it away; opening and writing must go on all the same.
+func TestReopenOften(t *testing.T) {
+	c := SegmentConfig{Dir: t.TempDir(), ID: 1, MaxBytes: 1 << 20}
+	s, err := CreateSegment(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	meta := SegmentMeta{ID: 1}
+	keys := makeKeys(0, 100, 1)
+	for i := range uint64(18) {
+		r := writeRun(t, s, RunSpec{ID: i}, keys)
+		meta.Runs = append(meta.Runs, r.Meta())
+		awaitFlush(t, s) // a copy taken during it would be no moment's state
+		c.Dir = t.TempDir()
+		copyTree(t, s.Path(), c.path()) // as a kill would leave it
+		if err := s.Remove(); err != nil {
+			t.Fatal(err)
+		}
+		var runs []*Run
+		if s, runs, err = OpenSegment(c, meta); err != nil {
+			t.Fatal(err)
+		}
+		if len(runs) != int(i)+1 {
+			t.Fatalf("%d runs", len(runs))
+		}
+		checkScan(t, runs[0], keys)
+		checkScan(t, runs[i], keys)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if files := len(listFiles(t, s.Path())); files > 100 {
+		t.Errorf("%d files", files)
+	}
+}
+
+// awaitFlush waits until Badger has turned the logs of the last opening into
+// tables; then the current log is the only one.
+func awaitFlush(t *testing.T, s *Segment) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+		logs, err := filepath.Glob(filepath.Join(s.Path(), "*.mem"))
+		if err != nil || time.Now().After(deadline) {
+			t.Fatalf("not flushed: %v, %v", logs, err)
+		}
+		if len(logs) == 1 {
+			return
+		}
+	}
+}
+
+// TestValueLogRotation writes more than a value-log file takes, while readers
+// hold the files.
+func TestValueLogRotation(t *testing.T) {
+	if testing.Short() {
+		t.Skip("writes 100 MB")
+	}
+	s := newTestSegment(t) // 64 MiB a file
+	keys := makeKeys(0, 1_000_000, 1)
+	var runs []*Run
+	for i := range uint64(6) {
+		runs = append(runs, writeRun(t, s, RunSpec{ID: i}, keys))
+		for _, r := range runs {
+			var l Lookup
+			qs := []Query{keys[0].query(), keys[len(keys)/2].query(), keys[len(keys)-1].query()}
+			if err := r.Confirm(&l, qs); err != nil || !qs[0].Found || !qs[1].Found || !qs[2].Found {
+				t.Fatalf("run %d after %d: %v", r.Meta().ID, i, err)
+			}
+		}
+	}
+	logs, err := filepath.Glob(filepath.Join(s.Path(), "*.vlog"))
+	if err != nil || len(logs) < 2 {
+		t.Errorf("no rotation: %v, %v", logs, err)
+	}
+	for _, r := range runs {
+		if err := r.Verify(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestSyncTellsWhatBadgerLogs: some failures of Badger's are only logged.
+func TestSyncTellsWhatBadgerLogs(t *testing.T) {
+	s := newTestSegment(t)
+	s.store.log.Warningf("a warning")
+	s.store.log.Errorf("Unable to read: Key: %v", "x") // a read fails by itself
+	if err := s.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	s.store.log.Errorf("Error while curlf sync: %v\n", fs.ErrInvalid)
+	for range 2 { // and for good
+		if err := s.Sync(); !errors.Is(err, dedup.ErrFailed) {
+			t.Errorf("got %v", err)
+		}
+	}
+}

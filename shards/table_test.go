@@ -1,0 +1,295 @@
+package shards
+
+import (
+	"fmt"
+	"math/bits"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/firstseen/firstseen/internal/mem"
+)
+
+const tableShardBits = 4
+
+func testRegion(t testing.TB, bytes int) *mem.Region {
+	t.Helper()
+	r, err := mem.Alloc(bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(r.Free)
+	return r
+}
+
+// tableKey is a key as a table sees it.
+type tableKey struct {
+	hi, lo uint64
+	record string
+}
+
+func (k tableKey) order() uint64 { return k.hi << tableShardBits }
+
+func (k tableKey) bytes(variable bool) []byte {
+	if !variable {
+		return nil
+	}
+	return []byte(k.record)
+}
+
+// tableTwin holds a table against a map.
+type tableTwin struct {
+	t        *testing.T
+	table    *table
+	variable bool
+	want     map[tableKey]bool
+}
+
+func newTableTwin(t *testing.T, home uint64, variable bool) *tableTwin {
+	var a *arena
+	if variable {
+		a = newArena(testRegion(t, arenaBytes(4096)))
+	}
+	return &tableTwin{t, newTable(testRegion(t, tableBytes(home)), home, a), variable, map[tableKey]bool{}}
+}
+
+func (w *tableTwin) insert(k tableKey) outcome {
+	w.t.Helper()
+	got := w.table.insert(k.order(), k.hi, k.lo, k.bytes(w.variable))
+	want := inserted
+	if w.want[k] {
+		want = present
+	}
+	if got == full {
+		if w.want[k] {
+			w.t.Fatalf("%+v is there, the table says full", k)
+		}
+		return got
+	}
+	if got != want {
+		w.t.Fatalf("inserting %+v: %d, want %d", k, got, want)
+	}
+	w.want[k] = true
+	return got
+}
+
+func (w *tableTwin) delete(k tableKey) {
+	w.t.Helper()
+	got := w.table.delete(k.order(), k.hi, k.lo, k.bytes(w.variable), tableShardBits)
+	if got != w.want[k] {
+		w.t.Fatalf("deleting %+v: %v, want %v", k, got, w.want[k])
+	}
+	delete(w.want, k)
+}
+
+func (w *tableTwin) has(k tableKey) {
+	w.t.Helper()
+	if got := w.table.has(k.order(), k.hi, k.lo, k.bytes(w.variable)); got != w.want[k] {
+		w.t.Fatalf("has %+v: %v, want %v", k, got, w.want[k])
+	}
+}
+
+// check compares everything: the count and the sorted output.
+func (w *tableTwin) check() {
+	w.t.Helper()
+	if w.table.keys != len(w.want) {
+		w.t.Fatalf("%d keys, want %d", w.table.keys, len(w.want))
+	}
+	want := make([]tableKey, 0, len(w.want))
+	for k := range w.want {
+		w.has(k)
+		want = append(want, k)
+	}
+	slices.SortFunc(want, func(a, b tableKey) int {
+		switch {
+		case a.hi != b.hi && a.hi < b.hi, a.hi == b.hi && a.lo < b.lo:
+			return -1
+		case a.hi == b.hi && a.lo == b.lo:
+			return strings.Compare(a.record, b.record)
+		}
+		return 1
+	})
+	got := w.table.sorted(nil)
+	if len(got) != len(want) {
+		w.t.Fatalf("sorted gives %d keys, want %d", len(got), len(want))
+	}
+	for i, p := range got {
+		k := tableKey{hi: p.Hi, lo: p.Lo}
+		if w.variable {
+			k.lo, k.record = 0, string(w.table.arena.record(p.Lo))
+		}
+		if k != want[i] {
+			w.t.Fatalf("sorted, place %d: %+v, want %+v", i, k, want[i])
+		}
+	}
+}
+
+// moved moves everything to a table of another size.
+func (w *tableTwin) moved(home uint64) {
+	w.t.Helper()
+	to := newTable(testRegion(w.t, tableBytes(home)), home, nil)
+	if !w.table.moveTo(to, tableShardBits) {
+		w.t.Fatal("moveTo says that there is no room")
+	}
+	w.table = to
+	w.check()
+}
+
+// TestTableTwin: random operations on random and on colliding keys. All hashes
+// have the bits of one shard, as they have in use.
+func TestTableTwin(t *testing.T) {
+	for _, variable := range []bool{false, true} {
+		for seed := range uint64(20) {
+			t.Run(fmt.Sprintf("variable=%v/seed=%d", variable, seed), func(t *testing.T) {
+				rng := rand.New(rand.NewPCG(seed, 1))
+				shard := uint64(0)
+				if seed%2 == 1 {
+					shard = rng.Uint64() << (64 - tableShardBits)
+				}
+				pool := twinKeys(rng, shard, variable)
+				w := newTableTwin(t, 1024, variable)
+				for range 3000 {
+					k := pool[rng.IntN(len(pool))]
+					switch op := rng.IntN(10); {
+					case op < 5 && len(w.want) < 500:
+						w.insert(k)
+					case op < 8:
+						w.delete(k)
+					default:
+						w.has(k)
+					}
+				}
+				w.check()
+				w.moved(2048)
+				w.moved(1024)
+			})
+		}
+	}
+}
+
+// twinKeys are a few hundred keys: spread ones, clusters at both ends and in the
+// middle of the table, equal hashes, and the pair that looks like no key.
+func twinKeys(rng *rand.Rand, shard uint64, variable bool) (keys []tableKey) {
+	const within = 1<<(64-tableShardBits) - 1
+	add := func(hi, lo uint64) {
+		k := tableKey{hi: shard | hi&within, lo: lo}
+		if variable {
+			k.lo, k.record = 0, fmt.Sprintf("%x", lo)
+		}
+		keys = append(keys, k)
+	}
+	add(0, 0)
+	add(0, 1)
+	add(within, 0)
+	add(within, ^uint64(0))
+	for range 300 {
+		add(rng.Uint64(), rng.Uint64())
+	}
+	middle := rng.Uint64()
+	for i := range uint64(60) {
+		add(i, i)            // before all others
+		add(within-i, i)     // behind the last home slot
+		add(middle+i, i)     // one home slot
+		add(middle, 1000+i)  // one hash
+		add(middle+i<<50, i) // neighbouring home slots
+	}
+	return keys
+}
+
+// TestTableFull: keys of one hash fill the slots that a look-up walks, one more
+// is refused, and all that were taken are still found and come out sorted.
+func TestTableFull(t *testing.T) {
+	for _, hi := range []uint64{0, 1<<60 - 1, 0x0123456789abcdef} {
+		w := newTableTwin(t, 1024, false)
+		for lo := uint64(1); lo <= maxProbe; lo++ {
+			if got := w.insert(tableKey{hi: hi, lo: lo * 0x9e3779b97f4a7c15}); got != inserted {
+				t.Fatalf("hash %x, key %d: %d", hi, lo, got)
+			}
+		}
+		if got := w.insert(tableKey{hi: hi, lo: 12345}); got != full {
+			t.Fatalf("hash %x: key %d has outcome %d", hi, maxProbe+1, got)
+		}
+		w.check()
+		// They don't fit a larger table either: the caller has to seal.
+		to := newTable(testRegion(t, tableBytes(2048)), 2048, nil)
+		if !w.table.moveTo(to, tableShardBits) {
+			t.Fatalf("hash %x: as many keys as a look-up walks don't move", hi)
+		}
+		w.delete(tableKey{hi: hi, lo: 7 * 0x9e3779b97f4a7c15})
+		if got := w.insert(tableKey{hi: hi, lo: 12345}); got != inserted {
+			t.Fatalf("hash %x: no room after a deletion: %d", hi, got)
+		}
+		w.check()
+	}
+}
+
+// TestTableMoveNoRoom: keys of more than one cluster can be too many for a
+// table of another size; then nothing is lost in the old one.
+func TestTableMoveNoRoom(t *testing.T) {
+	w := newTableTwin(t, 1<<16, false)
+	rng := rand.New(rand.NewPCG(1, 1))
+	for range maxProbe + 100 { // spread over many slots here, over one there
+		w.insert(tableKey{hi: rng.Uint64N(1 << 52), lo: rng.Uint64() | 1})
+	}
+	to := newTable(testRegion(t, tableBytes(1)), 1, nil)
+	if w.table.moveTo(to, tableShardBits) {
+		t.Fatal("more keys than a look-up walks were moved to one place")
+	}
+	w.check()
+}
+
+func TestTableZeroPair(t *testing.T) {
+	w := newTableTwin(t, 1024, false)
+	zero := tableKey{}
+	w.has(zero)
+	w.delete(zero)
+	w.insert(zero)
+	w.insert(zero)
+	w.insert(tableKey{lo: 1})
+	w.check()
+	w.moved(2048)
+	w.delete(zero)
+	w.check()
+}
+
+// TestTableHomes: a key's home is order × slots / 2^64, so a scan is in the
+// order of the hashes as long as nothing collides.
+func TestTableHomes(t *testing.T) {
+	w := newTableTwin(t, 1024, false)
+	rng := rand.New(rand.NewPCG(3, 1))
+	for range 100 {
+		k := tableKey{hi: rng.Uint64() >> tableShardBits, lo: 1 + rng.Uint64N(100)}
+		w.insert(k)
+		home, _ := bits.Mul64(k.order(), 1024)
+		at := w.table.find(k.order(), k.hi, k.lo, nil)
+		if at < int(home) || at >= int(home)+maxProbe {
+			t.Fatalf("home %d, found at %d", home, at)
+		}
+	}
+}
+
+func TestArena(t *testing.T) {
+	a := newArena(testRegion(t, arenaBytes(0)))
+	var places []uint64
+	var want []string
+	for i := 0; a.room(1); i++ {
+		record := strings.Repeat(string(rune('a'+i%26)), i%256)
+		places = append(places, a.add([]byte(record)))
+		want = append(want, record)
+	}
+	if len(places) < MaxPart {
+		t.Fatalf("%d records fit an empty arena, a part has %d", len(places), MaxPart)
+	}
+	for i, p := range places {
+		if p == 0 {
+			t.Fatal("a record has place 0, which is no place")
+		}
+		if got := string(a.record(p)); got != want[i] || !a.equal(p, []byte(want[i])) {
+			t.Fatalf("record %d is %q, want %q", i, got, want[i])
+		}
+		if a.equal(p, []byte(want[i]+"x")) || len(want[i]) > 0 && a.equal(p, []byte(want[i][1:])) {
+			t.Fatalf("record %d equals another", i)
+		}
+	}
+}
