@@ -216,7 +216,7 @@ func TestRunHoldsGoroutinesTogether(t *testing.T) {
 		return &windowTarget{marked: make(map[string]time.Time), setup: s}, nil
 	}}
 	for _, w := range []Workload{{Duplicates: 0.5}, {Duplicates: 0.2, Spread: Expired}} {
-		r := mustRun(t, Config{Candidate: c, Workload: w, Keys: 1_000_000, Window: 210_000, Batch: 250, Callers: 8})
+		r := mustRun(t, Config{Candidate: c, Workload: w, Keys: 500_000, Window: 210_000, Batch: 250, Callers: 8})
 		if !r.Exact() {
 			t.Errorf("%s: missed %d, wrong %d", w.Spread, r.Missed, r.Wrong)
 		}

@@ -14,7 +14,7 @@ type model map[string]uint64
 // bounds: a key younger than the window must be expected as a duplicate, one
 // older than window and longest span as fresh, and nothing in between is sent.
 func TestStreamIsExact(t *testing.T) {
-	const messages, window = 300_000, 60_000
+	const messages, window = 200_000, 40_000
 	for _, named := range workloads {
 		for _, callers := range []int{1, 3} {
 			w, win := named.w, uint64(window)
@@ -71,7 +71,7 @@ func checkShares(t *testing.T, w Workload, fresh, duplicates, again int) {
 		return
 	case Expired:
 		want = 0.1 * (1 - w.Duplicates)
-		if again < 10_000 {
+		if again < 5_000 {
 			t.Errorf("only %d forgotten keys came again", again)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/internal/sabotage"
 	"github.com/firstseen/firstseen/persist"
 	"github.com/firstseen/firstseen/shards"
 )
@@ -44,7 +45,7 @@ func (c *call) step(ctx context.Context, keys [][]byte, do func(*call, context.C
 
 // finish waits until what the answers rest on is as durable as it should be.
 func (c *call) finish() error {
-	if c.wait == 0 {
+	if c.wait == 0 || sabotage.On(sabotage.AnswerEarly) {
 		return nil
 	}
 	return c.e.journal.Wait(c.wait)

@@ -56,12 +56,14 @@ type Engine struct {
 	jobs     chan job      // for work
 	recovery RecoveryStats
 
-	capacity     atomic.Uint64 // keys within a window that the filters are sized for
-	rotated      atomic.Bool   // afterRotation has something to do
-	snapshotting atomic.Bool   // a snapshot is among the jobs
-	snapshots    sync.Map      // sealed generation to the filterEpoch of its snapshot
-	filterEpoch  atomic.Uint64 // counts growths
-	sorted       []shards.Pair // the flusher's scratch
+	capacity     atomic.Uint64          // keys within a window that the filters are sized for
+	rotated      atomic.Bool            // afterRotation has something to do
+	snapshotting atomic.Bool            // a snapshot is among the jobs
+	snapshots    sync.Map               // sealed generation to the filterEpoch of its snapshot
+	filterEpoch  atomic.Uint64          // counts growths
+	snapshotEnds map[uint64]persist.Pos // the worker's: how far each generation's snapshot reaches
+	lost         []persist.GapMeta      // known gaps; changed by Open only
+	sorted       []shards.Pair          // the flusher's scratch
 	scrub        scrubber
 	merging      struct { // the worker's: what the last look at the rate of look-ups saw
 		asked uint64

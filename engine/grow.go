@@ -17,7 +17,7 @@ func (e *Engine) grow() error {
 	capacity := e.capacity.Load()
 	per := float64(capacity) / float64(e.opts.Generations-1)
 	keys := float64(e.fullestGeneration())
-	if e.opts.Mode == Approximate || keys < growAt*per {
+	if e.opts.Mode == Approximate || keys < growAt*per || e.gapHeld() {
 		return nil
 	}
 	// Twice what came so far: the live generation is not over, and each rebuild

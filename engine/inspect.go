@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"math/bits"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/firstseen/firstseen/bloom"
@@ -82,22 +83,9 @@ func (i *inspector) close() error { return i.lock.Unlock() }
 // scanJournal reads the journal as an opening would and counts the marks that a
 // replay would bring.
 func (i *inspector) scanJournal(ctx context.Context) (keys uint64, found persist.Replayed, state persist.JournalState, err error) {
-	path := filepath.Join(i.dir, journalName)
-	if _, err := i.fs.Stat(path); err != nil {
-		return 0, found, state, missing(err, path)
-	}
-	j, err := persist.OpenJournal(persist.JournalConfig{FS: i.fs, Path: path})
-	if err != nil {
-		return 0, found, state, err
-	}
-	found, err = j.Scan(i.manifest.Tail, func(f *persist.Frame) error {
-		if int(f.Shard) < len(i.manifest.Covered) && f.End > i.manifest.Covered[f.Shard] && f.Kind == persist.KindMark {
-			keys += uint64(f.Count)
-		}
-		return ctx.Err()
-	})
-	state = j.State()
-	return keys, found, state, errors.Join(err, j.Close(false))
+	var look journalLook
+	err = look.read(ctx, i, filepath.Join(i.dir, journalName), nil)
+	return look.keys, look.found, look.state, err
 }
 
 // Inspect reads the manifest, the journal and the snapshots of dir and changes
@@ -148,7 +136,7 @@ func Inspect(ctx context.Context, dir string) (out Inspection, err error) {
 // that can be read.
 func (i *inspector) fill(number uint64) (share float64, ok bool) {
 	set, all := uint64(0), uint64(0)
-	err := i.eachColumn(number, func(column []byte) {
+	_, err := i.eachColumn(number, func(column []byte) {
 		for ; len(column) >= 8; column = column[8:] {
 			set += uint64(bits.OnesCount64(binary.LittleEndian.Uint64(column)))
 			all += 64
@@ -160,27 +148,34 @@ func (i *inspector) fill(number uint64) (share float64, ok bool) {
 	return float64(set) / float64(all), true
 }
 
-// eachColumn reads all of a generation's snapshot.
-func (i *inspector) eachColumn(number uint64, look func(column []byte)) error {
+// eachColumn reads all of a generation's snapshot and returns the position of
+// the journal that it reaches to.
+func (i *inspector) eachColumn(number uint64, look func(column []byte)) (persist.Pos, error) {
 	f, err := persist.OpenSnapshotFile(i.fs, i.dir, number)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer f.Close()
 	size, err := f.Size()
 	if err != nil {
-		return err
+		return 0, err
 	}
-	snap, err := bloom.OpenSnapshot(f, size, persist.SnapshotPath(i.dir, number))
+	path := persist.SnapshotPath(i.dir, number)
+	snap, err := bloom.OpenSnapshot(f, size, path)
 	if err != nil {
-		return err
+		return 0, err
+	}
+	h := snap.Header()
+	if h.Generation != number || len(h.Positions) != int(i.identity.Shards) {
+		return 0, &dedup.CorruptError{File: path, Offset: 0,
+			Detail: fmt.Sprintf("it is of generation %d and %d shards", h.Generation, len(h.Positions))}
 	}
 	var column []byte
-	for shard := range len(snap.Header().Positions) {
+	for shard := range h.Positions {
 		if column, err = snap.ReadShard(shard, column); err != nil {
-			return err
+			return 0, err
 		}
 		look(column)
 	}
-	return nil
+	return slices.Min(h.Positions), nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 
 	"github.com/firstseen/firstseen/internal/hash"
+	"github.com/firstseen/firstseen/internal/sabotage"
 	"github.com/firstseen/firstseen/persist"
 	"github.com/firstseen/firstseen/shards"
 )
@@ -84,6 +85,9 @@ func (e *Engine) reserve(ctx context.Context, space int) error {
 	e.counts.roomWaits.Add(1)
 	wake(e.kick)
 	for {
+		if sabotage.On(sabotage.IgnoreContext) {
+			ctx = context.WithoutCancel(ctx)
+		}
 		slice, cancel := context.WithTimeout(ctx, refusalCheck)
 		err := e.journal.Reserve(slice, space)
 		cancel()

@@ -44,7 +44,7 @@ func Open(dir string, opts Options) (*Engine, error) {
 		return nil, err
 	}
 	began := time.Now()
-	e := &Engine{opts: opts, fs: persist.OS()}
+	e := &Engine{opts: opts, fs: opts.fs}
 	if e.dir, err = filepath.Abs(dir); err != nil {
 		return nil, fmt.Errorf("engine: open: %w", err)
 	}
@@ -68,6 +68,7 @@ func (e *Engine) open() error {
 	if err := e.identify(); err != nil {
 		return err
 	}
+	e.snapshotEnds = map[uint64]persist.Pos{}
 	e.store = newStore(e.dir, e.fs, e.opts.Logger, e.opts.Generations)
 	m, err := persist.ReadManifest(e.fs, e.dir)
 	if err != nil {
@@ -75,6 +76,9 @@ func (e *Engine) open() error {
 	}
 	if len(m.Covered) != e.opts.Shards {
 		return e.store.damaged("the manifest has %d shards, the identity %d", len(m.Covered), e.opts.Shards)
+	}
+	if len(m.Generations) == 0 {
+		return e.store.damaged("the manifest names no generation")
 	}
 	e.store.manifest = *m
 	e.size(m)
@@ -336,6 +340,7 @@ func (e *Engine) start() error {
 	go e.workLoop()
 	wake(e.flushing)
 	wake(e.kick)
+	e.post(func() error { e.set.Touch(); return nil })
 	return nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/firstseen/firstseen/bloom"
+	"github.com/firstseen/firstseen/persist"
 )
 
 // Mode says what an answer rests on.
@@ -111,9 +112,11 @@ type Options struct {
 	// Now is the clock, for tests. Default time.Now.
 	Now func() time.Time
 
-	// For tests: small tables and rings make flushes and waits frequent.
+	// For tests: small tables and rings make flushes and waits frequent; the own
+	// files, Badger's apart, behind something that fails.
 	tableKeys int
 	ringBytes int64
+	fs        persist.FS
 }
 
 const (
@@ -176,6 +179,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.fs == nil {
+		o.fs = persist.OS()
 	}
 	if len(problems) > 0 {
 		return o, fmt.Errorf("engine: bad options: %w", errors.Join(problems...))

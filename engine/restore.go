@@ -5,10 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"time"
+	"slices"
 
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/internal/hash"
+	"github.com/firstseen/firstseen/internal/sabotage"
 	"github.com/firstseen/firstseen/persist"
 	"github.com/firstseen/firstseen/shards"
 )
@@ -27,7 +28,11 @@ func (e *Engine) restore(m *persist.Manifest) error {
 		return err
 	}
 	e.set.Start(m.Generations[0].Number)
-	if err := e.removeOrphans(m); err != nil {
+	if err := e.knownGaps(m); err != nil {
+		return err
+	}
+	orphans, err := e.findOrphans(m)
+	if err != nil {
 		return err
 	}
 	for i := range m.Generations {
@@ -35,10 +40,14 @@ func (e *Engine) restore(m *persist.Manifest) error {
 			return err
 		}
 	}
-	for _, gap := range m.Lost {
-		e.noteGap(gap.Generation, gap.Start, gap.End, gap.Reason, false)
+	if err := e.replay(m); err != nil {
+		return err
 	}
-	return e.replay(m)
+	// Only now: a manifest that does not fit the journal must not cost a segment.
+	if err := e.store.remove(orphans); err != nil {
+		return err
+	}
+	return e.keepGaps()
 }
 
 // checkGenerations: numbers ascend without a gap and fit the filter's slots.
@@ -58,9 +67,9 @@ func (e *Engine) checkGenerations() error {
 	return nil
 }
 
-// removeOrphans removes segments and snapshots that no manifest promises: they
-// were being written, or being removed, when the process ended.
-func (e *Engine) removeOrphans(m *persist.Manifest) error {
+// findOrphans returns the segments that no manifest promises and removes such
+// snapshots: they were being written, or being removed, when the process ended.
+func (e *Engine) findOrphans(m *persist.Manifest) (orphans map[uint64]bool, err error) {
 	promised, numbers := map[uint64]bool{}, map[uint64]bool{}
 	for _, g := range m.Generations {
 		numbers[g.Number] = true
@@ -70,21 +79,18 @@ func (e *Engine) removeOrphans(m *persist.Manifest) error {
 	}
 	ids, err := persist.ListSegmentDirs(e.dir)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	orphans := map[uint64]bool{}
+	orphans = map[uint64]bool{}
 	for _, id := range ids {
 		if !promised[id] {
 			orphans[id] = true
 		}
 		e.store.manifest.NextID = max(e.store.manifest.NextID, id)
 	}
-	if err := e.store.remove(orphans); err != nil {
-		return err
-	}
 	snaps, err := persist.ListSnapshots(e.fs, e.dir)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	live := m.Generations[len(m.Generations)-1].Number
 	for _, n := range snaps {
@@ -93,7 +99,7 @@ func (e *Engine) removeOrphans(m *persist.Manifest) error {
 			e.removeSnapshots([]uint64{n})
 		}
 	}
-	return nil
+	return orphans, nil
 }
 
 // restoreGeneration opens the runs of one generation and fills its filter.
@@ -112,7 +118,9 @@ func (e *Engine) restoreGeneration(g *persist.GenerationMeta) error {
 			continue
 		}
 		e.store.segments[sm.ID] = seg
-		e.store.writing[g.Number] = sm.ID
+		if err == nil { // a damaged store takes nothing more
+			e.store.writing[g.Number] = sm.ID
+		}
 		for _, r := range runs {
 			byShard[r.Meta().Shard] = append(byShard[r.Meta().Shard], r)
 		}
@@ -140,30 +148,6 @@ func (e *Engine) openSegment(sm persist.SegmentMeta) (*persist.Segment, []*persi
 	return persist.OpenSegment(c, sm)
 }
 
-// gap accepts damage where the caller asked to be told of it, else returns it.
-func (e *Engine) gap(g *persist.GenerationMeta, err error) error {
-	if e.opts.OnGap != Report || !errors.Is(err, dedup.ErrCorrupt) {
-		return err
-	}
-	e.noteGap(g.Number, g.Start, g.End, err.Error(), false)
-	return nil
-}
-
-// noteGap makes look-ups of a generation answer Unknown where they would have
-// to say Fresh; blind says that its filter is lost too.
-func (e *Engine) noteGap(number uint64, start, end int64, reason string, blind bool) {
-	e.set.Hold(number, true, blind)
-	e.recovery.Gaps = append(e.recovery.Gaps, Gap{number, time.Unix(0, start), endTime(end), reason})
-	e.opts.Logger.Warn("a part of the window is lost", "generation", number, "reason", reason)
-}
-
-func endTime(ns int64) time.Time {
-	if ns == 0 {
-		return time.Time{}
-	}
-	return time.Unix(0, ns)
-}
-
 func (e *Engine) restoreTombstones(r *persist.Run, g *persist.GenerationMeta) error {
 	m := r.Meta()
 	form := hash.Form(m.Form)
@@ -188,6 +172,9 @@ func (e *Engine) restoreTombstones(r *persist.Run, g *persist.GenerationMeta) er
 func (e *Engine) restoreFilter(g *persist.GenerationMeta, byShard [][]*persist.Run, complete bool) error {
 	gen := generation{g.Number, g.Start, g.End}
 	positions, err := e.loadSnapshot(gen)
+	if err == nil && slices.Min(positions) < g.Snapshot {
+		err = tooOld(e.dir, g, slices.Min(positions))
+	}
 	usable := err == nil
 	switch {
 	case usable && g.End != 0:
@@ -196,26 +183,26 @@ func (e *Engine) restoreFilter(g *persist.GenerationMeta, byShard [][]*persist.R
 	case errors.Is(err, fs.ErrNotExist) && e.opts.Mode == Exact:
 	case e.opts.Mode == Exact:
 		e.opts.Logger.Warn("a filter snapshot can't be used, the filter is rebuilt", "generation", g.Number, "error", err)
-	case errors.Is(err, fs.ErrNotExist) && e.neverCovered():
+	case errors.Is(err, fs.ErrNotExist) && g.Snapshot == 0:
 		// An approximate engine before its first snapshot: the journal has it all.
 	default:
 		err = missing(err, persist.SnapshotPath(e.dir, g.Number))
 		if err := e.gap(g, err); err != nil {
 			return err
 		}
-		e.set.Hold(g.Number, true, true)
+		e.blind(g.Number)
 	}
 	if e.opts.Mode == Approximate {
 		return nil
 	}
-	if !complete && !usable {
-		e.set.Hold(g.Number, true, true) // the lost runs' keys are in no filter
+	if !usable && (!complete || e.hasGap(g.Number)) {
+		e.blind(g.Number) // the lost runs' keys are in no filter
 	}
 	rebuilt := false
 	for shard, runs := range byShard {
 		for _, r := range runs {
 			m := r.Meta()
-			if m.Tombstones || usable && m.MaxPos <= positions[shard] {
+			if m.Tombstones || usable && m.MaxPos <= positions[shard] || sabotage.On(sabotage.SkipRebuild) {
 				continue
 			}
 			rebuilt = true
@@ -223,7 +210,7 @@ func (e *Engine) restoreFilter(g *persist.GenerationMeta, byShard [][]*persist.R
 				if err := e.gap(g, err); err != nil {
 					return err
 				}
-				e.set.Hold(g.Number, true, true)
+				e.blind(g.Number)
 			}
 		}
 	}
@@ -231,12 +218,6 @@ func (e *Engine) restoreFilter(g *persist.GenerationMeta, byShard [][]*persist.R
 		e.recovery.Rebuilt++
 	}
 	return nil
-}
-
-// neverCovered reports that no part of the journal was ever given back.
-func (e *Engine) neverCovered() (never bool) {
-	e.store.view(func(m *persist.Manifest) { never = m.Tail == 0 })
-	return never
 }
 
 // addRun gives the whole hashes of a run's keys to add, some thousands at a time.

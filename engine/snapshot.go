@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/firstseen/firstseen/bloom"
+	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/persist"
 )
 
@@ -45,8 +46,9 @@ func (e *Engine) hasSnapshot(number uint64) bool {
 	return ok && epoch == e.filterEpoch.Load()
 }
 
-// writeSnapshot writes one generation's bits. The positions are read before the
-// bits: the bits hold at least every key that was logged below them.
+// writeSnapshot writes one generation's bits. The journal's end is read before
+// the bits: they hold at least every key that was logged below it, since a key's
+// bits are set before its frame is appended.
 func (e *Engine) writeSnapshot(g generation) error {
 	h := bloom.SnapshotHeader{
 		Kind:        e.opts.Filter,
@@ -58,8 +60,9 @@ func (e *Engine) writeSnapshot(g generation) error {
 		SlotBytes:   e.set.SlotBytes(),
 		Positions:   make([]uint64, e.opts.Shards),
 	}
+	end := e.journal.State().End
 	for i := range h.Positions {
-		h.Positions[i] = e.set.Pos(i)
+		h.Positions[i] = end
 	}
 	e.store.view(func(m *persist.Manifest) {
 		if gm := generationMeta(m, g.number); gm != nil {
@@ -72,7 +75,7 @@ func (e *Engine) writeSnapshot(g generation) error {
 		return err
 	}
 	var column []byte
-	return persist.WriteSnapshot(e.fs, e.dir, g.number, func(w io.Writer) error {
+	err := persist.WriteSnapshot(e.fs, e.dir, g.number, func(w io.Writer) error {
 		sw, err := bloom.NewSnapshotWriter(w, h)
 		if err != nil {
 			return err
@@ -85,6 +88,10 @@ func (e *Engine) writeSnapshot(g generation) error {
 		}
 		return sw.Close()
 	})
+	if err == nil {
+		e.snapshotEnds[g.number] = end
+	}
+	return err
 }
 
 // coverBySnapshots tells the manifest that every frame up to end is in a
@@ -97,6 +104,10 @@ func (e *Engine) coverBySnapshots(end persist.Pos) error {
 		e.describe(m, generations, now)
 		for i := range m.Covered {
 			m.Covered[i] = max(m.Covered[i], end)
+		}
+		for i := range m.Generations {
+			g := &m.Generations[i]
+			g.Snapshot = max(g.Snapshot, e.snapshotEnds[g.Number])
 		}
 		m.Tail = max(m.Tail, end)
 	})
@@ -125,7 +136,7 @@ func (e *Engine) loadSnapshot(g generation) ([]uint64, error) {
 	h := snap.Header()
 	if h.Kind != e.opts.Filter || h.Hashes != e.set.Hashes() || h.SlotBytes != e.set.SlotBytes() ||
 		len(h.Positions) != e.opts.Shards || h.Generation != g.number {
-		return nil, fmt.Errorf("engine: snapshot of generation %d was made for another filter", g.number)
+		return nil, fmt.Errorf("engine: snapshot of generation %d was made for another filter: %w", g.number, dedup.ErrIncompatible)
 	}
 	var column []byte
 	for i := range e.opts.Shards {
@@ -136,12 +147,14 @@ func (e *Engine) loadSnapshot(g generation) ([]uint64, error) {
 			return nil, err
 		}
 	}
+	e.snapshotEnds[g.number] = slices.Min(h.Positions)
 	return slices.Clone(h.Positions), nil
 }
 
 func (e *Engine) removeSnapshots(numbers []uint64) {
 	for _, n := range numbers {
 		e.snapshots.Delete(n)
+		delete(e.snapshotEnds, n)
 		if err := persist.RemoveSnapshot(e.fs, e.dir, n); err != nil {
 			e.opts.Logger.Warn("removing a retired snapshot", "generation", n, "error", err)
 		}

@@ -18,7 +18,7 @@ type Damage struct {
 	File       string    `json:"file"`
 	Offset     int64     `json:"offset"` // -1 where there is none
 	Generation uint64    `json:"generation,omitempty"`
-	Start      time.Time `json:"start"` // span of the window that is affected
+	Start      time.Time `json:"start"` // span of the window that is affected; both zero: all of it
 	End        time.Time `json:"end"`
 	Detail     string    `json:"detail"`
 	Fatal      bool      `json:"fatal"` // false: a cache that is rebuilt at the next opening
@@ -31,14 +31,24 @@ type Verification struct {
 	Keys    uint64   `json:"keys"`
 	Bytes   int64    `json:"bytes"`
 	Damages []Damage `json:"damages"`
+	Gaps    []Gap    `json:"gaps,omitempty"` // noted before, by Repair or by an opening with OnGap Report
 }
 
-// verifier is a Verify under way.
+// verifier is a Verify under way, or the look at a directory that Repair takes.
 type verifier struct {
 	*inspector
 	out      Verification
 	progress func(done, total int64)
 	total    int64
+
+	// What Repair needs to know beside the list of damage.
+	unreadable  bool             // there is no manifest to go by
+	badJournal  error            // nil: it is whole
+	journal     journalLook      // as far as it could be read
+	badRuns     map[uint64]bool  // runs of which not all keys can be read
+	badSegments map[uint64]bool  // segments that can't be opened at all
+	badSnaps    map[uint64]error // generations whose snapshot can't be read
+	snapEnds    map[uint64]persist.Pos
 }
 
 // Verify reads everything in dir and lists all damage; err is for what kept it
@@ -47,30 +57,72 @@ type verifier struct {
 // it does at every opening. progress, when not nil, is told the bytes of runs
 // checked so far and in all.
 func Verify(ctx context.Context, dir string, progress func(done, total int64)) (Verification, error) {
-	if progress == nil {
-		progress = func(int64, int64) {}
+	v, err := newVerifier(dir, progress)
+	if err == nil {
+		err = v.verify(ctx)
 	}
-	i, err := inspectDir(dir)
-	if i != nil {
-		defer i.close()
+	if v == nil {
+		return Verification{}, fmt.Errorf("engine: verify %s: %w", dir, err)
 	}
-	v := &verifier{inspector: i, progress: progress}
-	v.out.Files++
-	if errors.Is(err, dedup.ErrCorrupt) {
-		v.damaged(nil, err, true)
-		return v.out, nil
+	if cerr := v.close(); err == nil {
+		err = cerr
 	}
 	if err != nil {
 		return v.out, fmt.Errorf("engine: verify %s: %w", dir, err)
 	}
-	v.out.Files += 2 // manifest and journal
-	if _, _, _, err := v.scanJournal(ctx); err != nil {
-		if !errors.Is(err, dedup.ErrCorrupt) {
-			return v.out, fmt.Errorf("engine: verify %s: %w", dir, err)
+	return v.out, nil
+}
+
+// newVerifier locks dir. A damaged identity or manifest is in the list already.
+func newVerifier(dir string, progress func(done, total int64)) (*verifier, error) {
+	if progress == nil {
+		progress = func(int64, int64) {}
+	}
+	i, err := inspectDir(dir)
+	if i == nil {
+		return nil, err
+	}
+	v := &verifier{inspector: i, progress: progress, badRuns: map[uint64]bool{}, badSegments: map[uint64]bool{},
+		badSnaps: map[uint64]error{}, snapEnds: map[uint64]persist.Pos{}}
+	v.out.Files++
+	if err == nil {
+		err = v.checkManifest()
+	}
+	if errors.Is(err, dedup.ErrCorrupt) {
+		v.unreadable = true
+		v.damaged(nil, err, true)
+		return v, nil
+	}
+	return v, err
+}
+
+// checkManifest looks for what its checksum can't tell.
+func (v *verifier) checkManifest() error {
+	bad := func(format string, args ...any) error {
+		return &dedup.CorruptError{File: filepath.Join(v.dir, persist.ManifestName), Offset: -1, Detail: fmt.Sprintf(format, args...)}
+	}
+	gs := v.manifest.Generations
+	if len(gs) == 0 {
+		return bad("it names no generation")
+	}
+	for k := 1; k < len(gs); k++ {
+		if gs[k].Number != gs[k-1].Number+1 || gs[k-1].End == 0 {
+			return bad("its generations don't follow one another")
 		}
-		m := v.manifest
-		live := m.Generations[len(m.Generations)-1]
-		v.damaged(&live, err, true)
+	}
+	return nil
+}
+
+func (v *verifier) verify(ctx context.Context) error {
+	if v.unreadable {
+		return nil
+	}
+	v.out.Files += 2 // manifest and journal
+	for _, g := range v.manifest.Lost {
+		v.out.Gaps = append(v.out.Gaps, Gap{g.Generation, time.Unix(0, g.Start), endTime(g.End), g.Reason})
+	}
+	if err := v.checkJournal(ctx); err != nil {
+		return err
 	}
 	for k := range v.manifest.Generations {
 		for _, s := range v.manifest.Generations[k].Segments {
@@ -80,64 +132,104 @@ func Verify(ctx context.Context, dir string, progress func(done, total int64)) (
 		}
 	}
 	for k := range v.manifest.Generations {
-		if err := v.generation(ctx, &v.manifest.Generations[k]); err != nil {
-			return v.out, fmt.Errorf("engine: verify %s: %w", dir, err)
-		}
-	}
-	return v.out, nil
-}
-
-// generation checks the runs and the snapshot of one generation.
-func (v *verifier) generation(ctx context.Context, g *persist.GenerationMeta) error {
-	for _, sm := range g.Segments {
-		v.out.Files++
-		seg, runs, err := persist.SalvageSegment(persist.SegmentConfig{Dir: v.dir, ID: sm.ID}, sm)
-		if err != nil {
-			if !errors.Is(err, dedup.ErrCorrupt) {
-				return err
-			}
-			v.damaged(g, err, true)
-		}
-		for _, r := range runs {
-			if err := ctx.Err(); err != nil {
-				return errors.Join(err, seg.Close())
-			}
-			m := r.Meta()
-			if err := r.Verify(); err != nil {
-				v.damaged(g, err, true)
-			}
-			v.out.Runs++
-			v.out.Keys += m.Keys
-			v.out.Bytes += m.Bytes()
-			v.progress(v.out.Bytes, v.total)
-		}
-		if seg != nil {
-			if err := seg.Close(); err != nil {
+		g := &v.manifest.Generations[k]
+		for _, sm := range g.Segments {
+			if err := v.segment(ctx, g, sm); err != nil {
 				return err
 			}
 		}
-	}
-	err := v.eachColumn(g.Number, func(column []byte) { v.out.Bytes += int64(len(column)) })
-	if errors.Is(err, fs.ErrNotExist) {
-		if v.identity.Approximate && v.manifest.Tail > 0 {
-			v.damaged(g, missing(err, persist.SnapshotPath(v.dir, g.Number)), true)
-		}
-		return nil
-	}
-	v.out.Files++
-	if err != nil {
-		v.damaged(g, err, v.identity.Approximate)
+		v.snapshot(g)
 	}
 	return nil
+}
+
+// checkJournal reads what an opening would replay.
+func (v *verifier) checkJournal(ctx context.Context) error {
+	err := v.journal.read(ctx, v.inspector, filepath.Join(v.dir, journalName), nil)
+	if err == nil || !errors.Is(err, dedup.ErrCorrupt) {
+		return err
+	}
+	v.badJournal = err
+	v.damaged(nil, err, true)
+	// What is lost came after the last whole frame.
+	live := v.manifest.Generations[len(v.manifest.Generations)-1]
+	d := &v.out.Damages[len(v.out.Damages)-1]
+	d.Generation, d.Start = max(live.Number, v.journal.generation), time.Unix(0, max(live.Start, v.journal.newest))
+	return nil
+}
+
+// segment checks one segment and all runs in it.
+func (v *verifier) segment(ctx context.Context, g *persist.GenerationMeta, sm persist.SegmentMeta) error {
+	v.out.Files++
+	seg, runs, err := persist.SalvageSegment(persist.SegmentConfig{Dir: v.dir, ID: sm.ID}, sm)
+	if err != nil {
+		if !errors.Is(err, dedup.ErrCorrupt) {
+			return err
+		}
+		v.damaged(g, err, true)
+		v.badSegments[sm.ID] = seg == nil
+	}
+	sound := map[uint64]bool{}
+	for _, r := range runs {
+		if err := ctx.Err(); err != nil {
+			return errors.Join(context.Cause(ctx), seg.Close())
+		}
+		m := r.Meta()
+		if err := r.Verify(); err != nil {
+			v.damaged(g, err, true)
+		} else {
+			sound[m.ID] = true
+		}
+		v.out.Runs++
+		v.out.Keys += m.Keys
+		v.out.Bytes += m.Bytes()
+		v.progress(v.out.Bytes, v.total)
+	}
+	for _, m := range sm.Runs {
+		if !sound[m.ID] {
+			v.badRuns[m.ID] = true
+		}
+	}
+	if seg != nil {
+		return seg.Close()
+	}
+	return nil
+}
+
+// snapshot checks a generation's snapshot, which is a cache where there are runs.
+func (v *verifier) snapshot(g *persist.GenerationMeta) {
+	end, err := v.eachColumn(g.Number, func(column []byte) { v.out.Bytes += int64(len(column)) })
+	if errors.Is(err, fs.ErrNotExist) && g.Snapshot == 0 {
+		return
+	}
+	v.out.Files++
+	err = missing(err, persist.SnapshotPath(v.dir, g.Number))
+	if err == nil && end < g.Snapshot {
+		err = tooOld(v.dir, g, end)
+	}
+	if err != nil {
+		v.badSnaps[g.Number] = err
+		v.damaged(g, err, v.identity.Approximate)
+		return
+	}
+	v.snapEnds[g.Number] = end
+}
+
+// tooOld is the error of a snapshot that was replaced by an older one.
+func tooOld(dir string, g *persist.GenerationMeta, end persist.Pos) error {
+	return &dedup.CorruptError{File: persist.SnapshotPath(dir, g.Number), Offset: -1,
+		Detail: fmt.Sprintf("it reaches to position %d of the journal, the manifest promises %d", end, g.Snapshot)}
 }
 
 // damaged lists err, which may be several joined, as damage of a generation.
 func (v *verifier) damaged(g *persist.GenerationMeta, err error, fatal bool) {
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
-		for _, one := range joined.Unwrap() {
-			v.damaged(g, one, fatal)
+		if all := joined.Unwrap(); len(all) > 1 && errors.Is(all[0], dedup.ErrCorrupt) {
+			for _, one := range all {
+				v.damaged(g, one, fatal)
+			}
+			return
 		}
-		return
 	}
 	d := Damage{File: v.dir, Offset: -1, Detail: err.Error(), Fatal: fatal}
 	var c *dedup.CorruptError

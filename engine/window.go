@@ -3,6 +3,8 @@ package engine
 import (
 	"context"
 	"math"
+
+	"github.com/firstseen/firstseen/internal/sabotage"
 )
 
 // rotate brings the window up to now: it begins generations whose time has come
@@ -66,6 +68,9 @@ func (e *Engine) beginGeneration(g generation, end int64) {
 func (e *Engine) retireLocked(now int64) {
 	gs := e.window.generations
 	n := 0
+	if sabotage.On(sabotage.RetireEarly) {
+		now += int64(e.opts.span())
+	}
 	for n < len(gs)-1 && gs[n].end+int64(e.opts.Window) <= now {
 		n++
 	}

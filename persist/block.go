@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/binary"
 	"math/bits"
+
+	"github.com/firstseen/firstseen/internal/sabotage"
 )
 
 // Forms of records. Runs of one form hold nothing else; only fixed and variable
@@ -103,7 +105,7 @@ func findPair(records []byte, rest, hi, lo uint64) bool {
 		switch h := binary.LittleEndian.Uint64(records[i:]); {
 		case h > hi:
 			return false
-		case h == hi && binary.LittleEndian.Uint64(records[i+8:]) == lo:
+		case h == hi && (binary.LittleEndian.Uint64(records[i+8:]) == lo || sabotage.On(sabotage.HashDecides)):
 			return true
 		}
 	}

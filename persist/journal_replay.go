@@ -8,6 +8,7 @@ import (
 	"io"
 
 	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/internal/sabotage"
 )
 
 // Replayed says what Replay found.
@@ -201,6 +202,9 @@ func (r *replayer) live(h *frameHeader) (bool, string) {
 // checkEnd decides whether the log may end at pos, where the frame expected at
 // position at is not whole.
 func (r *replayer) checkEnd(pos, at Pos, h frameHeader, detail string) error {
+	if sabotage.On(sabotage.IgnoreProof) {
+		return nil
+	}
 	if pos < r.proven {
 		return r.j.corrupt(at, fmt.Sprintf("%s; frames up to position %d must be there", detail, r.proven))
 	}

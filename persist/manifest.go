@@ -28,7 +28,10 @@ type GenerationMeta struct {
 	Number     uint64
 	Start, End int64 // engine clock, ns; End 0: still live
 	Keys       uint64
-	Segments   []SegmentMeta
+	// Snapshot promises, where there are no runs, that the generation's snapshot
+	// is there and holds all that was journaled below; 0 promises nothing.
+	Snapshot Pos
+	Segments []SegmentMeta
 }
 
 // SegmentMeta describes one segment. Runs are in no particular order.

@@ -11,7 +11,7 @@ import (
 //	manifest    Sequence 8, Clock 8, Wall 8, Window 8, Span 8, Tail 8, NextID 8,
 //	            NextSeq 8, Capacity 8, Covered: list of 8, Generations: list,
 //	            Lost: list
-//	generation  Number 8, Start 8, End 8, Keys 8, Segments: list
+//	generation  Number 8, Start 8, End 8, Keys 8, Snapshot 8, Segments: list
 //	segment     ID 8, Runs: list
 //	run         ID 8, Shard 2, Form 1, flags 1 (bit 0: tombstones), Seq 8,
 //	            Keys 8, MaxPos 8, Blocks 4, Sum 8, Index: value, Values: list
@@ -19,7 +19,7 @@ import (
 //	gap         Generation 8, Start 8, End 8, flags 1 (bit 0: blind, bit 1:
 //	            accepted), Reason: list of bytes
 const (
-	generationMin = 4*8 + 4
+	generationMin = 5*8 + 4
 	segmentMin    = 8 + 4
 	runMin        = 8 + 2 + 1 + 1 + 8 + 8 + 8 + 4 + 8 + valueSize + 4
 	valueSize     = 8
@@ -64,6 +64,7 @@ func (e *encoder) generation(g *GenerationMeta) {
 	e.u64(uint64(g.Start))
 	e.u64(uint64(g.End))
 	e.u64(g.Keys)
+	e.u64(g.Snapshot)
 	e.length(len(g.Segments))
 	for i := range g.Segments {
 		e.u64(g.Segments[i].ID)
@@ -169,7 +170,7 @@ func list[T any](d *decoder, elem int, one func(*decoder) T) []T {
 }
 
 func (d *decoder) generation() GenerationMeta {
-	return GenerationMeta{Number: d.u64(), Start: d.i64(), End: d.i64(), Keys: d.u64(),
+	return GenerationMeta{Number: d.u64(), Start: d.i64(), End: d.i64(), Keys: d.u64(), Snapshot: d.u64(),
 		Segments: list(d, segmentMin, (*decoder).segment)}
 }
 

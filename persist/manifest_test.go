@@ -42,7 +42,7 @@ func sampleManifest() *Manifest {
 		Sequence: 1, Clock: 2, Wall: -3, Window: 4, Span: 5,
 		Covered: []Pos{6, 7, 1 << 63}, Tail: 8, NextID: 9, NextSeq: 10, Capacity: 11,
 		Generations: []GenerationMeta{
-			{Number: 12, Start: 13, End: 14, Keys: 15},
+			{Number: 12, Start: 13, End: 14, Keys: 15, Snapshot: 36},
 			{Number: 16, Start: -17, Keys: 18, Segments: []SegmentMeta{
 				{ID: 19},
 				{ID: 20, Runs: []RunMeta{

@@ -68,6 +68,9 @@ func (s *Set) decideFirst(ctx context.Context, b *Batch) error {
 		return s.shards[b.single].first(ctx, b, 0, 1)
 	}
 	for i := range s.shards {
+		if i+ahead < len(s.shards) {
+			s.prefetch(b, i+ahead)
+		}
 		if from, to := int(b.start[i]), int(b.start[i+1]); from < to {
 			if err := s.shards[i].first(ctx, b, from, to); err != nil {
 				return err
@@ -76,6 +79,10 @@ func (s *Set) decideFirst(ctx context.Context, b *Batch) error {
 	}
 	return nil
 }
+
+// ahead is by how many shards the prefetch runs before the look-ups: all of a
+// batch at once would not fit the first-level cache.
+const ahead = 2
 
 // shardOf finds the shard of a routed key by bisection.
 func (s *Set) shardOf(b *Batch, i int32) int {
@@ -214,14 +221,16 @@ func (s *shard) second(ctx context.Context, b *Batch, pending []Pending) error {
 		if s.version == b.version[s.index] {
 			break
 		}
-		// A table became a run (or runs were merged) after the first look: a
-		// key that was in neither place when we looked may be there now.
+		// A table became a run, runs were merged or a generation began after the
+		// first look: a key that was in neither place when we looked may be
+		// there now, in a generation that was not asked.
 		b.version[s.index] = s.version
+		b.oldest = max(b.oldest, s.oldest)
+		for i := range pending {
+			pending[i].Found, pending[i].Mask = false, s.maybe(b, pending[i].I)
+		}
 		s.mu.Unlock()
 		b.Counts.Again++
-		for i := range pending {
-			pending[i].Found = false
-		}
 	}
 	defer s.mu.Unlock()
 	for _, p := range pending {
@@ -232,9 +241,16 @@ func (s *shard) second(ctx context.Context, b *Batch, pending []Pending) error {
 	return s.logMarks(b)
 }
 
+// maybe returns the generations that may hold a key as things are now.
+func (s *shard) maybe(b *Batch, i int32) uint8 {
+	return ((*s.filter.Load()).Maybe(b.order[i]) | s.blind) & s.held
+}
+
+// settle answers one key after its confirm. Another call may have marked it in
+// between, in a generation that the first look had no reason to name.
 func (s *shard) settle(b *Batch, p Pending) error {
 	i := int(p.I)
-	if settled, _ := s.memory(b, i, p.Mask); settled {
+	if settled, _ := s.memory(b, i, s.maybe(b, p.I)); settled {
 		return nil
 	}
 	form, order, lo, record := b.form[i], b.order[i], b.lo[i], b.recordOf(i)
@@ -267,6 +283,9 @@ func (s *shard) approximate(b *Batch, from, to int) error {
 		switch {
 		case filter.Maybe(b.order[i])&s.held != 0:
 			b.duplicate(s, i)
+		case s.blind&s.held != 0:
+			b.answer(i, dedup.Unknown)
+			b.Counts.Unknown++
 		case b.op == opMark:
 			filter.Add(s.slot, b.order[i])
 			b.fresh = append(b.fresh, int32(i))

@@ -3,6 +3,7 @@ package shards
 import (
 	"encoding/binary"
 	"fmt"
+	"runtime"
 
 	"github.com/firstseen/firstseen/dedup"
 )
@@ -22,6 +23,7 @@ func (s *Set) Rotate(generation uint64) {
 func (s *shard) rotate(generation uint64) {
 	s.generation, s.slot, s.live = generation, s.set.Slot(generation), 0
 	s.held |= 1 << s.slot
+	s.version++
 	s.seal()
 	s.active.Generation = generation
 	(*s.filter.Load()).Reset(s.slot)
@@ -95,6 +97,7 @@ func (s *Set) Clear() (more bool) {
 			more = true
 		}
 		sh.mu.Unlock()
+		runtime.Gosched()
 	}
 	return s.pool.cleanOne() || more
 }
@@ -255,6 +258,7 @@ func (s *Set) Column(shard int, generation uint64, dst []byte) []byte {
 		sh.mu.Lock()
 		(*sh.filter.Load()).ReadSlot(slot, off, dst[off:min(off+piece, n)])
 		sh.mu.Unlock()
+		runtime.Gosched()
 	}
 	return dst
 }

@@ -87,7 +87,7 @@ func NewSet(c Config) (*Set, error) {
 	s.queue.room = make(chan struct{})
 	s.nonce.Store(c.Nonce)
 	s.maxKeys.Store(int64(c.MaxKeys))
-	s.pool.mu.limit = c.Shards + 4
+	s.pool.mu.limit = c.Shards + c.Shards/2
 	for i := range s.shards {
 		f, err := bloom.New(c.Kind, c.Filter)
 		if err != nil {
@@ -112,10 +112,14 @@ func (s *Set) Route(b *Batch, keys [][]byte) {
 		s.shards[b.single].prefetch(b.form[0], b.order)
 		return
 	}
-	for i := range s.shards {
-		if from, to := b.start[i], b.start[i+1]; from < to {
-			s.shards[i].prefetch(b.form[from], b.order[from:to])
-		}
+	for i := range min(ahead, len(s.shards)) {
+		s.prefetch(b, i)
+	}
+}
+
+func (s *Set) prefetch(b *Batch, shard int) {
+	if from, to := b.start[shard], b.start[shard+1]; from < to {
+		s.shards[shard].prefetch(b.form[from], b.order[from:to])
 	}
 }
 
@@ -123,22 +127,30 @@ func (s *Set) Route(b *Batch, keys [][]byte) {
 func (s *shard) prefetch(form hash.Form, orders []uint64) {
 	(*s.filter.Load()).Prefetch(orders)
 	if t := s.hint[form].Load(); t != nil {
-		prefetch.Scaled(unsafe.Pointer(&t.slots[0]), t.home, 4, orders)
+		prefetch.Scaled(unsafe.Pointer(&t.slots[0]), t.home/lineSlots, 6, orders)
 	}
 }
 
-// fullHome is the number of home slots of a full table.
-func (s *Set) fullHome() uint64 { return 2 * uint64(s.maxKeys.Load()+MaxPart) }
+// fullHome is the number of home slots of a full table: load 0.5, whole lines.
+func (s *Set) fullHome() uint64 { return 2 * uint64(s.maxKeys.Load()+MaxPart) &^ (lineSlots - 1) }
 
-// Warm makes a full table's memory for every shard and touches it, in the
-// background, before a caller would have to.
+// Warm makes the memory of two full tables a shard and touches it: the active
+// one, and the one that takes its place at a rotation, when all shards seal at
+// once. In a caller the first touch costs 3 ms a MB.
 func (s *Set) Warm() error {
-	for range s.shards {
+	for range 2 * len(s.shards) {
 		if err := s.pool.add(tableBytes(s.fullHome())); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// Touch makes the filters' memory resident; it may run beside calls.
+func (s *Set) Touch() {
+	for i := range s.shards {
+		(*s.shards[i].filter.Load()).Touch()
+	}
 }
 
 // SetMaxKeys changes Config.MaxKeys.

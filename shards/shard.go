@@ -10,6 +10,7 @@ import (
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/internal/hash"
 	"github.com/firstseen/firstseen/internal/mem"
+	"github.com/firstseen/firstseen/internal/sabotage"
 )
 
 // A shard is one part of the hash space. mu guards everything but the two
@@ -31,7 +32,7 @@ type shard struct {
 	tombs      map[string]tombstoned
 	pos        uint64 // log position behind the shard's last frame
 	seq        uint64 // of the active table
-	version    uint64 // counts changes of the runs
+	version    uint64 // counts changes of the runs and of the live generation
 	live       uint64 // keys marked in the live generation
 	sweepAt    int
 	sealedKeys int    // of the table sealed last
@@ -228,7 +229,9 @@ func (s *shard) logMarks(b *Batch) error {
 	for _, i := range b.fresh {
 		b.orders = append(b.orders, b.order[i])
 	}
-	(*s.filter.Load()).AddBatch(s.slot, b.orders)
+	if !sabotage.On(sabotage.SkipFilterAdd) {
+		(*s.filter.Load()).AddBatch(s.slot, b.orders)
+	}
 	if s.larger != nil {
 		s.larger.AddBatch(s.slot, b.orders)
 	}

@@ -2,17 +2,22 @@ package shards
 
 import (
 	"math/bits"
+	"runtime"
 	"slices"
 	"unsafe"
 
 	"github.com/firstseen/firstseen/internal/mem"
+	"github.com/firstseen/firstseen/internal/sabotage"
 )
 
 // A Pair is one stored key: hash and rest of a fixed form, or hash and place of
 // the record in the arena. The zero Pair is an empty slot.
 type Pair struct{ Hi, Lo uint64 }
 
-const pairSize = 16
+const (
+	pairSize  = 16
+	lineSlots = 64 / pairSize
+)
 
 var _ [pairSize]byte = [unsafe.Sizeof(Pair{})]byte{}
 
@@ -56,13 +61,21 @@ func newTable(region *mem.Region, home uint64, a *arena) *table {
 // tableBytes is the memory of a table with the given number of home slots.
 func tableBytes(home uint64) int { return int(home+maxProbe) * pairSize }
 
+// place is the slot at which the search for a key starts: the first of a cache
+// line. A cluster that starts anywhere in a line crosses into the next one four
+// times as often, and that miss nobody announced.
+func (t *table) place(order uint64) uint64 {
+	line, _ := bits.Mul64(order, t.home/lineSlots)
+	return line * lineSlots
+}
+
 // insert finds or adds a key: (hi, lo) of a fixed form, or (hi, 0) and its
 // record. order is hi without the shard's bits.
 func (t *table) insert(order, hi, lo uint64, record []byte) outcome {
 	if hi|lo == 0 && t.arena == nil {
 		return t.insertZero()
 	}
-	i, _ := bits.Mul64(order, t.home)
+	i := t.place(order)
 	probe := t.slots[i : i+maxProbe]
 	for j := range probe {
 		p := &probe[j]
@@ -92,14 +105,14 @@ func (t *table) insertZero() outcome {
 
 // find returns the slot of a key, or -1.
 func (t *table) find(order, hi, lo uint64, record []byte) int {
-	i, _ := bits.Mul64(order, t.home)
+	i := t.place(order)
 	probe := t.slots[i : i+maxProbe]
 	for j := range probe {
 		p := &probe[j]
 		if p.Hi|p.Lo == 0 {
 			return -1
 		}
-		if p.Hi == hi && (p.Lo == lo || t.arena != nil && t.arena.equal(p.Lo, record)) {
+		if p.Hi == hi && (p.Lo == lo || sabotage.On(sabotage.HashDecides) || t.arena != nil && t.arena.equal(p.Lo, record)) {
 			return int(i) + j
 		}
 	}
@@ -129,7 +142,7 @@ func (t *table) delete(order, hi, lo uint64, record []byte, shardBits uint) bool
 		return false
 	}
 	for i := hole + 1; i < len(t.slots) && t.slots[i] != (Pair{}); i++ {
-		if home, _ := bits.Mul64(t.slots[i].Hi<<shardBits, t.home); home <= uint64(hole) {
+		if t.place(t.slots[i].Hi<<shardBits) <= uint64(hole) {
 			t.slots[hole] = t.slots[i]
 			hole = i
 		}
@@ -150,7 +163,7 @@ func (t *table) moveTo(to *table, shardBits uint) bool {
 		if p == (Pair{}) {
 			continue
 		}
-		i, _ := bits.Mul64(p.Hi<<shardBits, to.home)
+		i := to.place(p.Hi << shardBits)
 		probe := to.slots[i : i+maxProbe]
 		j := 0
 		for j < len(probe) && probe[j] != (Pair{}) {
@@ -166,6 +179,11 @@ func (t *table) moveTo(to *table, shardBits uint) bool {
 	return true
 }
 
+// yieldEvery is after how many slots background work lets callers have the
+// processor: some 50 µs. Without it a caller that comes out of a system call
+// waits for the scheduler's slice of 10 ms.
+const yieldEvery = 8192
+
 // sorted appends all pairs to dst in ascending order of (Hi, Lo), or of
 // (Hi, record). The scan is nearly sorted, so an insertion sort finishes it; a
 // table full of colliding keys would make that quadratic and is sorted anew.
@@ -175,7 +193,10 @@ func (t *table) sorted(dst []Pair) []Pair {
 		dst = append(dst, Pair{})
 	}
 	budget := 16 * len(t.slots)
-	for _, p := range t.slots {
+	for i, p := range t.slots {
+		if i%yieldEvery == 0 {
+			runtime.Gosched()
+		}
 		if p == (Pair{}) {
 			continue
 		}

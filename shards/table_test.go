@@ -200,10 +200,11 @@ func twinKeys(rng *rand.Rand, shard uint64, variable bool) (keys []tableKey) {
 // TestTableFull: keys of one hash fill the slots that a look-up walks, one more
 // is refused, and all that were taken are still found and come out sorted.
 func TestTableFull(t *testing.T) {
+	spread := func(lo uint64) uint64 { return lo * 0x9e3779b97f4a7c15 }
 	for _, hi := range []uint64{0, 1<<60 - 1, 0x0123456789abcdef} {
 		w := newTableTwin(t, 1024, false)
 		for lo := uint64(1); lo <= maxProbe; lo++ {
-			if got := w.insert(tableKey{hi: hi, lo: lo * 0x9e3779b97f4a7c15}); got != inserted {
+			if got := w.insert(tableKey{hi: hi, lo: spread(lo)}); got != inserted {
 				t.Fatalf("hash %x, key %d: %d", hi, lo, got)
 			}
 		}
@@ -211,12 +212,12 @@ func TestTableFull(t *testing.T) {
 			t.Fatalf("hash %x: key %d has outcome %d", hi, maxProbe+1, got)
 		}
 		w.check()
-		// They don't fit a larger table either: the caller has to seal.
+		// A larger table has as much room for them and no more.
 		to := newTable(testRegion(t, tableBytes(2048)), 2048, nil)
 		if !w.table.moveTo(to, tableShardBits) {
 			t.Fatalf("hash %x: as many keys as a look-up walks don't move", hi)
 		}
-		w.delete(tableKey{hi: hi, lo: 7 * 0x9e3779b97f4a7c15})
+		w.delete(tableKey{hi: hi, lo: spread(7)})
 		if got := w.insert(tableKey{hi: hi, lo: 12345}); got != inserted {
 			t.Fatalf("hash %x: no room after a deletion: %d", hi, got)
 		}
@@ -253,15 +254,16 @@ func TestTableZeroPair(t *testing.T) {
 	w.check()
 }
 
-// TestTableHomes: a key's home is order × slots / 2^64, so a scan is in the
-// order of the hashes as long as nothing collides.
+// TestTableHomes: a key's home is the first slot of line order × lines / 2^64, so
+// a scan is in the order of the hashes but for the few keys of a line.
 func TestTableHomes(t *testing.T) {
 	w := newTableTwin(t, 1024, false)
 	rng := rand.New(rand.NewPCG(3, 1))
 	for range 100 {
 		k := tableKey{hi: rng.Uint64() >> tableShardBits, lo: 1 + rng.Uint64N(100)}
 		w.insert(k)
-		home, _ := bits.Mul64(k.order(), 1024)
+		line, _ := bits.Mul64(k.order(), 1024/lineSlots)
+		home := line * lineSlots
 		at := w.table.find(k.order(), k.hi, k.lo, nil)
 		if at < int(home) || at >= int(home)+maxProbe {
 			t.Fatalf("home %d, found at %d", home, at)

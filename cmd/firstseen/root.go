@@ -45,6 +45,7 @@ is 0, 1 when something went wrong, or 2 when the command line makes no sense.`,
 		newFilter(a),
 		newInspect(a),
 		newVerify(a),
+		newRepair(a),
 		newContains(a),
 		newForget(a),
 	)

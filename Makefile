@@ -1,0 +1,60 @@
+# What each target does: make help.
+SHELL       := bash
+.SHELLFLAGS := -euo pipefail -c
+GO       ?= go
+FUZZTIME ?= 10s
+BENCH    ?= .
+SEEDS    ?= 2000
+
+.PHONY: help build test race lint fuzz bench bench-once dedupbench faults ci clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+build: ## both commands, to bin/
+	$(GO) build -o bin/ ./cmd/...
+
+test: ## everything that must hold, under three minutes
+	$(GO) vet ./...
+	$(GO) test -timeout 10m ./...
+
+race: ## the same in its short form, under the race detector
+	$(GO) test -race -short -timeout 20m ./...
+
+lint: bin/golangci-lint ## gofmt and golangci-lint
+	@unformatted=$$(gofmt -l .) && test -z "$$unformatted" || { echo "gofmt would change: $$unformatted"; exit 1; }
+	bin/golangci-lint run ./...
+
+fuzz: ## every fuzz target for FUZZTIME
+	@grep -rn --include='*_test.go' -oE '^func Fuzz[A-Za-z0-9_]+' . | sed -E 's|/[^/]*:[0-9]+:func | |' | sort -u | \
+	while read -r dir name; do \
+		echo "== $$dir $$name"; \
+		$(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$dir" || exit 1; \
+	done
+
+bench: bin/benchstat ## Go benchmarks matching BENCH, six times, through benchstat
+	$(GO) test -run '^$$' -bench '$(BENCH)' -count 6 -timeout 2h ./... | tee build/bench.txt
+	bin/benchstat build/bench.txt
+
+bench-once: ## every Go benchmark once: do they still run?
+	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 20m ./...
+
+dedupbench: ## the engine beside its peers, everything, under half an hour
+	$(GO) run ./cmd/dedupbench run --full --json build/report.json --html build/report.html
+
+faults: ## crashes, damage, failing disks and the model test, in their long form
+	$(GO) test -count 1 -timeout 60m -run 'I[1-8]|Kill|Crash|Cut|Damage|Fault|Leak|Sabotage' ./persist/ ./bloom/ ./shards/ ./internal/... ./cmd/firstseen/
+	$(GO) test -count 1 -timeout 60m ./engine/ -model.seeds $(SEEDS) -model.ops 2000
+
+ci: ## what a change has to pass
+	.ci/run
+
+clean: ## remove what the other targets made
+	rm -rf bin build
+
+bin/golangci-lint bin/benchstat: tools/go.mod tools/go.sum
+	$(GO) build -C tools -o ../bin/ tool
+	@touch bin/golangci-lint bin/benchstat
+
+bench dedupbench: | build/
+build/: ; @mkdir -p build

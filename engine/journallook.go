@@ -1,0 +1,75 @@
+package engine
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/persist"
+)
+
+// journalLook is what reading a journal without changing it tells. After an
+// error it holds what came before the damage.
+type journalLook struct {
+	keys       uint64 // marks that a replay would bring
+	frames     int
+	bytes      int64  // of frames that a replay needs
+	newest     int64  // time of the last frame
+	generation uint64 // newest that a frame begins
+	start      int64  // of that generation
+	found      persist.Replayed
+	state      persist.JournalState
+}
+
+// read scans the journal at path from the manifest's tail on. keep, when not nil,
+// is given every frame that a replay needs.
+func (l *journalLook) read(ctx context.Context, i *inspector, path string, keep func(f *persist.Frame) error) error {
+	if _, err := i.fs.Stat(path); err != nil {
+		return missing(err, path)
+	}
+	j, err := persist.OpenJournal(persist.JournalConfig{FS: i.fs, Path: path})
+	if err != nil {
+		return err
+	}
+	m := i.manifest
+	live := uint64(0)
+	if n := len(m.Generations); n > 0 {
+		live = m.Generations[n-1].Number
+	}
+	l.found, err = j.Scan(m.Tail, func(f *persist.Frame) error {
+		l.newest = max(l.newest, f.Time)
+		switch {
+		case f.Kind == persist.KindRotate:
+			if f.Generation <= max(live, l.generation) {
+				return ctx.Err() // the manifest knows it
+			}
+			if len(f.Payload) != rotateBytes {
+				return l.strange(path, f, "a rotation of the wrong length")
+			}
+			l.generation, l.start = f.Generation, int64(binary.LittleEndian.Uint64(f.Payload))
+		case f.Generation > max(live, l.generation):
+			return l.strange(path, f, "keys of a generation that did not begin")
+		case int(f.Shard) >= len(m.Covered):
+			return l.strange(path, f, "keys of a shard that is not there")
+		case f.End <= m.Covered[f.Shard]:
+			return ctx.Err()
+		case f.Kind == persist.KindMark:
+			l.keys += uint64(f.Count)
+		}
+		l.frames++
+		l.bytes += int64(persist.FrameSpace(len(f.Payload)))
+		if keep != nil {
+			return keep(f)
+		}
+		return ctx.Err()
+	})
+	l.state = j.State()
+	return errors.Join(err, j.Close(false))
+}
+
+func (l *journalLook) strange(path string, f *persist.Frame, what string) error {
+	return &dedup.CorruptError{File: path, Offset: -1,
+		Detail: fmt.Sprintf("the frame that ends at position %d: %s (generation %d, shard %d)", f.End, what, f.Generation, f.Shard)}
+}

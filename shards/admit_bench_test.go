@@ -1,0 +1,72 @@
+package shards
+
+import (
+	"context"
+	"encoding/binary"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/firstseen/firstseen/bloom"
+	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/internal/hash"
+)
+
+type nowhere struct{ pos uint64 }
+
+func (n *nowhere) Append(r *Record) (start, end uint64, err error) {
+	n.pos += uint64(len(r.Payload))
+	return n.pos - uint64(len(r.Payload)), n.pos, nil
+}
+
+func (*nowhere) Confirm(int, *Batch, []Pending) error { return nil }
+
+// BenchmarkAdmitMemory is the part of a batch call that is neither journal nor disk.
+func BenchmarkAdmitMemory(b *testing.B) {
+	const capacity, batch = 20_000_000, 1000
+	no := &nowhere{}
+	var seed [32]byte
+	s, err := NewSet(Config{
+		Shards: 16, Hasher: hash.New(seed, false), Kind: bloom.Sliced,
+		Filter:     bloom.Config{Keys: capacity * 8 / 7 / 16, BitsPerKey: 24, Generations: 8},
+		Generation: 1, Generations: 8, Log: no, Confirmer: no, MaxKeys: capacity / 7 / 16 * 11 / 10, MaxSealed: 1 << 20,
+		Sealed: func() {},
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.Warm(); err != nil {
+		b.Fatal(err)
+	}
+	keys := make([][]byte, batch)
+	for i := range keys {
+		keys[i] = make([]byte, 16)
+	}
+	rng := rand.New(rand.NewPCG(1, 1))
+	var bt Batch
+	out := make([]dedup.Verdict, batch)
+	ctx := context.Background()
+	b.ReportAllocs()
+	b.ResetTimer()
+	for i := 0; i < b.N; i += batch {
+		b.StopTimer()
+		for _, k := range keys {
+			binary.LittleEndian.PutUint64(k, rng.Uint64())
+			binary.LittleEndian.PutUint64(k[8:], uint64(i))
+		}
+		b.StartTimer()
+		s.Route(&bt, keys)
+		bt.Out = out
+		if err := s.Admit(ctx, &bt, 0); err != nil {
+			b.Fatal(err)
+		}
+		for u := s.Next(); u != nil; u = s.Next() {
+			b.StopTimer()
+			s.Published(u, func() {})
+			for s.Clear() {
+			}
+			b.StartTimer()
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N), "ns/key")
+}

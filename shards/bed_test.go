@@ -1,0 +1,345 @@
+package shards
+
+import (
+	"context"
+	"encoding/binary"
+	"math/bits"
+	"slices"
+	"sync"
+	"testing"
+
+	"github.com/firstseen/firstseen/bloom"
+	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/internal/hash"
+)
+
+// memLog is a Log in memory.
+type memLog struct {
+	mu      sync.Mutex
+	records []loggedRecord
+	end     uint64
+	fail    error
+	discard bool // keep nothing, for measurements
+}
+
+type loggedRecord struct {
+	Record
+	start, end uint64
+}
+
+func (l *memLog) Append(r *Record) (start, end uint64, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.fail != nil {
+		return 0, 0, l.fail
+	}
+	start = l.end
+	l.end += 8 + uint64(len(r.Payload))
+	if !l.discard {
+		c := *r
+		c.Payload = slices.Clone(r.Payload)
+		l.records = append(l.records, loggedRecord{c, start, l.end})
+	}
+	return start, l.end, nil
+}
+
+// memRuns is a Confirmer over maps. A run is what became of one table.
+type memRuns struct {
+	mu          sync.Mutex
+	generations uint64
+	byShard     map[int][]*memRun // newest first
+	asked       int
+	// after is called once, behind an answer and before its caller gets it, with
+	// no lock of ours held.
+	after func(shard int)
+}
+
+type memRun struct {
+	generation, seq, end uint64
+	keys                 map[string]bool
+	hashes               []uint64
+	tombstones           []Tombstone
+}
+
+func (m *memRuns) Confirm(shard int, b *Batch, pending []Pending) error {
+	m.mu.Lock()
+	m.asked++
+	for i := range pending {
+		p := &pending[i]
+		form, order, lo, record := b.Key(p.I)
+		if b.Order(p.I) != order {
+			panic("Batch.Key and Batch.Order differ")
+		}
+		key := tombKey(form, b.Hi(shard, p.I), lo, record)
+		for _, r := range m.byShard[shard] {
+			if r.generation >= b.Oldest() && p.Mask>>(r.generation%m.generations)&1 != 0 && r.keys[key] {
+				p.Found, p.Seq = true, r.seq
+				break
+			}
+		}
+	}
+	after := m.after
+	m.after = nil
+	m.mu.Unlock()
+	if after != nil {
+		after(shard)
+	}
+	return nil
+}
+
+// bed is a Set with all that it needs around it.
+type bed struct {
+	t      testing.TB
+	c      Config
+	set    *Set
+	log    *memLog
+	runs   *memRuns
+	oldest uint64
+	live   uint64
+	now    int64
+}
+
+func testHasher(untrusted bool) *hash.Hasher {
+	return hash.New([32]byte{1, 2, 3}, untrusted)
+}
+
+// newBed returns a set of the given shape; every number may be zero.
+func newBed(t testing.TB, c Config) *bed {
+	t.Helper()
+	h := &bed{t: t, log: &memLog{}, now: 1000, oldest: 1, live: 1}
+	if c.Shards == 0 {
+		c.Shards = 4
+	}
+	if c.Generations == 0 {
+		c.Generations = 8
+	}
+	if c.Hasher == nil {
+		c.Hasher = testHasher(false)
+	}
+	if c.Filter.Keys == 0 {
+		c.Filter = bloom.Config{Keys: 10_000, BitsPerKey: 16}
+	}
+	c.Filter.Generations = c.Generations
+	if c.MaxKeys == 0 {
+		c.MaxKeys = 10_000
+	}
+	if c.MaxSealed == 0 {
+		c.MaxSealed = 1000
+	}
+	c.Generation, c.Log = h.live, h.log
+	h.runs = &memRuns{generations: uint64(c.Generations), byShard: map[int][]*memRun{}}
+	c.Confirmer, c.Sealed = h.runs, func() {}
+	h.c = c
+	h.makeSet()
+	t.Cleanup(func() { h.set.Close() })
+	return h
+}
+
+func (h *bed) makeSet() {
+	h.t.Helper()
+	var err error
+	if h.set, err = NewSet(h.c); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+func (h *bed) admit(keys ...[]byte) []dedup.Verdict {
+	h.t.Helper()
+	var b Batch
+	b.Out = make([]dedup.Verdict, len(keys))
+	h.set.Route(&b, keys)
+	if err := h.set.Admit(context.Background(), &b, h.now); err != nil {
+		h.t.Fatal(err)
+	}
+	if b.Counts.Fresh > 0 && b.WaitPos == 0 {
+		h.t.Fatal("fresh keys rest on no position of the log")
+	}
+	return b.Out
+}
+
+func (h *bed) look(keys ...[]byte) []dedup.Verdict {
+	h.t.Helper()
+	var b Batch
+	b.Out = make([]dedup.Verdict, len(keys))
+	h.set.Route(&b, keys)
+	if err := h.set.Look(context.Background(), &b, h.now); err != nil {
+		h.t.Fatal(err)
+	}
+	return b.Out
+}
+
+func (h *bed) claim(lease int64, keys ...[]byte) []dedup.Claim {
+	h.t.Helper()
+	var b Batch
+	out := make([]dedup.Claim, len(keys))
+	b.Out = make([]dedup.Verdict, len(keys))
+	h.set.Route(&b, keys)
+	if err := h.set.Claim(context.Background(), &b, h.now, lease, out); err != nil {
+		h.t.Fatal(err)
+	}
+	for i := range out {
+		switch b.Out[i] {
+		case dedup.Fresh, dedup.InFlight:
+			if out[i].Verdict != b.Out[i] {
+				h.t.Fatalf("key %d: claim says %v, verdict is %v", i, out[i].Verdict, b.Out[i])
+			}
+		}
+		out[i].Verdict = b.Out[i]
+	}
+	return out
+}
+
+// commit and release return which claims were lost.
+func (h *bed) commit(cs ...dedup.Claim) []bool {
+	h.t.Helper()
+	var b Batch
+	lost := make([]bool, len(cs))
+	if err := h.set.Commit(context.Background(), &b, cs, h.now, lost); err != nil {
+		h.t.Fatal(err)
+	}
+	return lost
+}
+
+func (h *bed) release(cs ...dedup.Claim) []bool {
+	var b Batch
+	lost := make([]bool, len(cs))
+	h.set.Release(&b, cs, lost)
+	return lost
+}
+
+func (h *bed) forget(key []byte) {
+	h.t.Helper()
+	var b Batch
+	h.set.Route(&b, [][]byte{key})
+	if err := h.set.Forget(&b, h.now); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// flushOne makes a run of the oldest sealed table, if there is one.
+func (h *bed) flushOne() bool {
+	u := h.set.Next()
+	if u == nil {
+		return false
+	}
+	r := &memRun{generation: u.Generation, seq: u.Seq, end: u.End, keys: map[string]bool{}, tombstones: u.Tombstones}
+	for form := range hash.Form(hash.Forms) {
+		pairs := u.Sorted(form, nil)
+		for i, p := range pairs {
+			lo, record := p.Lo, []byte(nil)
+			if !form.Fixed() {
+				lo, record = 0, slices.Clone(u.Record(form, p))
+			}
+			if i > 0 && p.Hi < pairs[i-1].Hi {
+				h.t.Errorf("a table comes out unsorted: %x after %x", p.Hi, pairs[i-1].Hi)
+			}
+			if int(p.Hi>>(64-h.set.shardBits)) != u.Shard && h.set.shardBits > 0 {
+				h.t.Errorf("shard %d holds hash %x", u.Shard, p.Hi)
+			}
+			r.keys[tombKey(form, p.Hi, lo, record)] = true
+			r.hashes = append(r.hashes, p.Hi)
+		}
+	}
+	if len(r.keys) != u.Keys() {
+		h.t.Errorf("a table of %d keys gives %d", u.Keys(), len(r.keys))
+	}
+	h.set.Published(u, func() {
+		h.runs.mu.Lock()
+		defer h.runs.mu.Unlock()
+		h.runs.byShard[u.Shard] = append([]*memRun{r}, h.runs.byShard[u.Shard]...)
+	})
+	return true
+}
+
+func (h *bed) flushAll() {
+	h.set.Seal(^uint64(0))
+	for h.flushOne() {
+	}
+}
+
+// rotate begins a generation; as many old ones are retired as must be.
+func (h *bed) rotate() {
+	h.live++
+	if h.live-h.oldest >= uint64(h.c.Generations) {
+		h.retire(h.live - uint64(h.c.Generations) + 1)
+	}
+	h.set.Rotate(h.live)
+}
+
+// retire makes oldest the oldest generation.
+func (h *bed) retire(oldest uint64) {
+	h.oldest = oldest
+	held := uint8(0)
+	for g := oldest; g <= h.live; g++ {
+		held |= 1 << h.set.Slot(g)
+	}
+	h.set.Retire(held, oldest)
+}
+
+// restart makes a new set from the runs and the log, as opening does.
+func (h *bed) restart() {
+	h.t.Helper()
+	tail := h.set.Tail(h.log.end, nil)
+	h.set.Close()
+	h.c.Generation = h.live
+	h.makeSet()
+	for g := h.oldest; g <= h.live; g++ {
+		h.set.Hold(g, false, false)
+	}
+	h.set.Start(h.oldest)
+	covered := map[int]uint64{}
+	for shard, runs := range h.runs.byShard {
+		runs = slices.DeleteFunc(runs, func(r *memRun) bool { return r.generation < h.oldest })
+		h.runs.byShard[shard] = runs
+		for _, r := range runs {
+			covered[shard] = max(covered[shard], r.end)
+			h.set.Restart(shard, r.seq+1)
+			h.set.AddHashes(shard, r.generation, slices.Clone(r.hashes))
+			for _, tomb := range r.tombstones {
+				h.set.AddTombstone(shard, tomb, r.seq, r.generation)
+			}
+		}
+	}
+	var b Batch
+	for i := range h.log.records {
+		r := &h.log.records[i]
+		if r.end <= covered[r.Shard] || r.Generation < h.oldest {
+			continue
+		}
+		if r.start < tail {
+			h.t.Fatalf("the record at %d is needed, the tail was %d", r.start, tail)
+		}
+		if err := h.set.Replay(&b, &r.Record, r.start, r.end); err != nil {
+			h.t.Fatal(err)
+		}
+	}
+	h.set.EndReplay()
+}
+
+// collide returns a key of the same length, 17 to 31 bytes, with the same XXH64
+// under every seed. Words of eight bytes are folded in by
+//
+//	h = rotl(h ^ r(word), 27) * p1 + p4,  r(word) = rotl(word*p2, 31) * p1
+//
+// so a difference in bit 36 of r of the first word becomes one in bit 63 of h,
+// whatever h was, and r of the second word can take it back.
+func collide(key []byte) []byte {
+	const p1, p2 = 0x9e3779b185ebca87, 0xc2b2ae3d27d4eb4f
+	r := func(w uint64) uint64 { return bits.RotateLeft64(w*p2, 31) * p1 }
+	unr := func(x uint64) uint64 { return bits.RotateLeft64(x*inverse(p1), -31) * inverse(p2) }
+	out := slices.Clone(key)
+	le := binary.LittleEndian
+	le.PutUint64(out, unr(r(le.Uint64(key))^1<<36))
+	le.PutUint64(out[8:], unr(r(le.Uint64(key[8:]))^1<<63))
+	return out
+}
+
+// inverse returns the factor that undoes a multiplication by the odd number n
+// modulo 2^64, by Newton's iteration.
+func inverse(n uint64) uint64 {
+	x := n
+	for range 5 {
+		x *= 2 - n*x
+	}
+	return x
+}

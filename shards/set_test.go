@@ -1,0 +1,358 @@
+package shards
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/firstseen/firstseen/bloom"
+	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/internal/hash"
+)
+
+func key16(i int) []byte { return fmt.Appendf(nil, "%016d", i) }
+
+// TestTwinsInABatch: a key that comes twice is fresh once, and a claimed one is
+// held from then on, in every form and whether or not the filter is sure.
+func TestTwinsInABatch(t *testing.T) {
+	for _, blind := range []bool{false, true} {
+		h := newBed(t, Config{})
+		h.set.Hold(1, false, blind)
+		for _, key := range [][]byte{key16(1), []byte("k"), bytes.Repeat([]byte("k"), 400), []byte("f81d4fae-7dec-11d0-a765-00a0c91e6bf6")} {
+			if got := h.admit(key, key16(99), key, key); got[0] != dedup.Fresh || got[2] != dedup.Duplicate || got[3] != dedup.Duplicate {
+				t.Errorf("blind %v, %.20q: %v", blind, key, got)
+			}
+			other := append([]byte("other "), key...)
+			if cs := h.claim(10, other, other); cs[0].Verdict != dedup.Fresh || cs[1].Verdict != dedup.InFlight {
+				t.Errorf("blind %v, %.20q: claims %v, %v", blind, other, cs[0].Verdict, cs[1].Verdict)
+			}
+		}
+	}
+}
+
+// TestCollidingKeys: two keys of one hash are two keys everywhere: in a batch,
+// in the claims, in the unflushed keys and in the runs (I3).
+func TestCollidingKeys(t *testing.T) {
+	a := []byte("customer/00000001/invoice") // 25 bytes: form Bytes
+	b := collide(a)
+	hasher := testHasher(false)
+	if x, y := hasher.Record(a), hasher.Record(b); x != y || bytes.Equal(a, b) {
+		t.Fatalf("%q and %q have hashes %x and %x: the test shows nothing", a, b, x, y)
+	}
+	for _, order := range [][2][]byte{{a, b}, {b, a}} {
+		for _, blind := range []bool{false, true} {
+			x, y := order[0], order[1]
+			t.Run(fmt.Sprintf("blind=%v/first=%x", blind, x[:4]), func(t *testing.T) {
+				batch := newBed(t, Config{})
+				batch.set.Hold(1, false, blind)
+				if got := batch.admit(x, y, x, y); fmt.Sprint(got) != "[fresh fresh duplicate duplicate]" {
+					t.Errorf("in one batch: %v", got)
+				}
+				apart := newBed(t, Config{})
+				apart.set.Hold(1, false, blind)
+				for _, k := range order {
+					if got := apart.admit(k); got[0] != dedup.Fresh {
+						t.Errorf("%q alone: %v", k, got)
+					}
+				}
+				runs := newBed(t, Config{})
+				runs.admit(x)
+				runs.flushAll()
+				if got := runs.look(x, y); fmt.Sprint(got) != "[duplicate fresh]" {
+					t.Errorf("with one of them in a run: %v", got)
+				}
+				claimed := newBed(t, Config{})
+				cs := claimed.claim(10, x, y)
+				if cs[0].Verdict != dedup.Fresh || cs[1].Verdict != dedup.Fresh {
+					t.Errorf("claims: %v, %v", cs[0].Verdict, cs[1].Verdict)
+				}
+				claimed.release(cs[1])
+				if got := claimed.admit(y, x); fmt.Sprint(got) != "[fresh in-flight]" {
+					t.Errorf("one of them claimed: %v", got)
+				}
+				claimed.forget(y)
+				if got := claimed.look(y, x); fmt.Sprint(got) != "[fresh fresh]" {
+					t.Errorf("one of them forgotten: %v", got)
+				}
+			})
+		}
+	}
+}
+
+// TestSecondLook: a table becomes a run between the first and the second look of
+// a call. Its key is in neither place when the call looks, first in memory and
+// then, too early, in the runs; only the version tells it to look again.
+//
+//	A: memory: not there        → has to ask the runs
+//	A: runs: not there
+//	                             B: marks the key, seals, flushes, publishes
+//	A: memory: not there (any more); the version changed → asks the runs again
+func TestSecondLook(t *testing.T) {
+	h := newBed(t, Config{})
+	h.set.Hold(1, false, true) // every key is "maybe"
+	key := key16(7)
+	h.runs.after = func(int) {
+		if got := h.admit(key); got[0] != dedup.Fresh {
+			t.Errorf("the caller in between got %v", got)
+		}
+		h.flushAll()
+	}
+	var b Batch
+	b.Out = make([]dedup.Verdict, 1)
+	h.set.Route(&b, [][]byte{key})
+	if err := h.set.Admit(context.Background(), &b, h.now); err != nil {
+		t.Fatal(err)
+	}
+	if b.Out[0] != dedup.Duplicate || b.Counts.Again != 1 {
+		t.Errorf("%v after %d further looks, want duplicate after 1", b.Out[0], b.Counts.Again)
+	}
+}
+
+// TestSecondLookInMemory: what others did between the two looks is seen in the
+// second one also when it is still in memory.
+func TestSecondLookInMemory(t *testing.T) {
+	for name, c := range map[string]struct {
+		do   func(h *bed, key []byte)
+		want dedup.Verdict
+	}{
+		"marked":  {func(h *bed, key []byte) { h.admit(key) }, dedup.Duplicate},
+		"sealed":  {func(h *bed, key []byte) { h.admit(key); h.set.Seal(^uint64(0)) }, dedup.Duplicate},
+		"claimed": {func(h *bed, key []byte) { h.claim(100, key) }, dedup.InFlight},
+		"forgot":  {func(h *bed, key []byte) { h.admit(key); h.forget(key) }, dedup.Fresh},
+		"rotated": {func(h *bed, key []byte) { h.admit(key); h.rotate(); h.flushAll() }, dedup.Duplicate},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newBed(t, Config{})
+			h.set.Hold(1, false, true)
+			key := key16(7)
+			h.runs.after = func(int) { c.do(h, key) }
+			if got := h.admit(key); got[0] != c.want {
+				t.Errorf("%v, want %v", got[0], c.want)
+			}
+		})
+	}
+}
+
+// TestForgetBetween: a tombstone overrides what an older run holds, not what a
+// newer mark says, wherever either lies by now.
+func TestForgetBetween(t *testing.T) {
+	key := key16(3)
+	h := newBed(t, Config{})
+	steps := []struct {
+		do   func()
+		want dedup.Verdict
+	}{
+		{func() { h.admit(key) }, dedup.Duplicate},
+		{func() { h.flushAll() }, dedup.Duplicate},
+		{func() { h.forget(key) }, dedup.Fresh},
+		{func() { h.flushAll() }, dedup.Fresh},
+		{func() { h.restart() }, dedup.Fresh},
+		{func() { h.admit(key) }, dedup.Duplicate},
+		{func() { h.set.Seal(^uint64(0)) }, dedup.Duplicate},
+		{func() { h.forget(key) }, dedup.Fresh},
+		{func() { h.rotate() }, dedup.Fresh},
+		{func() { h.admit(key) }, dedup.Duplicate},
+		{func() { h.flushAll() }, dedup.Duplicate},
+		{func() { h.restart() }, dedup.Duplicate},
+		{func() { h.retire(2) }, dedup.Duplicate},
+	}
+	for i, s := range steps {
+		s.do()
+		if got := h.look(key)[0]; got != s.want {
+			t.Fatalf("after step %d: %v, want %v", i, got, s.want)
+		}
+	}
+}
+
+// TestLost: with runs missing a "maybe" that isn't found is Unknown, and marks
+// nothing; a key that the filter doesn't know is fresh all the same.
+func TestLost(t *testing.T) {
+	h := newBed(t, Config{})
+	h.admit(key16(1), key16(2))
+	h.flushAll()
+	for _, runs := range h.runs.byShard {
+		for _, r := range runs {
+			clear(r.keys)
+		}
+	}
+	h.set.Hold(1, true, false)
+	for range 2 {
+		if got := h.admit(key16(1))[0]; got != dedup.Unknown {
+			t.Errorf("a key of the lost run: %v", got)
+		}
+	}
+	if got := h.admit(key16(3), key16(3)); got[0] != dedup.Fresh || got[1] != dedup.Duplicate {
+		t.Errorf("a key that was never marked: %v", got)
+	}
+	h.rotate()
+	h.retire(2)
+	if got := h.admit(key16(1))[0]; got != dedup.Fresh {
+		t.Errorf("after the lost generation went: %v", got)
+	}
+}
+
+// TestRoom: a mark waits while too many sealed tables wait for their flush; the
+// wait ends with room, with the context's cause, or with a refusal.
+func TestRoom(t *testing.T) {
+	h := newBed(t, Config{Shards: 1, MaxKeys: 10, MaxSealed: 1})
+	for i := range 11 {
+		h.admit(key16(i))
+	}
+	for i := 11; h.set.Sizes().Sealed < 1 || h.set.Sizes().Unflushed < 20; i++ {
+		h.admit(key16(i))
+	}
+	admit := func(ctx context.Context, key []byte) error {
+		var b Batch
+		b.Out = make([]dedup.Verdict, 1)
+		h.set.Route(&b, [][]byte{key})
+		return h.set.Admit(ctx, &b, h.now)
+	}
+	cause := errors.New("no time left")
+	ctx, cancel := context.WithCancelCause(context.Background())
+	done := make(chan error)
+	go func() { done <- admit(ctx, key16(1000)) }()
+	cancel(cause)
+	if err := <-done; !errors.Is(err, cause) {
+		t.Errorf("cancelled: %v", err)
+	}
+	refusal := errors.New("refused")
+	go func() { done <- admit(context.Background(), key16(1001)) }()
+	h.set.Refuse(refusal)
+	if err := <-done; !errors.Is(err, refusal) {
+		t.Errorf("refused: %v", err)
+	}
+	h.set.Refuse(nil)
+	go func() { done <- admit(context.Background(), key16(1002)) }()
+	h.flushOne()
+	if err := <-done; err != nil {
+		t.Errorf("with room: %v", err)
+	}
+	if got := h.look(key16(1000), key16(1001), key16(1002)); fmt.Sprint(got) != "[fresh fresh duplicate]" {
+		t.Errorf("the waiting keys are %v", got)
+	}
+}
+
+// TestLogFails: what could not be logged is an error, not an answer.
+func TestLogFails(t *testing.T) {
+	h := newBed(t, Config{})
+	broken := errors.New("broken")
+	h.log.fail = broken
+	var b Batch
+	b.Out = make([]dedup.Verdict, 2)
+	h.set.Route(&b, [][]byte{key16(1), key16(2)})
+	if err := h.set.Admit(context.Background(), &b, h.now); !errors.Is(err, broken) {
+		t.Errorf("admit: %v", err)
+	}
+	h.set.Route(&b, [][]byte{key16(1)})
+	if err := h.set.Forget(&b, h.now); !errors.Is(err, broken) {
+		t.Errorf("forget: %v", err)
+	}
+}
+
+// TestColumns: a generation's bits go from one set to another of equal shape.
+func TestColumns(t *testing.T) {
+	for _, kind := range []bloom.Kind{bloom.Sliced, bloom.Compact} {
+		a, b := newBed(t, Config{Kind: kind}), newBed(t, Config{Kind: kind})
+		a.admit(key16(1), []byte("two"))
+		a.rotate()
+		a.admit(key16(3))
+		b.rotate()
+		for shard := range a.c.Shards {
+			column := a.set.Column(shard, 1, nil)
+			if len(column) != a.set.SlotBytes() {
+				t.Fatalf("a column has %d bytes, want %d", len(column), a.set.SlotBytes())
+			}
+			if err := b.set.MergeColumn(shard, 1, column); err != nil {
+				t.Fatal(err)
+			}
+			if err := b.set.MergeColumn(shard, 1, column[8:]); err == nil {
+				t.Fatal("a column of another size is taken")
+			}
+		}
+		b.set.Hold(1, true, false) // what the bits know and no run holds is Unknown
+		if got := b.look(key16(1), []byte("two"), key16(3)); fmt.Sprint(got) != "[unknown unknown fresh]" {
+			t.Errorf("%v: %v", kind, got)
+		}
+	}
+}
+
+// TestReplayRefuses: records that no log of this set can hold.
+func TestReplayRefuses(t *testing.T) {
+	h := newBed(t, Config{})
+	sum := h.c.Hasher.Sum(key16(1), nil)
+	shard := int(sum.Hi >> 62)
+	pair := binaryPair(sum)
+	good := Record{Kind: Mark, Form: hash.Raw16, Shard: shard, Generation: 1, Count: 1, Payload: pair}
+	var b Batch
+	if err := h.set.Replay(&b, &good, 0, 24); err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string]func(r *Record){
+		"another shard":  func(r *Record) { r.Shard = (shard + 1) % 4 },
+		"no shard":       func(r *Record) { r.Shard = 4 },
+		"too short":      func(r *Record) { r.Payload = pair[:15] },
+		"too long":       func(r *Record) { r.Payload = append(append([]byte(nil), pair...), 0) },
+		"too many":       func(r *Record) { r.Count = 2 },
+		"variable short": func(r *Record) { r.Form, r.Payload = hash.Bytes, []byte{5, 'a'} },
+		"variable none":  func(r *Record) { r.Form, r.Payload = hash.Bytes, nil },
+	} {
+		r := good
+		change(&r)
+		if err := h.set.Replay(&b, &r, 24, 48); err == nil {
+			t.Errorf("%s: taken", name)
+		}
+	}
+	if got := h.look(key16(1)); got[0] != dedup.Duplicate {
+		t.Errorf("the good record: %v", got)
+	}
+}
+
+func binaryPair(k hash.Key) []byte {
+	out := make([]byte, 0, 16)
+	for _, w := range [...]uint64{k.Hi, k.Lo} {
+		for range 8 {
+			out = append(out, byte(w))
+			w >>= 8
+		}
+	}
+	return out
+}
+
+// TestLeases: the end of a lease belongs to the next caller (I2), and until he
+// comes a commit is still good.
+func TestLeases(t *testing.T) {
+	h := newBed(t, Config{})
+	first := h.claim(100, key16(1))[0]
+	if want := time.Unix(0, h.now+100); !first.Expires.Equal(want) {
+		t.Errorf("the lease ends at %v, want %v", first.Expires.UnixNano(), want.UnixNano())
+	}
+	h.now += 99
+	if c := h.claim(100, key16(1))[0]; c.Verdict != dedup.InFlight || !c.Expires.Equal(first.Expires) || c.Token != (dedup.Token{}) {
+		t.Errorf("within the lease: %+v", c)
+	}
+	if !h.set.Extend(first, h.now+50) {
+		t.Error("a held claim can't be extended")
+	}
+	h.now += 49
+	if c := h.claim(100, key16(1))[0]; c.Verdict != dedup.InFlight {
+		t.Errorf("within the extended lease: %v", c.Verdict)
+	}
+	h.now++
+	second := h.claim(100, key16(1))[0]
+	if second.Verdict != dedup.Fresh || second.Token == first.Token {
+		t.Errorf("after the lease: %+v", second)
+	}
+	if h.set.Extend(first, h.now+1000) || !h.commit(first)[0] || !h.release(first)[0] {
+		t.Error("the first owner can still end or extend something")
+	}
+	h.now += 1000
+	if h.commit(second)[0] {
+		t.Error("a late commit is refused though nobody took the key")
+	}
+	if got := h.admit(key16(1)); got[0] != dedup.Duplicate {
+		t.Errorf("after the commit: %v", got)
+	}
+}
