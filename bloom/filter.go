@@ -59,7 +59,7 @@ type Filter interface {
 	// by ClearStep. When the clearing of an earlier Reset is not done yet, Reset
 	// first does the rest of it, 5 to 20 ms for each GB of the filter.
 	Reset(slot int)
-	// ClearStep clears a piece of what Reset left, in at most about 100 µs, and
+	// ClearStep clears a piece of what Reset left, in a few µs, and
 	// reports whether there is more to do. Until all is done look-ups and
 	// additions cost a few ns more.
 	ClearStep() (more bool)

@@ -58,7 +58,7 @@ func Open(dir string, opts Options) (*Engine, error) {
 }
 
 func (e *Engine) open() error {
-	if err := e.fs.MkdirAll(e.dir, 0o755); err != nil {
+	if err := e.makeDir(); err != nil {
 		return err
 	}
 	var err error
@@ -97,6 +97,27 @@ func (e *Engine) open() error {
 		return err
 	}
 	return e.start()
+}
+
+// makeDir makes the directory and those above it where they are not there, and
+// makes that durable: else a power cut would take all of it.
+func (e *Engine) makeDir() error {
+	var parents []string // of the ones to be made
+	for d := e.dir; ; d = filepath.Dir(d) {
+		if _, err := e.fs.Stat(d); !errors.Is(err, fs.ErrNotExist) || d == filepath.Dir(d) {
+			break
+		}
+		parents = append(parents, filepath.Dir(d))
+	}
+	if err := e.fs.MkdirAll(e.dir, 0o755); err != nil {
+		return err
+	}
+	for _, d := range parents {
+		if err := e.fs.SyncDir(d); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // missing turns the absence of a file that must be there into damage.
@@ -185,6 +206,10 @@ func (e *Engine) create() error {
 		if err := e.fs.Remove(filepath.Join(e.dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
+	}
+	// Who made the directory may not have made it durable.
+	if err := e.fs.SyncDir(filepath.Dir(e.dir)); err != nil {
+		return err
 	}
 	id := persist.Identity{
 		Shards:      uint16(orDefault(e.opts.Shards, defaultShards)),

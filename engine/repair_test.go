@@ -31,7 +31,7 @@ func newDamagedDir(t *testing.T, mode Mode) *damagedDir {
 		Window: time.Hour, Capacity: 1000, Generations: 4, Shards: 2, MinFreeDisk: -1, Now: clock.now, Mode: mode,
 		Sync: SyncNone, tableKeys: 500, ringBytes: 256 << 10,
 	}}
-	e := openEngine(t, d.dir, d.opts)
+	e := faultOpen(t, d.dir, d.opts)
 	for g := range 3 {
 		for i := range 300 {
 			d.mark(t, e, fmt.Sprintf("generation %d key %d", g, i))
@@ -40,7 +40,7 @@ func newDamagedDir(t *testing.T, mode Mode) *damagedDir {
 			clock.advance(21 * time.Minute)
 			d.mark(t, e, fmt.Sprintf("rotates %d", g))
 			if mode == Exact {
-				waitFor(t, "flush", func() bool { s := e.Stats(); return s.Flush.PendingTables == 0 && s.Generations[g].Runs > 0 })
+				faultWait(t, "flush", func() bool { s := e.Stats(); return s.Flush.PendingTables == 0 && s.Generations[g].Runs > 0 })
 			}
 		}
 	}
@@ -69,8 +69,8 @@ func (d *damagedDir) look(t *testing.T, onGap OnGap) (marked, others map[dedup.V
 	t.Helper()
 	opts := d.opts
 	opts.OnGap = onGap
-	e := openEngine(t, d.dir, opts)
-	defer closeEngine(t, e)
+	e := faultOpen(t, d.dir, opts)
+	defer faultClose(t, e)
 	marked, others = map[dedup.Verdict]int{}, map[dedup.Verdict]int{}
 	count := func(into map[dedup.Verdict]int, key string) {
 		found, err := e.Contains(context.Background(), []byte(key))
@@ -94,7 +94,7 @@ func (d *damagedDir) look(t *testing.T, onGap OnGap) (marked, others map[dedup.V
 	return marked, others, e.Stats().Recovery.Gaps
 }
 
-func openEngine(t testing.TB, dir string, opts Options) *Engine {
+func faultOpen(t testing.TB, dir string, opts Options) *Engine {
 	t.Helper()
 	e, err := Open(dir, opts)
 	if err != nil {
@@ -103,15 +103,15 @@ func openEngine(t testing.TB, dir string, opts Options) *Engine {
 	return e
 }
 
-func closeEngine(t testing.TB, e *Engine) {
+func faultClose(t testing.TB, e *Engine) {
 	t.Helper()
 	if err := e.Close(); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// waitFor polls for what a background goroutine does.
-func waitFor(t testing.TB, what string, done func() bool) {
+// faultWait polls for what a background goroutine does.
+func faultWait(t testing.TB, what string, done func() bool) {
 	t.Helper()
 	for end := time.Now().Add(30 * time.Second); !done(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
@@ -120,7 +120,7 @@ func waitFor(t testing.TB, what string, done func() bool) {
 	}
 }
 
-func flipByte(t testing.TB, path string, off int64) {
+func faultFlip(t testing.TB, path string, off int64) {
 	t.Helper()
 	b, err := os.ReadFile(path)
 	if err != nil {
@@ -161,10 +161,10 @@ func TestRepair(t *testing.T) {
 		keeps  int  // of 952 keys, at least
 		some   bool // some fresh keys are still Fresh: the filter is whole
 	}{
-		{name: "value of a run", damage: func(t *testing.T, d *damagedDir) { flipByte(t, d.valueLog(t, 0), 700) }, late: true, keeps: 800, some: true},
+		{name: "value of a run", damage: func(t *testing.T, d *damagedDir) { faultFlip(t, d.valueLog(t, 0), 700) }, late: true, keeps: 800, some: true},
 		{name: "value of a run and the snapshot", damage: func(t *testing.T, d *damagedDir) {
-			flipByte(t, d.valueLog(t, 0), 700)
-			flipByte(t, persist.SnapshotPath(d.dir, 1), -100)
+			faultFlip(t, d.valueLog(t, 0), 700)
+			faultFlip(t, persist.SnapshotPath(d.dir, 1), -100)
 		}, keeps: 800},
 		{name: "segment emptied", damage: func(t *testing.T, d *damagedDir) {
 			dir := filepath.Dir(d.valueLog(t, 1))
@@ -172,9 +172,9 @@ func TestRepair(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, keeps: 600, some: true},
-		{name: "snapshot", damage: func(t *testing.T, d *damagedDir) { flipByte(t, persist.SnapshotPath(d.dir, 1), 60) }, opens: true, keeps: 952, some: true},
+		{name: "snapshot", damage: func(t *testing.T, d *damagedDir) { faultFlip(t, persist.SnapshotPath(d.dir, 1), 60) }, opens: true, keeps: 952, some: true},
 		{name: "snapshot without a store", mode: Approximate, damage: func(t *testing.T, d *damagedDir) {
-			flipByte(t, persist.SnapshotPath(d.dir, 1), -100)
+			faultFlip(t, persist.SnapshotPath(d.dir, 1), -100)
 		}, keeps: 600},
 		{name: "snapshot without a store is missing", mode: Approximate, damage: func(t *testing.T, d *damagedDir) {
 			if err := os.Remove(persist.SnapshotPath(d.dir, 2)); err != nil {
@@ -184,15 +184,15 @@ func TestRepair(t *testing.T) {
 		{name: "journal", damage: func(t *testing.T, d *damagedDir) { d.damageJournal(t) }, keeps: 900},
 		{name: "journal's header", damage: func(t *testing.T, d *damagedDir) {
 			path := filepath.Join(d.dir, journalName)
-			flipByte(t, path, 20)
-			flipByte(t, path, 4096+20)
+			faultFlip(t, path, 20)
+			faultFlip(t, path, 4096+20)
 		}, keeps: 600},
 		{name: "journal missing", damage: func(t *testing.T, d *damagedDir) {
 			if err := os.Remove(filepath.Join(d.dir, journalName)); err != nil {
 				t.Fatal(err)
 			}
 		}, keeps: 600},
-		{name: "manifest", damage: func(t *testing.T, d *damagedDir) { flipByte(t, filepath.Join(d.dir, persist.ManifestName), 100) }},
+		{name: "manifest", damage: func(t *testing.T, d *damagedDir) { faultFlip(t, filepath.Join(d.dir, persist.ManifestName), 100) }},
 		{name: "manifest missing", damage: func(t *testing.T, d *damagedDir) {
 			if err := os.Remove(filepath.Join(d.dir, persist.ManifestName)); err != nil {
 				t.Fatal(err)
@@ -224,7 +224,7 @@ func (d *damagedDir) damageJournal(t *testing.T) {
 		t.Fatal(err)
 	}
 	at := ends[len(ends)-20] % uint64(look.state.RingBytes)
-	flipByte(t, filepath.Join(d.dir, journalName), int64(2*4096+at+50))
+	faultFlip(t, filepath.Join(d.dir, journalName), int64(2*4096+at+50))
 }
 
 func checkRepair(t *testing.T, d *damagedDir, opens, late bool, keeps int, some bool) {
@@ -251,13 +251,13 @@ func checkRepair(t *testing.T, d *damagedDir, opens, late bool, keeps int, some 
 			t.Fatalf("open over the damage: %v", err)
 		}
 	}
-	before := listing(t, d.dir)
+	before := faultList(t, d.dir)
 	ro := RepairOptions{DryRun: true, Now: d.clock.now, Window: d.opts.Window}
 	plan, err := Repair(ctx, d.dir, ro)
 	if err != nil || plan.Done || len(plan.Actions) == 0 {
 		t.Fatalf("dry run: %+v, %v", plan, err)
 	}
-	if after := listing(t, d.dir); !slices.Equal(before, after) {
+	if after := faultList(t, d.dir); !slices.Equal(before, after) {
 		t.Errorf("a dry run made %v of %v", after, before)
 	}
 	ro.DryRun = false
@@ -293,15 +293,15 @@ func checkRepair(t *testing.T, d *damagedDir, opens, late bool, keeps int, some 
 	}
 	// The gap goes with its generation.
 	d.clock.advance(2 * d.opts.Window)
-	e := openEngine(t, d.dir, d.opts)
+	e := faultOpen(t, d.dir, d.opts)
 	if v, err := e.Admit(ctx, []byte("new")); v != dedup.Fresh || err != nil {
 		t.Fatal(v, err)
 	}
-	waitFor(t, "the gap's end", func() bool { return !e.gapHeld() })
-	closeEngine(t, e)
+	faultWait(t, "the gap's end", func() bool { return !e.gapHeld() })
+	faultClose(t, e)
 }
 
-func listing(t *testing.T, dir string) (names []string) {
+func faultList(t *testing.T, dir string) (names []string) {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -315,7 +315,7 @@ func listing(t *testing.T, dir string) (names []string) {
 
 func TestRepairIdentity(t *testing.T) {
 	d := newDamagedDir(t, Exact)
-	flipByte(t, filepath.Join(d.dir, persist.IdentityName), 30)
+	faultFlip(t, filepath.Join(d.dir, persist.IdentityName), 30)
 	if _, err := Repair(context.Background(), d.dir, RepairOptions{}); !errors.Is(err, dedup.ErrCorrupt) || !strings.Contains(err.Error(), "seed") {
 		t.Fatal(err)
 	}

@@ -18,6 +18,8 @@ import (
 	"github.com/dgraph-io/badger/v4/pb"
 	"github.com/dgraph-io/badger/v4/y"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/dgraph-io/badger/v4/table"
 )
 
 // Opening a Badger directory that may be damaged. Badger's Open makes up for
@@ -73,6 +75,9 @@ func prepareStore(dir string) error {
 	if err := dropKeyRegistry(dir); err != nil {
 		return fmt.Errorf("persist: opening segment: %w", err)
 	}
+	if err := dropEmptyLogs(dir); err != nil {
+		return fmt.Errorf("persist: opening segment: %w", err)
+	}
 	if err := checkTables(dir); err != nil {
 		return err
 	}
@@ -94,15 +99,59 @@ func dropKeyRegistry(dir string) error {
 	return err
 }
 
+// dropEmptyLogs removes write-ahead logs that a kill left between their creation
+// and their first byte. Badger does not open with one; nothing is in it, and
+// whether anything should be, our manifest knows.
+func dropEmptyLogs(dir string) error {
+	logs, err := filepath.Glob(filepath.Join(dir, "*.mem"))
+	if err != nil {
+		return err
+	}
+	for _, path := range logs {
+		info, err := os.Stat(path)
+		if err == nil && info.Size() == 0 {
+			err = os.Remove(path)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// knownTables are the files that Badger's MANIFEST names. Others are what a kill
+// left of a table under way; Badger removes them. nil: it can't be read, and
+// then Badger does not open.
+func knownTables(dir string) map[string]bool {
+	f, err := os.Open(filepath.Join(dir, badger.ManifestFilename))
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	m, _, err := badger.ReplayManifestFile(f, 0, badger.DefaultOptions(dir).WithLogger(nil))
+	if err != nil {
+		return nil
+	}
+	known := map[string]bool{}
+	for id := range m.Tables {
+		known[table.IDToFilename(id)] = true
+	}
+	return known
+}
+
 // checkTables verifies the checksums of all tables. Badger's Open reads them in
 // goroutines of its own, without verifying blocks, and panics or ends the process
 // when lengths lead out of the file.
 func checkTables(dir string) error {
+	known := knownTables(dir)
 	tables, err := filepath.Glob(filepath.Join(dir, "*.sst"))
 	if err != nil {
 		return err
 	}
 	for _, path := range tables {
+		if known != nil && !known[filepath.Base(path)] {
+			continue
+		}
 		data, err := os.ReadFile(path)
 		if err != nil {
 			return fmt.Errorf("persist: opening segment: %w", err)

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 
 	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/internal/sabotage"
 )
 
 // ErrRetired says that a run's segment was closed or removed. It wraps
@@ -105,7 +106,9 @@ func SalvageSegment(c SegmentConfig, meta SegmentMeta) (*Segment, []*Run, error)
 	for _, m := range meta.Runs {
 		r, err := s.openRun(m)
 		if err != nil {
-			problems = append(problems, err)
+			if !sabotage.On(sabotage.IgnoreMissing) {
+				problems = append(problems, err)
+			}
 			continue
 		}
 		runs = append(runs, r)

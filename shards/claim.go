@@ -168,7 +168,7 @@ func (s *Set) Sweep(before int64) (swept uint64) {
 	for i := range s.shards {
 		sh := &s.shards[i]
 		for {
-			sh.mu.Lock()
+			sh.lockLater()
 			next, n := sh.claims.sweep(sh.sweepAt, MaxPart, before)
 			sh.sweepAt = next
 			sh.mu.Unlock()

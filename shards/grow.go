@@ -19,7 +19,7 @@ func (s *Set) Grow(shard int, c bloom.Config, add func(add func(generation uint6
 	}
 	larger.Touch()
 	sh := &s.shards[shard]
-	sh.mu.Lock()
+	sh.lockLater()
 	sh.larger = larger
 	tables := append(append([]*Unflushed(nil), sh.sealed...), sh.active)
 	sh.mu.Unlock()
@@ -27,13 +27,13 @@ func (s *Set) Grow(shard int, c bloom.Config, add func(add func(generation uint6
 		sh.addUnflushed(u)
 	}
 	if err := add(sh.addLarger); err != nil {
-		sh.mu.Lock()
+		sh.lockLater()
 		sh.larger = nil
 		sh.mu.Unlock()
 		larger.Close()
 		return err
 	}
-	sh.mu.Lock()
+	sh.lockLater()
 	old := *sh.filter.Swap(&larger)
 	sh.larger = nil
 	sh.mu.Unlock()
@@ -49,7 +49,7 @@ func (s *shard) addLarger(generation uint64, hashes []uint64) {
 	for i := range hashes {
 		hashes[i] <<= s.set.shardBits
 	}
-	s.mu.Lock()
+	s.lockLater()
 	defer s.mu.Unlock()
 	if generation+uint64(s.set.c.Generations) > s.generation {
 		s.larger.AddBatch(s.set.Slot(generation), hashes)
@@ -59,7 +59,7 @@ func (s *shard) addLarger(generation uint64, hashes []uint64) {
 // addUnflushed adds the keys of a table to the larger filter. A table that was
 // flushed meanwhile is a run, and those are added later.
 func (s *shard) addUnflushed(u *Unflushed) {
-	s.mu.Lock()
+	s.lockLater()
 	defer s.mu.Unlock()
 	if u != s.active && !s.isSealed(u) {
 		return

@@ -89,7 +89,7 @@ func (s *Set) Hold(generation uint64, lost, blind bool) {
 func (s *Set) Clear() (more bool) {
 	for i := range s.shards {
 		sh := &s.shards[i]
-		sh.mu.Lock()
+		sh.lockLater()
 		if (*sh.filter.Load()).ClearStep() {
 			more = true
 		}
@@ -247,15 +247,15 @@ func (s *Set) decode(b *Batch, r *Record) error {
 // generation is made piece by piece with the lock held for each: it holds every
 // key that was marked before the call and some of those marked during it.
 func (s *Set) Column(shard int, generation uint64, dst []byte) []byte {
-	const piece = 64 << 10
+	const piece = 4 << 10 // of a column: 32 KiB of a filter's lines, some µs under the lock
 	sh := &s.shards[shard]
 	slot := s.Slot(generation)
-	sh.mu.Lock()
+	sh.lockLater()
 	n := (*sh.filter.Load()).SlotBytes()
 	sh.mu.Unlock()
 	dst = append(dst[:0], make([]byte, n)...)
 	for off := 0; off < n; off += piece {
-		sh.mu.Lock()
+		sh.lockLater()
 		(*sh.filter.Load()).ReadSlot(slot, off, dst[off:min(off+piece, n)])
 		sh.mu.Unlock()
 		runtime.Gosched()

@@ -160,7 +160,7 @@ func (s *Set) SetMaxKeys(keys int) { s.maxKeys.Store(int64(keys)) }
 func (s *Set) Tombstones() (n int) {
 	for i := range s.shards {
 		sh := &s.shards[i]
-		sh.mu.Lock()
+		sh.lockLater()
 		n += len(sh.tombs)
 		sh.mu.Unlock()
 	}
@@ -172,7 +172,7 @@ func (s *Set) Tombstones() (n int) {
 func (s *Set) LiveKeys() (n uint64) {
 	for i := range s.shards {
 		sh := &s.shards[i]
-		sh.mu.Lock()
+		sh.lockLater()
 		n += sh.live
 		sh.mu.Unlock()
 	}
@@ -184,7 +184,7 @@ func (s *Set) LiveKeys() (n uint64) {
 func (s *Set) Seal(below uint64) {
 	for i := range s.shards {
 		sh := &s.shards[i]
-		sh.mu.Lock()
+		sh.lockLater()
 		if !sh.active.empty() && sh.active.first < below {
 			sh.seal()
 		}
@@ -209,7 +209,7 @@ func (s *Set) Next() *Unflushed {
 // finds the keys in neither place.
 func (s *Set) Published(u *Unflushed, install func()) {
 	sh := &s.shards[u.Shard]
-	sh.mu.Lock()
+	sh.lockLater()
 	install()
 	for i, t := range sh.sealed {
 		if t == u {
@@ -230,7 +230,7 @@ func (s *Set) Published(u *Unflushed, install func()) {
 // are repeated.
 func (s *Set) Install(shard int, install func()) {
 	sh := &s.shards[shard]
-	sh.mu.Lock()
+	sh.lockLater()
 	install()
 	sh.version++
 	sh.mu.Unlock()
@@ -278,7 +278,7 @@ func (s *Set) waitRoom(ctx context.Context) error {
 func (s *Set) Tail(end uint64, done map[*Unflushed]bool) uint64 {
 	for i := range s.shards {
 		sh := &s.shards[i]
-		sh.mu.Lock()
+		sh.lockLater()
 		for _, u := range sh.sealed {
 			if !done[u] {
 				end = min(end, u.first)
@@ -309,7 +309,7 @@ func (s *Set) Sizes() Sizes {
 	z := Sizes{Fill: make([]float64, s.c.Generations), Sealed: int(s.nSealed.Load())}
 	for i := range s.shards {
 		sh := &s.shards[i]
-		sh.mu.Lock()
+		sh.lockLater()
 		f := *sh.filter.Load()
 		z.FilterBytes += f.Bytes()
 		z.PredictRate += f.Rate() / float64(len(s.shards))

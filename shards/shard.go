@@ -3,6 +3,7 @@ package shards
 import (
 	"context"
 	"encoding/binary"
+	"runtime"
 	"sync"
 	"sync/atomic"
 
@@ -51,6 +52,15 @@ func (s *shard) init(set *Set, index int, f bloom.Filter) {
 	s.claims.free = -1
 	s.seq = 1
 	s.newActive()
+}
+
+// lockLater is Lock for background work. It never queues: a mutex that somebody
+// has waited for over 1 ms is handed over at every unlock, and a caller that
+// hands it over loses its processor to the background for milliseconds.
+func (s *shard) lockLater() {
+	for !s.mu.TryLock() {
+		runtime.Gosched()
+	}
 }
 
 func (s *shard) newActive() {

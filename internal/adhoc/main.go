@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"runtime/pprof"
+	"runtime/trace"
 	"sort"
 	"sync"
 	"sync/atomic"
@@ -31,6 +32,7 @@ func main() {
 	batch := flag.Int("batch", 1000, "")
 	callers := flag.Int("callers", 1, "")
 	syn := flag.Int("sync", 1, "")
+	trc := flag.String("trace", "", "")
 	prof := flag.String("prof", "", "")
 	dir := flag.String("dir", "/tmp/adhocdir", "")
 	windowKeys := flag.Int("cap", 20_000_000, "")
@@ -50,6 +52,11 @@ func main() {
 		f, _ := os.Create(*prof)
 		pprof.StartCPUProfile(f)
 		defer pprof.StopCPUProfile()
+	}
+	if *trc != "" {
+		f, _ := os.Create(*trc)
+		trace.Start(f)
+		defer trace.Stop()
 	}
 	var wg sync.WaitGroup
 	per := *n / *callers

@@ -20,6 +20,7 @@ const (
 	PublishUnsynced       // engine: runs are promised before the store has synced
 	ReleaseEarly          // engine: the journal's room is given back before the manifest
 	IgnoreBlockSum        // persist: a block's checksum is not looked at (I5)
+	IgnoreMissing         // persist: a run that the manifest promises may be missing (I5)
 	IgnoreProof           // persist: the journal's end is believed whatever proves more (I5)
 	IgnoreSyncError       // persist: a failed sync of the journal counts as one (I7)
 	RetireEarly           // engine: a generation goes one span too early (I4)

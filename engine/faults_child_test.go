@@ -1,0 +1,311 @@
+package engine
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/internal/sabotage"
+)
+
+// What may be killed, stopped by SIGBUS or cut off from its disk runs in a child:
+// the test binary itself, as TestFaultChild. It tells on standard output what it
+// begins and what was acknowledged, so that this is known outside of what
+// crashes:
+//
+//	t FROM N TIME    N keys from number FROM on are going to be marked
+//	a FROM N TIME    they were, the engine's clock is at TIME
+//	p NAME           a phase begins: open, close
+//	bad TEXT         the promise was broken
+//	e TEXT           an error
+const envChild = "FIRSTSEEN_FAULT_CHILD"
+
+// childConfig is what a child is told, as its environment.
+type childConfig struct {
+	scenario string
+	dir      string
+	from     uint64 // first key number
+	now      int64  // where its clock begins
+	speed    int    // of its clock
+	sync     Sync
+	seed     uint64
+	batches  int // then it closes and ends; 0: never
+	fault    sabotage.Fault
+}
+
+func (c childConfig) env() string {
+	return fmt.Sprintf("%s %d %d %d %d %d %d %d %s", c.scenario, c.from, c.now, c.speed, c.sync, c.seed, c.batches, c.fault, c.dir)
+}
+
+func parseChild(s string) (c childConfig, err error) {
+	_, err = fmt.Sscanf(s, "%s %d %d %d %d %d %d %d %s", &c.scenario, &c.from, &c.now, &c.speed, &c.sync, &c.seed, &c.batches, &c.fault, &c.dir)
+	return c, err
+}
+
+func TestFaultChild(t *testing.T) {
+	env := os.Getenv(envChild)
+	if env == "" {
+		t.Skip("runs as a child of the fault suite only")
+	}
+	c, err := parseChild(env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sabotage.Enable(c.fault)
+	out := &childOutput{w: os.Stdout}
+	switch c.scenario {
+	case "load":
+		childLoad(c, out)
+	case "errors":
+		childErrors(c, out)
+	case "full":
+		childFull(c, out)
+	default:
+		t.Fatal(c.scenario)
+	}
+}
+
+// childOutput writes whole lines; a pipe takes each of them in one piece.
+type childOutput struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (o *childOutput) printf(format string, args ...any) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	fmt.Fprintf(o.w, "#"+format+"\n", args...)
+}
+
+// startChild starts the child under the given command, with what stdin holds.
+func startChild(t *testing.T, c childConfig, stdin string, wrap ...string) (*exec.Cmd, io.Reader) {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := append(wrap, self, "-test.run=^TestFaultChild$", "-test.count=1", "-test.timeout=10m")
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Env = append(os.Environ(), envChild+"="+c.env(), envFaults+"=", envJSON+"=")
+	cmd.Stdin = strings.NewReader(stdin)
+	cmd.Stderr = os.Stderr
+	if c.fault != sabotage.None {
+		cmd.Stderr = nil
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return cmd, stdout
+}
+
+// keyRange is a range of key numbers and when it was acknowledged.
+type keyRange struct {
+	from, n uint64
+	at      int64
+}
+
+// ledger is what the parent knows: every key that was tried and every key that
+// was acknowledged.
+type ledger struct {
+	p     *faultPart
+	tried uint64 // all key numbers below
+	acked []keyRange
+	now   int64 // newest engine time that a child told
+	keys  uint64
+}
+
+// read takes down what a child says until its end.
+func (l *ledger) read(r io.Reader) {
+	s := bufio.NewScanner(r)
+	s.Buffer(nil, 1<<20)
+	for s.Scan() {
+		line, ok := strings.CutPrefix(s.Text(), "#")
+		if !ok {
+			continue
+		}
+		word, rest, _ := strings.Cut(line, " ")
+		switch word {
+		case "t", "a":
+			var k keyRange
+			if n, _ := fmt.Sscan(rest, &k.from, &k.n, &k.at); n != 3 || !strings.HasSuffix(rest, ".") {
+				continue // cut off by the kill
+			}
+			l.now = max(l.now, k.at)
+			l.tried = max(l.tried, k.from+k.n)
+			if word == "a" {
+				l.acked = append(l.acked, k)
+				l.keys += k.n
+			}
+		case "p":
+			l.p.count("phase "+rest, 1)
+		case "bad":
+			l.p.errorf("%s", rest)
+		case "e":
+			l.p.errorf("a child failed: %s", rest)
+		}
+	}
+}
+
+// alive are the acknowledged ranges that are younger than the window at now.
+func (l *ledger) alive(now int64, window time.Duration) (alive []keyRange) {
+	for _, k := range l.acked {
+		if now-k.at < int64(window) {
+			alive = append(alive, k)
+		}
+	}
+	return alive
+}
+
+func (l *ledger) stdin(alive []keyRange) string {
+	var b strings.Builder
+	for _, k := range alive {
+		fmt.Fprintf(&b, "%d %d %d\n", k.from, k.n, k.at)
+	}
+	return b.String()
+}
+
+const childWindow = time.Hour
+
+func (c childConfig) options() Options {
+	begun := time.Now()
+	return Options{
+		Window: childWindow, Capacity: 20_000, Generations: 8, Shards: 4, Sync: c.sync, SyncEvery: 5 * time.Millisecond, MinFreeDisk: -1,
+		Now:       func() time.Time { return time.Unix(0, c.now).Add(time.Since(begun) * time.Duration(c.speed)) },
+		tableKeys: 1500, ringBytes: 128 << 10,
+	}
+}
+
+// childLoad marks new keys and asks for old ones, in three goroutines, until it
+// is killed or has done its batches; then it closes and begins anew.
+func childLoad(c childConfig, out *childOutput) {
+	var old []keyRange
+	for s := bufio.NewScanner(os.Stdin); s.Scan(); {
+		var k keyRange
+		if n, _ := fmt.Sscan(s.Text(), &k.from, &k.n, &k.at); n == 3 {
+			old = append(old, k)
+		}
+	}
+	opts := c.options()
+	next := c.from
+	for life := 0; ; life++ {
+		out.printf("p open")
+		e, err := Open(c.dir, opts)
+		if err != nil {
+			out.printf("e open: %v", err)
+			return
+		}
+		var mu sync.Mutex
+		take := func(n uint64) uint64 {
+			mu.Lock()
+			defer mu.Unlock()
+			next += n
+			return next - n
+		}
+		var wg sync.WaitGroup
+		for g := range 3 {
+			wg.Add(1)
+			go func() {
+				defer wg.Done()
+				rng := rand.New(rand.NewPCG(c.seed, uint64(100*life+g)))
+				for range max(c.batches, 1) {
+					if err := childBatch(e, rng, take, old, out); err != nil {
+						out.printf("e %v", err)
+						return
+					}
+				}
+			}()
+		}
+		wg.Wait()
+		out.printf("p close")
+		if err := e.Close(); err != nil {
+			out.printf("e close: %v", err)
+			return
+		}
+	}
+}
+
+func childBatch(e *Engine, rng *rand.Rand, take func(uint64) uint64, old []keyRange, out *childOutput) error {
+	ctx := context.Background()
+	n := uint64(1 + rng.IntN(300))
+	from := take(n)
+	at := e.clock.read()
+	out.printf("t %d %d %d .", from, n, at)
+	vs, err := e.AdmitBatch(ctx, nil, faultKeys(from, n))
+	if err != nil {
+		return fmt.Errorf("admit: %w", err)
+	}
+	out.printf("a %d %d %d .", from, n, at)
+	for i, v := range vs {
+		if v != dedup.Fresh {
+			out.printf("bad key %d, never tried before, is %v", from+uint64(i), v)
+			break
+		}
+	}
+	for range 20 {
+		if len(old) == 0 {
+			return nil
+		}
+		k := old[rng.IntN(len(old))]
+		i := k.from + rng.Uint64N(k.n)
+		v, err := e.Admit(ctx, faultKey(i))
+		if err != nil {
+			return fmt.Errorf("admit: %w", err)
+		}
+		if v != dedup.Duplicate && e.clock.read()-k.at < int64(childWindow) {
+			out.printf("bad key %d was acknowledged, now it is %v", i, v)
+			return errors.New("missed")
+		}
+	}
+	return nil
+}
+
+// childErrors marks keys until the first error, and then tries on: everything
+// must be refused.
+func childErrors(c childConfig, out *childOutput) {
+	e, err := Open(c.dir, c.options())
+	if err != nil {
+		out.printf("p error in open")
+		return
+	}
+	ctx := context.Background()
+	next := c.from
+	for failed := 0; failed < 10; {
+		keys := faultKeys(next, 50)
+		at := e.clock.read()
+		out.printf("t %d %d %d .", next, 50, at)
+		_, err := e.AdmitBatch(ctx, nil, keys)
+		switch {
+		case err == nil && failed > 0:
+			out.printf("bad a mark was accepted after a failed sync")
+			return
+		case err == nil:
+			out.printf("a %d %d %d .", next, 50, at)
+			if next-c.from > 20_000 {
+				out.printf("bad no sync failed in %d keys", next-c.from)
+				return
+			}
+		case !errors.Is(err, dedup.ErrFailed):
+			out.printf("bad a failed sync gave %s", strconv.Quote(err.Error()))
+			return
+		default:
+			failed++
+		}
+		next += 50
+	}
+	out.printf("p refused")
+}
