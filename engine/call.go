@@ -56,12 +56,12 @@ func doLook(c *call, ctx context.Context) error  { return c.e.set.Look(ctx, &c.b
 
 // admit fills out, which is all Unknown.
 func (c *call) admit(ctx context.Context, keys [][]byte, out []dedup.Verdict) error {
+	if !valid(keys) {
+		return c.admitSome(ctx, keys, out)
+	}
 	var err error
 	for done := 0; done < len(keys) && err == nil; {
 		n := min(shards.MaxPart, len(keys)-done)
-		if !valid(keys[done : done+n]) {
-			return c.admitSome(ctx, keys, out, done)
-		}
 		c.batch.Out = out[done : done+n]
 		err = c.step(ctx, keys[done:done+n], doAdmit)
 		done += n
@@ -78,11 +78,10 @@ func (c *call) settle(out []dedup.Verdict, err error) error {
 	return err
 }
 
-// admitSome is admit for a call with invalid keys: the valid ones, from done
-// on, go alone and their verdicts are put where they belong.
-func (c *call) admitSome(ctx context.Context, keys [][]byte, out []dedup.Verdict, done int) error {
-	good, at, bad := pick(keys, done)
-	c.e.counts.invalid.Add(uint64(len(keys) - done - len(good)))
+// admitSome is admit for a call with invalid keys: the valid ones go alone and
+// their verdicts are put where they belong.
+func (c *call) admitSome(ctx context.Context, keys [][]byte, out []dedup.Verdict) error {
+	good, at, bad := c.pick(keys)
 	vs := make([]dedup.Verdict, len(good))
 	err := c.admit(ctx, good, vs)
 	for i, v := range vs {
@@ -91,17 +90,18 @@ func (c *call) admitSome(ctx context.Context, keys [][]byte, out []dedup.Verdict
 	return errors.Join(bad, err)
 }
 
-// pick returns the valid keys from done on with their places, and one
-// *dedup.KeyError for each other.
-func pick(keys [][]byte, done int) (good [][]byte, at []int, bad error) {
+// pick returns the valid keys with their places, and one *dedup.KeyError for
+// each other.
+func (c *call) pick(keys [][]byte) (good [][]byte, at []int, bad error) {
 	var errs []error
-	for i := done; i < len(keys); i++ {
-		if n := len(keys[i]); n == 0 || n > dedup.MaxKeyLen {
-			errs = append(errs, &dedup.KeyError{Index: i, Len: n})
+	for i, key := range keys {
+		if !valid(keys[i : i+1]) {
+			errs = append(errs, &dedup.KeyError{Index: i, Len: len(key)})
 			continue
 		}
-		good, at = append(good, keys[i]), append(at, i)
+		good, at = append(good, key), append(at, i)
 	}
+	c.e.counts.invalid.Add(uint64(len(errs)))
 	return good, at, errors.Join(errs...)
 }
 
@@ -115,8 +115,8 @@ func valid(keys [][]byte) bool {
 }
 
 func (c *call) look(ctx context.Context, keys [][]byte, out []dedup.Verdict) error {
-	if _, _, bad := pick(keys, 0); bad != nil {
-		c.e.counts.invalid.Add(1)
+	if !valid(keys) {
+		_, _, bad := c.pick(keys)
 		return bad
 	}
 	c.batch.Out = out
@@ -129,8 +129,8 @@ func (c *call) look(ctx context.Context, keys [][]byte, out []dedup.Verdict) err
 
 func (c *call) forget(ctx context.Context, key []byte) error {
 	keys := [][]byte{key}
-	if _, _, bad := pick(keys, 0); bad != nil {
-		c.e.counts.invalid.Add(1)
+	if !valid(keys) {
+		_, _, bad := c.pick(keys)
 		return bad
 	}
 	err := c.step(ctx, keys, func(c *call, _ context.Context) error { return c.e.set.Forget(&c.batch, c.now) })
@@ -143,8 +143,7 @@ func (c *call) forget(ctx context.Context, key []byte) error {
 func (c *call) claim(ctx context.Context, keys [][]byte, cs []dedup.Claim) error {
 	good, at, bad := keys, []int(nil), error(nil)
 	if !valid(keys) {
-		good, at, bad = pick(keys, 0)
-		c.e.counts.invalid.Add(uint64(len(keys) - len(good)))
+		good, at, bad = c.pick(keys)
 	}
 	out := make([]dedup.Verdict, len(good))
 	part := make([]dedup.Claim, len(good))

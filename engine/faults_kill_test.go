@@ -54,7 +54,7 @@ func killCycles(p *faultPart, cycles int) {
 	opts := c.options()
 	opts.Now = func() time.Time { return time.Unix(0, l.now) }
 	e := faultOpen(t, dir, opts)
-	for _, k := range l.alive(l.now, childWindow) {
+	for _, k := range l.alive(e.clock.read(), childWindow) {
 		p.count("keys looked up at the end", p.checkKeys(e, "at the end", faultKeys(k.from, k.n), nil))
 	}
 	p.checkKeys(e, "at the end", nil, faultKeys(l.tried+1000, 1000))
@@ -76,8 +76,13 @@ func TestFaultsSyncErrors(t *testing.T) {
 			l := &ledger{p: p, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).UnixNano()}
 			dir := filepath.Join(t.TempDir(), "seen")
 			c := childConfig{scenario: "errors", dir: dir, now: l.now, speed: 1, fault: p.fault}
+			// One sync of the journal, or all syncs of everything from then on.
+			inject := fmt.Sprintf("inject=fdatasync:error=EIO:when=%d", 3*n+5)
+			if n%2 == 0 {
+				inject = fmt.Sprintf("inject=fdatasync,fsync,msync:error=EIO:when=%d+", 3*n)
+			}
 			cmd, stdout := startChild(t, c, "", strace, "-f", "-qq", "-o", os.DevNull,
-				"-e", "trace=fdatasync,fsync,msync", "-e", fmt.Sprintf("inject=fdatasync,fsync,msync:error=EIO:when=%d+", 3*n))
+				"-e", "trace=fdatasync,fsync,msync", "-e", inject)
 			l.read(stdout)
 			_ = cmd.Wait()
 			p.count("runs", 1)

@@ -50,6 +50,7 @@ func TestGrowth(t *testing.T) {
 			if s.Filter.Growths > 6 {
 				t.Errorf("%d growths for a stream of one density", s.Filter.Growths)
 			}
+			flushAll(t, e) // what the size is remembered by are the runs
 			mustClose(t, e)
 			e = mustOpen(t, dir, o)
 			if got := e.Stats().Filter.Capacity; got != s.Filter.Capacity {

@@ -285,8 +285,7 @@ func (e *Engine) tableKeys(capacity uint64) int {
 	}
 	const slotBytes = 2 * 16 // a key at load 0.5
 	g := float64(capacity) / float64(e.opts.Generations-1) / float64(e.opts.Shards)
-	filters := float64(e.filterConfig(capacity).Keys) * float64(e.opts.Shards) * e.opts.BitsPerKey / 8
-	budget := max(float64(e.opts.MemoryBudget)-filters-float64(fixedMemory), float64(e.opts.MemoryBudget)/8)
+	budget := max(float64(e.opts.MemoryBudget)-e.filterBytes(capacity)-float64(fixedMemory), float64(e.opts.MemoryBudget)/8)
 	most := budget / float64(e.opts.Shards) / (2 * slotBytes)
 	parts := 1.0
 	for 1.1*g/parts > most {

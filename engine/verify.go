@@ -39,7 +39,8 @@ type verifier struct {
 	*inspector
 	out      Verification
 	progress func(done, total int64)
-	total    int64
+	done     int64 // bytes of runs checked
+	total    int64 // and in all
 
 	// What Repair needs to know beside the list of damage.
 	unreadable  bool             // there is no manifest to go by
@@ -183,7 +184,8 @@ func (v *verifier) segment(ctx context.Context, g *persist.GenerationMeta, sm pe
 		v.out.Runs++
 		v.out.Keys += m.Keys
 		v.out.Bytes += m.Bytes()
-		v.progress(v.out.Bytes, v.total)
+		v.done += m.Bytes()
+		v.progress(v.done, v.total)
 	}
 	for _, m := range sm.Runs {
 		if !sound[m.ID] {

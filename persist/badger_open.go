@@ -16,10 +16,9 @@ import (
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/fb"
 	"github.com/dgraph-io/badger/v4/pb"
+	"github.com/dgraph-io/badger/v4/table"
 	"github.com/dgraph-io/badger/v4/y"
 	"google.golang.org/protobuf/proto"
-
-	"github.com/dgraph-io/badger/v4/table"
 )
 
 // Opening a Badger directory that may be damaged. Badger's Open makes up for
