@@ -112,7 +112,7 @@ func (r *Report) headline() []fact {
 			case m.Candidate.Approximate || m.Error != "":
 			case isEngine(m) && (ours == nil || m.KeysPerSecond > ours.KeysPerSecond):
 				ours = m
-			case !isEngine(m) && m.Candidate.Class != Memory && (theirs == nil || m.KeysPerSecond > theirs.KeysPerSecond):
+			case !isEngine(m) && (m.Candidate.Class == Kill || m.Candidate.Class == Power) && (theirs == nil || m.KeysPerSecond > theirs.KeysPerSecond):
 				theirs = m
 			}
 		}
@@ -126,7 +126,7 @@ func (r *Report) headline() []fact {
 			{"wrong answers of " + short(float64(ours.Messages)), count(float64(ours.Missed + ours.Wrong + ours.Unanswered))},
 		}
 		if theirs != nil && theirs.KeysPerSecond > 0 {
-			facts = append(facts, fact{"times the fastest durable peer, " + theirs.Candidate.Name,
+			facts = append(facts, fact{"times the fastest peer that survives kill -9, " + theirs.Candidate.Name,
 				three(ours.KeysPerSecond/theirs.KeysPerSecond) + " ×"})
 		}
 		return facts
@@ -229,12 +229,12 @@ func filterPictures(filters []FilterCurve) (rates, costs template.HTML, rows []f
 
 func (r *Report) pageNotes() []string {
 	var out strings.Builder
-	r.writeNotes(&out)
+	r.writeFindings(&out)
 	var notes []string
 	for line := range strings.SplitSeq(out.String(), "\n") {
 		if line = strings.TrimSpace(line); line != "" {
 			notes = append(notes, line)
 		}
 	}
-	return notes
+	return append(notes, strings.Join(howToRead, " "))
 }

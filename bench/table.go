@@ -22,7 +22,10 @@ func (r *Report) WriteTable(w io.Writer) error {
 			return err
 		}
 	}
-	r.writeNotes(out)
+	r.writeFindings(out)
+	for _, line := range howToRead {
+		fmt.Fprintln(out, line)
+	}
 	_, err := io.WriteString(w, out.String())
 	return err
 }
@@ -136,8 +139,14 @@ func (o *Opening) String() string {
 	return duration(o.Took)
 }
 
-// writeNotes says what the tables can't.
-func (r *Report) writeNotes(out io.Writer) {
+// howToRead explains the columns, in lines of a terminal.
+var howToRead = []string{
+	"keys/s is inside calls, wall keys/s has the making and checking of keys in it; RAM is the process's, above what",
+	"it was before; missed duplicates and wrongly dropped keys are counted over all runs, everything else is the median's.",
+}
+
+// writeFindings says what the tables can't.
+func (r *Report) writeFindings(out io.Writer) {
 	var truncated bool
 	fmt.Fprintln(out)
 	for _, row := range r.Rows {
@@ -163,6 +172,4 @@ func (r *Report) writeNotes(out io.Writer) {
 	for _, s := range r.Skipped {
 		fmt.Fprintf(out, "not measured: %s: %s\n", s.Name, s.Reason)
 	}
-	fmt.Fprintln(out, "keys/s is inside calls, wall keys/s has the making and checking of keys in it; RAM is the process's, above what")
-	fmt.Fprintln(out, "it was before; missed duplicates and wrongly dropped keys are counted over all runs, everything else is the median's.")
 }

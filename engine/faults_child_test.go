@@ -186,7 +186,7 @@ func (c childConfig) options() Options {
 	return Options{
 		Window: childWindow, Capacity: 20_000, Generations: 8, Shards: 4, Sync: c.sync, SyncEvery: 5 * time.Millisecond, MinFreeDisk: -1,
 		Now:       func() time.Time { return time.Unix(0, c.now).Add(time.Since(begun) * time.Duration(c.speed)) },
-		tableKeys: 6000, ringBytes: 128 << 10,
+		tableKeys: 6000, ringBytes: 64 << 10,
 	}
 }
 
@@ -241,7 +241,7 @@ func childLoad(c childConfig, out *childOutput) {
 
 func childBatch(e *Engine, rng *rand.Rand, take func(uint64) uint64, old []keyRange, out *childOutput) error {
 	ctx := context.Background()
-	n := uint64(1 + rng.IntN(300))
+	n := uint64(1 + rng.IntN(150))
 	from := take(n)
 	at := e.clock.read()
 	out.printf("t %d %d %d .", from, n, at)

@@ -34,7 +34,7 @@ func killCycles(p *faultPart, cycles int) {
 		cmd, stdout := startChild(t, c, l.stdin(l.alive(c.now, childWindow)))
 		// Most of the time goes to loading the binary, so the short lives end in
 		// Open; the longer ones anywhere.
-		life := time.Duration(10+rng.IntN(200)) * time.Millisecond
+		life := time.Duration(10+rng.IntN(250)) * time.Millisecond
 		timer := time.AfterFunc(life, func() { _ = cmd.Process.Kill() })
 		l.read(stdout)
 		timer.Stop()

@@ -98,15 +98,19 @@ func dropKeyRegistry(dir string) error {
 	return err
 }
 
-// dropEmptyLogs removes write-ahead logs that a kill left between their creation
-// and their first byte. Badger does not open with one; nothing is in it, and
-// whether anything should be, our manifest knows.
+// dropEmptyLogs removes logs without a byte: a kill between their creation and
+// their first one leaves them, or a power cut that came before their sync. Badger
+// does not open with one. Whether anything should be in it our manifest knows.
 func dropEmptyLogs(dir string) error {
-	logs, err := filepath.Glob(filepath.Join(dir, "*.mem"))
+	mem, err := filepath.Glob(filepath.Join(dir, "*.mem"))
 	if err != nil {
 		return err
 	}
-	for _, path := range logs {
+	values, err := filepath.Glob(filepath.Join(dir, "*.vlog"))
+	if err != nil {
+		return err
+	}
+	for _, path := range append(mem, values...) {
 		info, err := os.Stat(path)
 		if err == nil && info.Size() == 0 {
 			err = os.Remove(path)
