@@ -157,7 +157,7 @@ func childMark(e *Engine, out *childOutput, next *uint64) error {
 
 func worksAgain(e *Engine, out *childOutput, next *uint64) bool {
 	var err error
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); <-time.After(10 * time.Millisecond) {
 		if err = childMark(e, out, next); err == nil {
 			return true
 		}

@@ -171,30 +171,27 @@ func TestExpiryFreesDisk(t *testing.T) {
 	window := func(spans int) {
 		for range spans {
 			for range 10 {
+				clock.advance(e.opts.span() / 10)
 				admitAll(t, e, intKeys(next, perSpan/10), dedup.Fresh)
 				next += perSpan / 10
-				clock.advance(e.opts.span() / 10)
 			}
 		}
 		flushAll(t, e)
 	}
-	segments := func() (n int) {
-		for _, g := range e.Stats().Generations {
-			if g.Runs > 0 {
-				n++
-			}
-		}
-		return n
-	}
-	window(o.Generations) // one window and the live generation
-	full := len(e.heldGenerations())
 	state := ""
 	settled := func() bool {
 		dirs, err := segmentDirs(dir)
-		state = fmt.Sprintf("%d segments for %d of %d generations, %d KB", dirs, segments(), full, sizeOf(dir)>>10)
-		return err == nil && dirs <= full+1 && segments() >= full-1
+		gs := e.Stats().Generations
+		sealed := gs[:len(gs)-1]
+		done := err == nil && dirs <= o.Generations+1 && len(gs) >= o.Generations-1
+		for _, g := range sealed {
+			done = done && g.Runs > 0 && g.Snapshot
+		}
+		state = fmt.Sprintf("%d segments for %d generations, %d KB", dirs, len(gs), sizeOf(dir)>>10)
+		return done
 	}
 	defer func() { t.Log(state) }()
+	window(o.Generations) // one window and the live generation
 	eventually(t, "the first window is on disk", settled)
 	first := sizeOf(dir)
 	if least := int64(16 * perSpan * (o.Generations - 1)); first < least {

@@ -12,7 +12,6 @@ import (
 
 	"github.com/firstseen/firstseen/bloom"
 	"github.com/firstseen/firstseen/dedup"
-	"github.com/firstseen/firstseen/internal/hash"
 	"github.com/firstseen/firstseen/persist"
 	"github.com/firstseen/firstseen/shards"
 )
@@ -124,129 +123,6 @@ func (e *Engine) makeDir() error {
 func missing(err error, path string) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return &dedup.CorruptError{File: path, Offset: -1, Detail: "the file is missing"}
-	}
-	return err
-}
-
-// identify reads who the directory is, or makes it.
-func (e *Engine) identify() error {
-	if _, err := e.fs.Stat(filepath.Join(e.dir, creatingName)); err == nil {
-		return e.create()
-	}
-	id, err := persist.ReadIdentity(e.fs, e.dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		name, err := e.remains()
-		if err != nil {
-			return err
-		}
-		if name != "" {
-			return &dedup.CorruptError{File: filepath.Join(e.dir, persist.IdentityName), Offset: -1,
-				Detail: fmt.Sprintf("the file is missing, but %s is there", name)}
-		}
-		return e.create()
-	}
-	if err != nil {
-		return err
-	}
-	if err := persist.RemoveLeftovers(e.fs, e.dir); err != nil {
-		return err
-	}
-	return e.accept(id)
-}
-
-// accept checks the options that can't be changed.
-func (e *Engine) accept(id persist.Identity) error {
-	var problems []error
-	if e.opts.Shards != 0 && e.opts.Shards != int(id.Shards) {
-		problems = append(problems, fmt.Errorf("it has %d shards, Shards is %d", id.Shards, e.opts.Shards))
-	}
-	if (e.opts.Mode == Approximate) != id.Approximate {
-		problems = append(problems, fmt.Errorf("its mode is %v, Mode is %v", modeOf(id), e.opts.Mode))
-	}
-	if e.opts.UntrustedKeys != id.Untrusted {
-		problems = append(problems, fmt.Errorf("it was made with UntrustedKeys %v", id.Untrusted))
-	}
-	if len(problems) > 0 {
-		return fmt.Errorf("%w: %w", dedup.ErrIncompatible, errors.Join(problems...))
-	}
-	e.id, e.opts.Shards = id, int(id.Shards)
-	e.hasher = hash.New(id.Seed, id.Untrusted)
-	return nil
-}
-
-func modeOf(id persist.Identity) Mode {
-	if id.Approximate {
-		return Approximate
-	}
-	return Exact
-}
-
-// remains returns the name of a file of ours in a directory without identity.
-func (e *Engine) remains() (string, error) {
-	for _, name := range []string{persist.ManifestName, journalName} {
-		if _, err := e.fs.Stat(filepath.Join(e.dir, name)); err == nil {
-			return name, nil
-		}
-	}
-	ids, err := persist.ListSegmentDirs(e.dir)
-	if err != nil || len(ids) == 0 {
-		return "", err
-	}
-	return filepath.Base(persist.SegmentPath(e.dir, ids[0])), nil
-}
-
-// create makes the directory's files. The marker goes last: before that nothing
-// can have been marked.
-func (e *Engine) create() error {
-	marker := filepath.Join(e.dir, creatingName)
-	if err := persist.WriteFileAtomic(e.fs, marker, []byte("firstseen: this directory is being made\n")); err != nil {
-		return err
-	}
-	for _, name := range []string{journalName, journalName + ".mark", persist.ManifestName, persist.IdentityName} {
-		if err := e.fs.Remove(filepath.Join(e.dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-	}
-	// Who made the directory may not have made it durable.
-	if err := e.fs.SyncDir(filepath.Dir(e.dir)); err != nil {
-		return err
-	}
-	id := persist.Identity{
-		Shards:      uint16(orDefault(e.opts.Shards, defaultShards)),
-		Approximate: e.opts.Mode == Approximate,
-		Untrusted:   e.opts.UntrustedKeys,
-		Created:     time.Now().UnixNano(),
-	}
-	if _, err := rand.Read(id.Seed[:]); err != nil {
-		return err
-	}
-	now := e.opts.Now().UnixNano()
-	m := &persist.Manifest{
-		Clock: now, Wall: now, Window: int64(e.opts.Window), Span: int64(e.opts.span()),
-		Generations: []persist.GenerationMeta{{Number: firstNumber, Start: now}},
-		Covered:     make([]persist.Pos, id.Shards),
-		Capacity:    e.opts.Capacity,
-	}
-	if err := persist.WriteManifest(e.fs, e.dir, m); err != nil {
-		return err
-	}
-	if err := persist.WriteIdentity(e.fs, e.dir, id); err != nil {
-		return err
-	}
-	if err := e.accept(id); err != nil {
-		return err
-	}
-	e.size(m)
-	if err := e.openJournal(); err != nil {
-		return err
-	}
-	err := e.journal.Close(false)
-	e.journal = nil
-	if err == nil {
-		err = e.fs.Remove(marker)
-	}
-	if err == nil {
-		err = e.fs.SyncDir(e.dir)
 	}
 	return err
 }

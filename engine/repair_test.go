@@ -113,7 +113,7 @@ func faultClose(t testing.TB, e *Engine) {
 // faultWait polls for what a background goroutine does.
 func faultWait(t testing.TB, what string, done func() bool) {
 	t.Helper()
-	for end := time.Now().Add(30 * time.Second); !done(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); !done(); <-time.After(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("waited for %s in vain", what)
 		}

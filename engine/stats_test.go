@@ -115,7 +115,7 @@ func TestStatsBesideCalls(t *testing.T) {
 					return
 				default:
 					look()
-					time.Sleep(100 * time.Microsecond) // leaves the processor to the callers
+					<-time.After(100 * time.Microsecond) // leaves the processor to the callers
 				}
 			}
 		}()

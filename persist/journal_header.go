@@ -110,7 +110,7 @@ func decodeJournalHeader(b []byte) (journalHeader, error) {
 // readJournalHeader returns the newer whole copy, and how many were whole.
 func readJournalHeader(f File) (journalHeader, int, error) {
 	var newest journalHeader
-	whole, last := 0, error(errHeader)
+	whole, last := 0, errHeader
 	for i := int64(0); i < 2; i++ {
 		b := make([]byte, headerLen)
 		if n, err := f.ReadAt(b, i*headerLen); err != nil && !errors.Is(err, io.EOF) {

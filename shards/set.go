@@ -10,6 +10,7 @@ import (
 	"github.com/firstseen/firstseen/bloom"
 	"github.com/firstseen/firstseen/internal/hash"
 	"github.com/firstseen/firstseen/internal/prefetch"
+	"github.com/firstseen/firstseen/internal/sabotage"
 )
 
 // A Kind says what a record of the log does.
@@ -263,6 +264,9 @@ func (s *Set) waitRoom(ctx context.Context) error {
 	}
 	if s.nSealed.Load() < int64(s.c.MaxSealed) {
 		return nil
+	}
+	if sabotage.On(sabotage.IgnoreContext) {
+		ctx = context.WithoutCancel(ctx)
 	}
 	select {
 	case <-room:

@@ -46,6 +46,8 @@ is 0, 1 when something went wrong, or 2 when the command line makes no sense.`,
 		newInspect(a),
 		newVerify(a),
 		newRepair(a),
+		newSoak(a),
+		newSoakChild(a),
 		newContains(a),
 		newForget(a),
 	)

@@ -56,6 +56,9 @@ func printVerification(out io.Writer, dir string, v engine.Verification) error {
 	if err != nil {
 		return err
 	}
+	for _, g := range v.Gaps {
+		fmt.Fprintf(out, "known gap: generation %d, %s to %s: %s\n", g.Generation, moment(g.Start), moment(g.End), g.Reason)
+	}
 	if len(v.Damages) == 0 {
 		_, err = fmt.Fprintln(out, "sound")
 		return err
@@ -84,7 +87,7 @@ func printVerification(out io.Writer, dir string, v engine.Verification) error {
 	if fatal == 0 {
 		_, err = fmt.Fprintf(out, "%d damaged, caches only: they are made anew when the directory is opened next\n", len(v.Damages))
 	} else {
-		_, err = fmt.Fprintf(out, "%d damaged, %d of them with loss of keys: the directory is refused until that is mended; keep a copy of it\n", len(v.Damages), fatal)
+		_, err = fmt.Fprintf(out, "%d damaged, %d of them with loss of keys: the directory is refused until 'firstseen repair' has kept the rest; keep a copy of it\n", len(v.Damages), fatal)
 	}
 	return err
 }

@@ -29,7 +29,7 @@ const (
 	ForgetClaims          // shards: a claim is not found by the next caller (I2)
 	HashDecides           // shards, persist: equal hashes count as equal keys (I3)
 	IgnoreRoom            // engine: nobody looks whether the disk is full
-	IgnoreContext         // engine: a wait for room does not end with its context
+	IgnoreContext         // engine, shards: a wait for room does not end with its context
 	IgnoreGap             // engine: a known gap is not held against any key
 )
 
