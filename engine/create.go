@@ -135,4 +135,3 @@ func (e *Engine) create() error {
 	}
 	return err
 }
-
