@@ -116,7 +116,7 @@ func mustClaim(t testing.TB, e *Engine, key []byte, want dedup.Verdict) dedup.Cl
 // test looks again and again.
 func eventually(t testing.TB, what string, done func() bool) {
 	t.Helper()
-	for end := time.Now().Add(40 * time.Second); !done(); <-time.After(time.Millisecond) {
+	for end := time.Now().Add(20 * time.Second); !done(); <-time.After(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("still not: %s", what)
 		}

@@ -127,6 +127,7 @@ type ledger struct {
 	acked []keyRange
 	now   int64 // newest engine time that a child told
 	keys  uint64
+	first func() // called at a child's first word
 }
 
 // read takes down what a child says until its end.
@@ -137,6 +138,10 @@ func (l *ledger) read(r io.Reader) {
 		line, ok := strings.CutPrefix(s.Text(), "#")
 		if !ok {
 			continue
+		}
+		if l.first != nil {
+			l.first()
+			l.first = nil
 		}
 		word, rest, _ := strings.Cut(line, " ")
 		switch word {

@@ -169,16 +169,16 @@ func damageSmallFiles(p *faultPart) {
 			return short
 		}
 		pt.exhaust(persist.IdentityName, 0, fileSize(pt.healthy, persist.IdentityName), 1)
-		pt.exhaust(persist.ManifestName, 0, fileSize(pt.healthy, persist.ManifestName), stride(3))
-		pt.exhaust(journalName, 0, 4096, stride(97))
-		pt.exhaust(journalName+".mark", 0, 128, stride(5))
-		pt.exhaust(persist.SnapshotPath("", 1), 0, fileSize(pt.healthy, persist.SnapshotPath("", 1)), stride(23))
-		pt.exhaust(journalName, 8192, fileSize(pt.healthy, journalName), int64(faultScale(307, 7)))
+		pt.exhaust(persist.ManifestName, 0, fileSize(pt.healthy, persist.ManifestName), stride(7))
+		pt.exhaust(journalName, 0, 4096, stride(193))
+		pt.exhaust(journalName+".mark", 0, 128, stride(11))
+		pt.exhaust(persist.SnapshotPath("", 1), 0, fileSize(pt.healthy, persist.SnapshotPath("", 1)), stride(61))
+		pt.exhaust(journalName, 8192, fileSize(pt.healthy, journalName), int64(faultScale(613, 7)))
 	}
 }
 
 func TestFaultsDamageSmallFiles(t *testing.T) {
-	runFaults(t, damageSmallFiles, sabotage.IgnoreProof)
+	runFaults(t, damageSmallFiles, sabotage.IgnoreProof, sabotage.SkipRebuild)
 }
 
 // damageAnywhere is one random damage of a random file, Badger's included.

@@ -22,7 +22,7 @@ func TestFaultsDiskFull(t *testing.T) {
 	body := func(p *faultPart) {
 		disk := smallDisk(t)
 		l := &ledger{p: p, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).UnixNano()}
-		c := childConfig{scenario: "full", dir: filepath.Join(disk, "seen"), now: l.now, speed: 1, batches: faultScale(6, 100), fault: p.fault}
+		c := childConfig{scenario: "full", dir: filepath.Join(disk, "seen"), now: l.now, speed: 1, batches: faultScale(4, 100), fault: p.fault}
 		cmd, stdout := startChild(t, c, "")
 		l.read(stdout)
 		if err := cmd.Wait(); err != nil {

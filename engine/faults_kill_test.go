@@ -32,10 +32,11 @@ func killCycles(p *faultPart, cycles int) {
 		c.from, c.now, c.seed = l.tried, l.now, uint64(cycle)
 		c.sync, c.batches = Sync(rng.IntN(3)), 1+rng.IntN(40)
 		cmd, stdout := startChild(t, c, l.stdin(l.alive(c.now, childWindow)))
-		// Most of the time goes to loading the binary, so the short lives end in
-		// Open; the longer ones anywhere.
-		life := time.Duration(10+rng.IntN(250)) * time.Millisecond
-		timer := time.AfterFunc(life, func() { _ = cmd.Process.Kill() })
+		// Counted from its first word, which is that it is going to open: the short
+		// lives end in Open, the longer ones anywhere.
+		life := time.Duration(rng.IntN(250)) * time.Millisecond
+		timer := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() })
+		l.first = func() { timer.Reset(life) }
 		l.read(stdout)
 		timer.Stop()
 		_ = cmd.Wait()

@@ -54,7 +54,7 @@ func TestFaultsPowerLoss(t *testing.T) {
 	if _, err := exec.LookPath("mkfs.ext4"); err != nil {
 		faultSkip(t, "there is no mkfs.ext4")
 	}
-	runFaults(t, func(p *faultPart) { powerCycles(p, faultScale(10, 300)) }, sabotage.AnswerEarly)
+	runFaults(t, func(p *faultPart) { powerCycles(p, faultScale(10, 300)) }, sabotage.AnswerEarly, sabotage.PublishUnsynced)
 }
 
 func powerCycles(p *faultPart, cycles int) {

@@ -101,15 +101,19 @@ func (e *Engine) flush(tables []*shards.Unflushed) error {
 		return err
 	}
 	done := make([]flushed, 0, len(tables))
+	defer func() {
+		for _, f := range done {
+			if f.segment != nil {
+				e.store.endWrite(f.segment)
+			}
+		}
+	}()
 	for _, u := range tables {
 		f, err := e.write(u)
+		done = append(done, f)
 		if err != nil {
 			return err
 		}
-		done = append(done, f)
-	}
-	if sabotage.On(sabotage.ReleaseEarly) {
-		e.journal.Release(e.journal.State().End)
 	}
 	if !sabotage.On(sabotage.PublishUnsynced) {
 		if err := e.syncSegments(done); err != nil {
@@ -158,12 +162,12 @@ func (e *Engine) write(u *shards.Unflushed) (f flushed, err error) {
 	if !e.isHeld(u.Generation) {
 		return f, nil
 	}
-	f.segment, err = e.store.segmentFor(u.Generation, e.segmentBytes())
+	f.segment, err = e.store.beginWrite(u.Generation, e.segmentBytes())
 	if err == nil {
 		f.runs, err = e.writeRuns(f.segment, u)
 	}
 	if err != nil && !e.isHeld(u.Generation) {
-		return flushed{table: u}, nil // its segment was removed under our hands
+		f.runs, err = nil, nil // its segment was removed under our hands
 	}
 	return f, err
 }
@@ -254,10 +258,8 @@ func (e *Engine) promise(done []flushed) error {
 		tables[f.table] = true
 	}
 	tail := e.set.Tail(e.journal.State().End, tables)
-	generations := e.heldGenerations()
-	now := e.clock.read()
 	return e.store.update(func(m *persist.Manifest) {
-		e.describe(m, generations, now)
+		e.describe(m)
 		for _, f := range done {
 			g := generationMeta(m, f.table.Generation)
 			if g != nil && len(f.runs) > 0 {
@@ -277,7 +279,11 @@ func (e *Engine) promise(done []flushed) error {
 }
 
 // describe brings the manifest's list of generations up to date.
-func (e *Engine) describe(m *persist.Manifest, generations []generation, now int64) {
+//
+// It reads them while the manifest is locked: of two writers the later one must
+// not bring back what the earlier one knew to be over.
+func (e *Engine) describe(m *persist.Manifest) {
+	generations, now := e.heldGenerations(), e.clock.read()
 	old := m.Generations
 	m.Generations = make([]persist.GenerationMeta, 0, len(generations))
 	for _, g := range generations {
@@ -290,6 +296,7 @@ func (e *Engine) describe(m *persist.Manifest, generations []generation, now int
 		gm.Start, gm.End = g.start, g.end
 		m.Generations = append(m.Generations, gm)
 	}
+	m.Lost = heldGaps(m.Lost, generations)
 	m.Clock, m.Wall = max(m.Clock, now), e.opts.Now().UnixNano()
 	m.Window, m.Span = int64(e.opts.Window), int64(e.opts.span())
 	m.Capacity = e.capacity.Load()

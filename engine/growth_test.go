@@ -36,16 +36,17 @@ func TestGrowth(t *testing.T) {
 				span()
 			}
 			eventually(t, "the filters have the size that the stream needs", func() bool {
-				return e.Stats().Filter.Capacity >= 4*perSpan
+				return float64(e.Stats().Filter.Capacity) >= 4*perSpan/growAt
 			})
 			for range 2 * o.Generations {
 				span()
 			}
 			s := e.Stats()
-			meant := bloom.PredictRate(kind, e.opts.BitsPerKey, e.set.Hashes(), o.Generations)
-			t.Logf("%d growths, capacity %d, rate at worst %.3f, now %.4f, meant %.4f", s.Filter.Growths, s.Filter.Capacity, worst, s.Filter.PredictedRate, meant)
-			if s.Filter.PredictedRate > 2*meant {
-				t.Errorf("the rate of \"maybe\" is %.4f, meant is %.4f", s.Filter.PredictedRate, meant)
+			// A filter that is fuller than planned by less than growAt stays.
+			meant := bloom.PredictRate(kind, e.opts.BitsPerKey/growAt, e.set.Hashes(), o.Generations)
+			t.Logf("%d growths, capacity %d, rate at worst %.3f, now %.4f, meant at most %.4f", s.Filter.Growths, s.Filter.Capacity, worst, s.Filter.PredictedRate, meant)
+			if s.Filter.PredictedRate > 1.5*meant {
+				t.Errorf("the rate of \"maybe\" is %.4f, at most %.4f is meant", s.Filter.PredictedRate, meant)
 			}
 			if s.Filter.Growths > 6 {
 				t.Errorf("%d growths for a stream of one density", s.Filter.Growths)

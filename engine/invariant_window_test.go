@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -187,7 +188,8 @@ func TestExpiryFreesDisk(t *testing.T) {
 		for _, g := range sealed {
 			done = done && g.Runs > 0 && g.Snapshot
 		}
-		state = fmt.Sprintf("%d segments for %d generations, %d KB", dirs, len(gs), sizeOf(dir)>>10)
+		snaps, _ := filepath.Glob(filepath.Join(dir, "filter-*.snap"))
+		state = fmt.Sprintf("%d segments, %d snapshots, %d generations, %d KB", dirs, len(snaps), len(gs), sizeOf(dir)>>10)
 		return done
 	}
 	defer func() { t.Log(state) }()

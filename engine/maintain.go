@@ -83,6 +83,9 @@ func (e *Engine) promisedGenerations() (gs []generation) {
 // lies far back are flushed; without a store a snapshot takes their place.
 func (e *Engine) relieveJournal() {
 	s := e.journal.State()
+	if sabotage.On(sabotage.ReleaseEarly) {
+		e.journal.Release(s.End)
+	}
 	if s.Used < s.RingBytes/2 {
 		return
 	}
@@ -210,22 +213,7 @@ func (e *Engine) afterRotation() error {
 	if !e.rotated.Swap(false) {
 		return nil
 	}
-	generations := e.heldGenerations()
-	now := e.clock.read()
-	gone := map[uint64]bool{}
-	var numbers []uint64
-	err := e.store.update(func(m *persist.Manifest) {
-		for _, g := range m.Generations {
-			if g.Number < generations[0].number {
-				numbers = append(numbers, g.Number)
-				for _, s := range g.Segments {
-					gone[s.ID] = true
-				}
-			}
-		}
-		e.describe(m, generations, now)
-		m.Lost = heldGaps(m.Lost, generations)
-	})
+	err := e.store.update(e.describe)
 	if errors.Is(err, dedup.ErrDiskFull) {
 		e.rotated.Store(true) // idleWork tries again
 		return err
@@ -234,14 +222,9 @@ func (e *Engine) afterRotation() error {
 		e.fail("writing the manifest", err)
 		return err
 	}
-	for i := range e.opts.Shards {
-		e.set.Install(i, func() { e.store.uninstall(i, gone) })
-	}
-	e.store.forgetWriting(generations[0].number, gone)
-	if err := e.store.remove(gone); err != nil {
-		e.opts.Logger.Warn("removing retired segments", "error", err)
-	}
-	e.removeSnapshots(numbers)
+	generations := e.heldGenerations()
+	e.removeDropped(generations[0].number)
+	e.removeOldSnapshots(generations[0].number)
 	if e.opts.Mode == Exact {
 		// Ahead of the first flush: making a segment takes 5 to 8 ms.
 		if _, err := e.store.segmentFor(generations[len(generations)-1].number, e.segmentBytes()); err != nil {
@@ -252,6 +235,23 @@ func (e *Engine) afterRotation() error {
 		return err
 	}
 	return e.grow()
+}
+
+// removeDropped takes segments that the manifest no longer names out of the
+// look-ups and off the disk, and those that were made ahead for generations
+// before oldest and never got a run.
+func (e *Engine) removeDropped(oldest uint64) {
+	gone := e.store.takeDropped()
+	e.store.forgetWriting(oldest, gone)
+	if len(gone) == 0 {
+		return
+	}
+	for i := range e.opts.Shards {
+		e.set.Install(i, func() { e.store.uninstall(i, gone) })
+	}
+	if err := e.store.remove(gone); err != nil {
+		e.opts.Logger.Warn("removing segments that are no longer needed", "error", err)
+	}
 }
 
 func heldGaps(lost []persist.GapMeta, generations []generation) (out []persist.GapMeta) {

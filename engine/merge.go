@@ -198,5 +198,6 @@ func (m *merger) replace() error {
 	}
 	m.e.counts.merges.Add(1)
 	m.e.counts.mergedKeys.Add(m.keys)
-	return m.e.store.remove(m.old)
+	m.e.removeDropped(0)
+	return nil
 }

@@ -254,8 +254,7 @@ func (e *Engine) shut() error {
 			// The runs and the journal hold everything; opening takes longer.
 			e.opts.Logger.Warn("the filters could not be written at the close", "error", err)
 		}
-		generations, now := e.heldGenerations(), e.clock.read()
-		errs = append(errs, e.store.update(func(m *persist.Manifest) { e.describe(m, generations, now) }))
+		errs = append(errs, e.store.update(e.describe))
 	}
 	errs = append(errs, e.journal.Close(!failed), e.store.close())
 	e.set.Close()

@@ -297,6 +297,11 @@ func checkRepair(t *testing.T, d *damagedDir, opens, late bool, keeps int, some 
 	if v, err := e.Admit(ctx, []byte("new")); v != dedup.Fresh || err != nil {
 		t.Fatal(v, err)
 	}
+	defer func() {
+		if t.Failed() {
+			e.store.view(func(m *persist.Manifest) { t.Logf("manifest %+v; in memory %+v, rotated %v", m, e.heldGenerations(), e.rotated.Load()) })
+		}
+	}()
 	faultWait(t, "the gap's end", func() bool { return !e.gapHeld() })
 	faultClose(t, e)
 }

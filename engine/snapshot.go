@@ -98,10 +98,8 @@ func (e *Engine) writeSnapshot(g generation) error {
 // snapshot: bits are set before a frame is appended, and all generations were
 // written after end was read. Only without a store.
 func (e *Engine) coverBySnapshots(end persist.Pos) error {
-	generations := e.heldGenerations()
-	now := e.clock.read()
 	err := e.store.update(func(m *persist.Manifest) {
-		e.describe(m, generations, now)
+		e.describe(m)
 		for i := range m.Covered {
 			m.Covered[i] = max(m.Covered[i], end)
 		}
@@ -149,6 +147,15 @@ func (e *Engine) loadSnapshot(g generation) ([]uint64, error) {
 	}
 	e.snapshotEnds[g.number] = slices.Min(h.Positions)
 	return slices.Clone(h.Positions), nil
+}
+
+// removeOldSnapshots removes those of generations before oldest.
+func (e *Engine) removeOldSnapshots(oldest uint64) {
+	numbers, err := persist.ListSnapshots(e.fs, e.dir)
+	if err != nil {
+		e.opts.Logger.Warn("listing the snapshots", "error", err)
+	}
+	e.removeSnapshots(slices.DeleteFunc(numbers, func(n uint64) bool { return n >= oldest }))
 }
 
 func (e *Engine) removeSnapshots(numbers []uint64) {

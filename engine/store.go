@@ -32,6 +32,8 @@ type store struct {
 	manifest persist.Manifest
 	segments map[uint64]*persist.Segment // by ID
 	writing  map[uint64]uint64           // generation to the segment that takes its runs
+	busy     map[uint64]int              // segments that flushes under way write to
+	dropped  map[uint64]bool             // segments that the manifest has stopped naming, not yet removed
 }
 
 type runEntry struct {
@@ -48,7 +50,8 @@ type lookup struct {
 }
 
 func newStore(dir string, fsys persist.FS, logger *slog.Logger, slots int) *store {
-	s := &store{dir: dir, fs: fsys, logger: logger, slots: slots, segments: map[uint64]*persist.Segment{}, writing: map[uint64]uint64{}}
+	s := &store{dir: dir, fs: fsys, logger: logger, slots: slots, segments: map[uint64]*persist.Segment{}, writing: map[uint64]uint64{},
+		busy: map[uint64]int{}, dropped: map[uint64]bool{}}
 	s.lookups.New = func() any { return new(lookup) }
 	return s
 }
@@ -158,6 +161,10 @@ func (s *store) list(shard int) []runEntry {
 func (s *store) segmentFor(generation uint64, maxBytes int64) (*persist.Segment, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.segmentForLocked(generation, maxBytes)
+}
+
+func (s *store) segmentForLocked(generation uint64, maxBytes int64) (*persist.Segment, error) {
 	if id, ok := s.writing[generation]; ok {
 		return s.segments[id], nil
 	}
@@ -166,6 +173,26 @@ func (s *store) segmentFor(generation uint64, maxBytes int64) (*persist.Segment,
 		s.writing[generation] = seg.ID()
 	}
 	return seg, err
+}
+
+// beginWrite is segmentFor for a flush: until endWrite no merge takes the segment,
+// so that a run never ends up in a segment that is being replaced.
+func (s *store) beginWrite(generation uint64, maxBytes int64) (*persist.Segment, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	seg, err := s.segmentForLocked(generation, maxBytes)
+	if err == nil {
+		s.busy[seg.ID()]++
+	}
+	return seg, err
+}
+
+func (s *store) endWrite(seg *persist.Segment) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.busy[seg.ID()]--; s.busy[seg.ID()] == 0 {
+		delete(s.busy, seg.ID())
+	}
 }
 
 // newSegment makes a segment that no generation's flushes go to.
@@ -203,8 +230,34 @@ func (s *store) update(change func(m *persist.Manifest)) error {
 	if err := persist.WriteManifest(s.fs, s.dir, m); err != nil {
 		return err
 	}
+	for id := range segmentIDs(&s.manifest) {
+		s.dropped[id] = true
+	}
+	for id := range segmentIDs(m) {
+		delete(s.dropped, id)
+	}
 	s.manifest = *m
 	return nil
+}
+
+func segmentIDs(m *persist.Manifest) map[uint64]bool {
+	ids := map[uint64]bool{}
+	for i := range m.Generations {
+		for _, s := range m.Generations[i].Segments {
+			ids[s.ID] = true
+		}
+	}
+	return ids
+}
+
+// takeDropped returns the segments that can be removed: the manifest on disk
+// names them no more.
+func (s *store) takeDropped() map[uint64]bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d := s.dropped
+	s.dropped = map[uint64]bool{}
+	return d
 }
 
 // view lends the manifest as it is now; it must not be changed.
@@ -296,7 +349,9 @@ func (s *store) mergeable(generation uint64, all bool) map[uint64]bool {
 	}
 	var segs []*persist.Segment
 	for i := range g.Segments {
-		segs = append(segs, s.segments[g.Segments[i].ID])
+		if seg := s.segments[g.Segments[i].ID]; seg != nil && s.busy[seg.ID()] == 0 {
+			segs = append(segs, seg)
+		}
 	}
 	slices.SortFunc(segs, func(a, b *persist.Segment) int { return cmp.Compare(a.Bytes(), b.Bytes()) })
 	picked, sum := map[uint64]bool{}, int64(0)

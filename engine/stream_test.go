@@ -85,8 +85,11 @@ func (s *stream) judge(vs []dedup.Verdict, doubtful bool) (missed, wrong int) {
 }
 
 func streamKeys() int {
-	if long() {
+	switch {
+	case long():
 		return 20_000_000
+	case raceEnabled:
+		return 100_000
 	}
 	return 300_000
 }

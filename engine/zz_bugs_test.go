@@ -2,9 +2,11 @@ package engine
 
 import (
 	"errors"
+	"path/filepath"
 	"testing"
 
 	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/persist"
 	"github.com/firstseen/firstseen/shards"
 )
 
@@ -48,4 +50,37 @@ func TestBugAnswersOfFailedWrite(t *testing.T) {
 			t.Fatalf("key %d: %v, the call failed with %v", i, v, err)
 		}
 	}
+}
+
+// TestBugRetiredFilesStay: a flush that comes between a retirement and the
+// worker's afterRotation writes a manifest without the retired generations
+// (promise, describe), so afterRotation no longer finds them there: their
+// snapshots, and segments that took merged runs, stay on disk until the next
+// opening. A rotation seals tables, so a flush nearly always follows one.
+func TestBugRetiredFilesStay(t *testing.T) {
+	clock := newFakeClock()
+	o, dir := testOptions(clock), t.TempDir()
+	e := mustOpen(t, dir, o)
+	for i := range 4 {
+		admitAll(t, e, intKeys(1000*i, 1000), dedup.Fresh)
+		flushAll(t, e)
+		clock.advance(e.opts.span())
+	}
+	admitAll(t, e, intKeys(10_000, 10), dedup.Fresh)
+	eventually(t, "snapshots of four generations", func() bool {
+		names, err := filepath.Glob(filepath.Join(dir, "filter-*.snap"))
+		return err == nil && len(names) >= 4
+	})
+	busy, let := make(chan struct{}), make(chan struct{})
+	e.post(func() error { close(busy); <-let; return nil })
+	<-busy // the worker does nothing for now
+	clock.advance(2 * o.Window)
+	admitAll(t, e, intKeys(20_000, 10), dedup.Fresh) // all of them are retired
+	flushAll(t, e)
+	close(let)
+	eventually(t, "the files of the retired generations are gone", func() bool {
+		names, err := persist.ListSnapshots(e.fs, dir)
+		ids, err2 := persist.ListSegmentDirs(dir)
+		return err == nil && err2 == nil && (len(names) == 0 || names[0] >= e.set.Oldest()) && len(ids) <= 2
+	})
 }
