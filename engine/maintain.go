@@ -26,13 +26,13 @@ type job struct {
 }
 
 // maintainLoop does what must happen on time and costs little: rotation,
-// clearing, room in the journal, leases, the free-space guard.
-func (e *Engine) maintainLoop() {
+// clearing, room in the journal, leases, the free-space guard. onDisk are the
+// generations of the manifest that was opened.
+func (e *Engine) maintainLoop(onDisk []generation) {
 	defer e.running.Done()
 	tick := time.NewTicker(maintainEvery)
 	defer tick.Stop()
 	var sweptAt, diskAt int64
-	onDisk := e.promisedGenerations()
 	for {
 		select {
 		case <-e.stop.Done():
@@ -68,8 +68,8 @@ func (e *Engine) maintainLoop() {
 	}
 }
 
-// promisedGenerations returns those of the manifest: replay, or a call that was
-// quicker than this goroutine, may have rotated since.
+// promisedGenerations returns those of the manifest; replay may have rotated
+// since.
 func (e *Engine) promisedGenerations() (gs []generation) {
 	e.store.view(func(m *persist.Manifest) {
 		for _, g := range m.Generations {
@@ -163,7 +163,7 @@ func (e *Engine) do(ctx context.Context, run func() error) error {
 // them meet: snapshots, growth, merges, scrubbing, removal.
 func (e *Engine) workLoop() {
 	defer e.running.Done()
-	idle := time.NewTicker(scrubEvery)
+	idle := time.NewTicker(orDefault(e.opts.workEvery, scrubEvery))
 	defer idle.Stop()
 	for {
 		var j job
@@ -201,6 +201,9 @@ func (e *Engine) drainJobs() {
 // workFailed: what the worker writes can be done without or is tried again.
 func (e *Engine) workFailed(err error) {
 	e.opts.Logger.Warn("background work failed", "error", err)
+	if errors.Is(err, dedup.ErrFailed) {
+		e.fail("background work", err) // a sync failed: what is on disk is not known (I7)
+	}
 	if e.opts.Mode == Approximate && !errors.Is(err, dedup.ErrDiskFull) {
 		// Without snapshots the journal would fill up and calls wait for ever.
 		e.fail("writing a snapshot", err)

@@ -364,6 +364,7 @@ func runModel(t *testing.T, seed uint64, ops int) {
 		Now:           clock.now,
 		tableKeys:     40 + rng.IntN(400),
 		ringBytes:     256 << 10,
+		workEvery:     2 * time.Millisecond,
 	}
 	m.open()
 	for range ops {

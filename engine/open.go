@@ -235,7 +235,7 @@ func (e *Engine) start() error {
 		}
 	}
 	e.running.Add(3)
-	go e.maintainLoop()
+	go e.maintainLoop(e.promisedGenerations())
 	go e.flushLoop()
 	go e.workLoop()
 	wake(e.flushing)

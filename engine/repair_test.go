@@ -299,7 +299,9 @@ func checkRepair(t *testing.T, d *damagedDir, opens, late bool, keeps int, some 
 	}
 	defer func() {
 		if t.Failed() {
-			e.store.view(func(m *persist.Manifest) { t.Logf("manifest %+v; in memory %+v, rotated %v", m, e.heldGenerations(), e.rotated.Load()) })
+			e.store.view(func(m *persist.Manifest) {
+				t.Logf("manifest %+v; in memory %+v, rotated %v", m, e.heldGenerations(), e.rotated.Load())
+			})
 		}
 	}()
 	faultWait(t, "the gap's end", func() bool { return !e.gapHeld() })

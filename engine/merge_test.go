@@ -1,0 +1,52 @@
+package engine
+
+import (
+	"testing"
+
+	"github.com/firstseen/firstseen/dedup"
+)
+
+// TestMergeSparesBusySegments: a segment that a flush writes to is not merged
+// away under its hands: the flush's runs would go with it, and their keys be
+// fresh again.
+func TestMergeSparesBusySegments(t *testing.T) {
+	clock := newFakeClock()
+	o := testOptions(clock)
+	e := mustOpen(t, t.TempDir(), o)
+	generation := e.liveNumber()
+	keys := intKeys(0, 3000)
+	for i := 0; i < len(keys); i += 500 {
+		if _, err := e.AdmitBatch(ctx, nil, keys[i:i+500]); err != nil {
+			t.Fatal(err)
+		}
+		e.set.Seal(^uint64(0))
+		eventually(t, "the flush has caught up", func() bool { return e.set.Sizes().Sealed == 0 })
+	}
+	seg, err := e.store.beginWrite(generation, e.segmentBytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if picked := e.store.mergeable(generation, true); picked[seg.ID()] {
+		t.Errorf("segment %d is picked for a merge while a flush writes to it", seg.ID())
+	}
+	e.store.endWrite(seg)
+	if picked := e.store.mergeable(generation, true); !picked[seg.ID()] {
+		t.Errorf("segment %d is not picked after the flush: %v", seg.ID(), picked)
+	}
+	if err := e.do(ctx, func() error { return e.merge(generation, true) }); err != nil {
+		t.Fatal(err)
+	}
+	if runs, _ := e.runsOf(generation); runs != 1 {
+		t.Errorf("%d runs a shard and form after the merge, want 1", runs)
+	}
+	vs, err := e.AdmitBatch(ctx, nil, keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, v := range vs {
+		if v != dedup.Duplicate {
+			t.Fatalf("key %d after the merge: %v", i, v)
+		}
+	}
+	mustClose(t, e)
+}
