@@ -96,6 +96,8 @@ func TestI1DuplicateWaits(t *testing.T) {
 	e := mustOpen(t, t.TempDir(), o)
 	admitAll(t, e, intKeys(0, 10), dedup.Fresh)
 	blocked, let := make(chan struct{}, 64), make(chan struct{})
+	letOnce := sync.OnceFunc(func() { close(let) })
+	defer letOnce()
 	disk.set(func(op string) error {
 		if op == "sync" {
 			blocked <- struct{}{}
@@ -113,7 +115,11 @@ func TestI1DuplicateWaits(t *testing.T) {
 		to <- answer{v, err}
 	}
 	go admit(first)
-	<-blocked
+	select {
+	case <-blocked:
+	case a := <-first:
+		t.Fatalf("the mark was answered without a sync: %v", a)
+	}
 	go admit(second)
 	eventually(t, "the second caller's verdict is known", func() bool { return e.counts.duplicate.Load() == 1 })
 	go func() {
@@ -128,14 +134,14 @@ func TestI1DuplicateWaits(t *testing.T) {
 	// None of the three may be answered. A wrong answer would come at once.
 	select {
 	case a := <-first:
-		t.Errorf("the mark was answered before its frame was synced: %v", a)
+		t.Fatalf("the mark was answered before its frame was synced: %v", a)
 	case a := <-second:
-		t.Errorf("a duplicate was answered before the frame it rests on was synced: %v", a)
+		t.Fatalf("a duplicate was answered before the frame it rests on was synced: %v", a)
 	case a := <-third:
-		t.Errorf("Contains was answered before the frame it rests on was synced: %v", a)
+		t.Fatalf("Contains was answered before the frame it rests on was synced: %v", a)
 	case <-time.After(100 * time.Millisecond):
 	}
-	close(let)
+	letOnce()
 	disk.set(nil)
 	if a := <-first; a.v != dedup.Fresh || a.err != nil {
 		t.Errorf("first: %v", a)

@@ -83,8 +83,9 @@ func (e *Engine) reserve(ctx context.Context, space int) error {
 		return err
 	}
 	e.counts.roomWaits.Add(1)
-	wake(e.kick)
 	for {
+		e.roomWanted.Store(true)
+		wake(e.kick)
 		if sabotage.On(sabotage.IgnoreContext) {
 			ctx = context.WithoutCancel(ctx)
 		}
@@ -104,12 +105,8 @@ func (e *Engine) reserve(ctx context.Context, space int) error {
 // and the end of the one before, which is earlier after an idle time.
 const rotateBytes = 16
 
-// rotateFrame logs the beginning of a generation.
-func (e *Engine) rotateFrame(ctx context.Context, g generation, end int64) error {
-	space := persist.FrameSpace(rotateBytes)
-	if err := e.reserve(ctx, space); err != nil {
-		return err
-	}
+// rotateFrame logs the beginning of a generation, in room that was set aside.
+func (e *Engine) rotateFrame(g generation, end int64) error {
 	le := binary.LittleEndian
 	f := persist.Frame{
 		Kind:       persist.KindRotate,
@@ -117,11 +114,8 @@ func (e *Engine) rotateFrame(ctx context.Context, g generation, end int64) error
 		Time:       g.start,
 		Payload:    le.AppendUint64(le.AppendUint64(nil, uint64(g.start)), uint64(end)),
 	}
-	if _, err := e.journal.Append(&f); err != nil {
-		e.journal.Unreserve(space)
-		return err
-	}
-	return nil
+	_, err := e.journal.Append(&f)
+	return err
 }
 
 func wake(c chan struct{}) {

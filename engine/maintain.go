@@ -86,7 +86,8 @@ func (e *Engine) relieveJournal() {
 	if sabotage.On(sabotage.ReleaseEarly) {
 		e.journal.Release(s.End)
 	}
-	if s.Used < s.RingBytes/2 {
+	wanted := e.roomWanted.Swap(false)
+	if s.Used < s.RingBytes/2 && !wanted {
 		return
 	}
 	if e.opts.Mode == Approximate {
@@ -98,7 +99,11 @@ func (e *Engine) relieveJournal() {
 		}
 		return
 	}
-	e.set.Seal(s.End - uint64(s.RingBytes)/3)
+	below := s.End - min(s.End, uint64(s.RingBytes)/3)
+	if wanted {
+		below = s.End // in a small ring even the newest keys stand in the way
+	}
+	e.set.Seal(below)
 	wake(e.flushing)
 }
 

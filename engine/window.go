@@ -5,25 +5,36 @@ import (
 	"math"
 
 	"github.com/firstseen/firstseen/internal/sabotage"
+	"github.com/firstseen/firstseen/persist"
 )
 
 // rotate brings the window up to now: it begins generations whose time has come
 // and takes those out of all answers in which every key is older than the
 // window (I4). It is called by whoever reads the time first; the disk follows in
 // the background.
+//
+// The room for its frames is set aside before the window is locked: a flush, which
+// gives room back, looks at the window.
 func (e *Engine) rotate(ctx context.Context, now int64) error {
+	// At most a window's generations begin at once, see nextGeneration.
+	room := (e.opts.Generations + 1) * persist.FrameSpace(rotateBytes)
+	if err := e.reserve(ctx, room); err != nil {
+		return err
+	}
 	e.window.Lock()
 	defer e.window.Unlock()
-	for {
+	for room > 0 {
 		g, end, due := e.nextGeneration(now)
 		if !due {
 			break
 		}
-		if err := e.rotateFrame(ctx, g, end); err != nil {
+		if err := e.rotateFrame(g, end); err != nil {
 			return err
 		}
+		room -= persist.FrameSpace(rotateBytes)
 		e.beginGeneration(g, end)
 	}
+	e.journal.Unreserve(room)
 	e.retireLocked(now)
 	wake(e.kick)
 	return nil
