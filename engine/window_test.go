@@ -28,7 +28,7 @@ func TestRotationWithFullRing(t *testing.T) {
 	}
 	wg.Wait()
 	s := e.Stats()
-	if s.Flush.Rotations < 20 || s.Journal.WaitsOnRoom == 0 {
+	if s.Flush.Rotations < 10 || s.Journal.WaitsOnRoom == 0 {
 		t.Errorf("%d rotations, %d waits for room: the test shows nothing", s.Flush.Rotations, s.Journal.WaitsOnRoom)
 	}
 	mustClose(t, e)
