@@ -64,7 +64,11 @@ func TestGrowth(t *testing.T) {
 
 // TestGrowthBounded: filters stay within the memory budget; beyond it answers
 // stay exact and the rate is told.
-func TestGrowthBounded(t *testing.T) { growthBounded(t, 8) }
+func TestGrowthBounded(t *testing.T) {
+	for _, generations := range []int{5, 8} { // Sliced pads five to eight
+		growthBounded(t, generations)
+	}
+}
 
 func growthBounded(t *testing.T, generations int) {
 	clock := newFakeClock()

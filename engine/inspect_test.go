@@ -168,3 +168,17 @@ func TestVerify(t *testing.T) {
 		}
 	}
 }
+
+// TestVerifyProgress: progress is told the bytes of runs, checked and in all, and
+// comes to its end.
+func TestVerifyProgress(t *testing.T) {
+	clock := newFakeClock()
+	dir, _ := closedDir(t, testOptions(clock), clock)
+	last, all := int64(0), int64(0)
+	if _, err := Verify(ctx, dir, func(done, total int64) { last, all = max(last, done), total }); err != nil {
+		t.Fatal(err)
+	}
+	if last != all {
+		t.Errorf("%d of %d bytes at the end", last, all)
+	}
+}

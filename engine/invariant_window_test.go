@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/persist"
 )
 
 // TestI4Retention: a key is remembered for at least the window and at most for
@@ -205,6 +206,37 @@ func TestExpiryFreesDisk(t *testing.T) {
 		return settled() && sizeOf(dir) <= first+generation
 	})
 	t.Logf("after one window %d KB, after three %d KB", first>>10, sizeOf(dir)>>10)
+}
+
+// TestRetiredFilesGo: a flush that comes between a retirement and the worker's
+// part of it writes a manifest without the retired generations; their files go
+// all the same. A rotation seals tables, so a flush nearly always follows one.
+func TestRetiredFilesGo(t *testing.T) {
+	clock := newFakeClock()
+	o, dir := testOptions(clock), t.TempDir()
+	e := mustOpen(t, dir, o)
+	for i := range 4 {
+		admitAll(t, e, intKeys(1000*i, 1000), dedup.Fresh)
+		flushAll(t, e)
+		clock.advance(e.opts.span())
+	}
+	admitAll(t, e, intKeys(10_000, 10), dedup.Fresh)
+	eventually(t, "snapshots of four generations", func() bool {
+		names, err := filepath.Glob(filepath.Join(dir, "filter-*.snap"))
+		return err == nil && len(names) >= 4
+	})
+	busy, let := make(chan struct{}), make(chan struct{})
+	e.post(func() error { close(busy); <-let; return nil })
+	<-busy // the worker does nothing for now
+	clock.advance(2 * o.Window)
+	admitAll(t, e, intKeys(20_000, 10), dedup.Fresh) // all of them are retired
+	flushAll(t, e)
+	close(let)
+	eventually(t, "the files of the retired generations are gone", func() bool {
+		names, err := persist.ListSnapshots(e.fs, dir)
+		ids, err2 := persist.ListSegmentDirs(dir)
+		return err == nil && err2 == nil && (len(names) == 0 || names[0] >= e.set.Oldest()) && len(ids) <= 2
+	})
 }
 
 // sizeOf is what a directory takes on disk while files in it come and go.

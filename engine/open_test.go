@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -159,10 +160,10 @@ func TestCloseLeavesNothing(t *testing.T) {
 	clock := newFakeClock()
 	dir := t.TempDir()
 	for _, mode := range []Mode{Exact, Approximate} {
-		for _, sync := range []Sync{SyncAlways, SyncInterval, SyncNone} {
+		for _, how := range []Sync{SyncAlways, SyncInterval, SyncNone} {
 			o := testOptions(clock)
-			o.Mode, o.Sync = mode, sync
-			sub := filepath.Join(dir, mode.String()+sync.String())
+			o.Mode, o.Sync = mode, how
+			sub := filepath.Join(dir, mode.String()+how.String())
 			e := mustOpen(t, sub, o)
 			for i := range 5 {
 				mustAdmit(t, e, intKeys(2000*i, 2000)...)
@@ -214,6 +215,8 @@ func TestContextWhileWaiting(t *testing.T) {
 	e := mustOpen(t, dir, o)
 	admitAll(t, e, intKeys(0, 10), dedup.Fresh)
 	let := make(chan struct{})
+	letOnce := sync.OnceFunc(func() { close(let) })
+	defer letOnce()
 	disk.set(func(op string) error { // the flush needs the journal's sync
 		if op == "sync" {
 			<-let
@@ -243,13 +246,18 @@ func TestContextWhileWaiting(t *testing.T) {
 		return z.Sealed >= o.Shards
 	})
 	cancel(cause)
-	r := <-done
+	var r result
+	select {
+	case r = <-done:
+	case <-time.After(20 * time.Second):
+		t.Fatal("the call waits on, its context has ended")
+	}
 	if !errors.Is(r.err, cause) {
 		t.Errorf("the waiting call: %v", r.err)
 	}
 	mustContain(t, e, intKey(1), true) // look-ups don't wait for room
 	disk.set(nil)
-	close(let)
+	letOnce()
 	admitAll(t, e, intKeys(1000, r.fresh), dedup.Duplicate)
 	admitAll(t, e, intKeys(1_000_000, 5000), dedup.Fresh)
 	mustClose(t, e)

@@ -82,60 +82,6 @@ func TestCollidingKeys(t *testing.T) {
 	}
 }
 
-// TestSecondLook: a table becomes a run between the first and the second look of
-// a call. Its key is in neither place when the call looks, first in memory and
-// then, too early, in the runs; only the version tells it to look again.
-//
-//	A: memory: not there        → has to ask the runs
-//	A: runs: not there
-//	                             B: marks the key, seals, flushes, publishes
-//	A: memory: not there (any more); the version changed → asks the runs again
-func TestSecondLook(t *testing.T) {
-	h := newBed(t, Config{})
-	h.set.Hold(1, false, true) // every key is "maybe"
-	key := key16(7)
-	h.runs.after = func(int) {
-		if got := h.admit(key); got[0] != dedup.Fresh {
-			t.Errorf("the caller in between got %v", got)
-		}
-		h.flushAll()
-	}
-	var b Batch
-	b.Out = make([]dedup.Verdict, 1)
-	h.set.Route(&b, [][]byte{key})
-	if err := h.set.Admit(context.Background(), &b, h.now); err != nil {
-		t.Fatal(err)
-	}
-	if b.Out[0] != dedup.Duplicate || b.Counts.Again != 1 {
-		t.Errorf("%v after %d further looks, want duplicate after 1", b.Out[0], b.Counts.Again)
-	}
-}
-
-// TestSecondLookInMemory: what others did between the two looks is seen in the
-// second one also when it is still in memory.
-func TestSecondLookInMemory(t *testing.T) {
-	for name, c := range map[string]struct {
-		do   func(h *bed, key []byte)
-		want dedup.Verdict
-	}{
-		"marked":  {func(h *bed, key []byte) { h.admit(key) }, dedup.Duplicate},
-		"sealed":  {func(h *bed, key []byte) { h.admit(key); h.set.Seal(^uint64(0)) }, dedup.Duplicate},
-		"claimed": {func(h *bed, key []byte) { h.claim(100, key) }, dedup.InFlight},
-		"forgot":  {func(h *bed, key []byte) { h.admit(key); h.forget(key) }, dedup.Fresh},
-		"rotated": {func(h *bed, key []byte) { h.admit(key); h.rotate(); h.flushAll() }, dedup.Duplicate},
-	} {
-		t.Run(name, func(t *testing.T) {
-			h := newBed(t, Config{})
-			h.set.Hold(1, false, true)
-			key := key16(7)
-			h.runs.after = func(int) { c.do(h, key) }
-			if got := h.admit(key); got[0] != c.want {
-				t.Errorf("%v, want %v", got[0], c.want)
-			}
-		})
-	}
-}
-
 // TestForgetBetween: a tombstone overrides what an older run holds, not what a
 // newer mark says, wherever either lies by now.
 func TestForgetBetween(t *testing.T) {

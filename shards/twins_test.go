@@ -1,0 +1,110 @@
+package shards
+
+import (
+	"encoding/binary"
+	"math/bits"
+	"slices"
+	"sync"
+)
+
+// memLog is a Log in memory.
+type memLog struct {
+	mu      sync.Mutex
+	records []loggedRecord
+	end     uint64
+	fail    error
+	discard bool // keep nothing, for measurements
+}
+
+type loggedRecord struct {
+	Record
+	start, end uint64
+}
+
+func (l *memLog) Append(r *Record) (start, end uint64, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.fail != nil {
+		return 0, 0, l.fail
+	}
+	start = l.end
+	l.end += 8 + uint64(len(r.Payload))
+	if !l.discard {
+		c := *r
+		c.Payload = slices.Clone(r.Payload)
+		l.records = append(l.records, loggedRecord{c, start, l.end})
+	}
+	return start, l.end, nil
+}
+
+// memRuns is a Confirmer over maps. A run is what became of one table.
+type memRuns struct {
+	mu          sync.Mutex
+	generations uint64
+	byShard     map[int][]*memRun // newest first
+	asked       int
+	// after is called once, behind an answer and before its caller gets it, with
+	// no lock of ours held.
+	after func(shard int)
+}
+
+type memRun struct {
+	generation, seq, end uint64
+	keys                 map[string]bool
+	hashes               []uint64
+	tombstones           []Tombstone
+}
+
+func (m *memRuns) Confirm(shard int, b *Batch, pending []Pending) error {
+	m.mu.Lock()
+	m.asked++
+	for i := range pending {
+		p := &pending[i]
+		form, order, lo, record := b.Key(p.I)
+		if b.Order(p.I) != order {
+			panic("Batch.Key and Batch.Order differ")
+		}
+		key := tombKey(form, b.Hi(shard, p.I), lo, record)
+		for _, r := range m.byShard[shard] {
+			if r.generation >= b.Oldest() && p.Mask>>(r.generation%m.generations)&1 != 0 && r.keys[key] {
+				p.Found, p.Seq = true, r.seq
+				break
+			}
+		}
+	}
+	after := m.after
+	m.after = nil
+	m.mu.Unlock()
+	if after != nil {
+		after(shard)
+	}
+	return nil
+}
+
+// collide returns a key of the same length, 17 to 31 bytes, with the same XXH64
+// under every seed. Words of eight bytes are folded in by
+//
+//	h = rotl(h ^ r(word), 27) * p1 + p4,  r(word) = rotl(word*p2, 31) * p1
+//
+// so a difference in bit 36 of r of the first word becomes one in bit 63 of h,
+// whatever h was, and r of the second word can take it back.
+func collide(key []byte) []byte {
+	const p1, p2 = 0x9e3779b185ebca87, 0xc2b2ae3d27d4eb4f
+	r := func(w uint64) uint64 { return bits.RotateLeft64(w*p2, 31) * p1 }
+	unr := func(x uint64) uint64 { return bits.RotateLeft64(x*inverse(p1), -31) * inverse(p2) }
+	out := slices.Clone(key)
+	le := binary.LittleEndian
+	le.PutUint64(out, unr(r(le.Uint64(key))^1<<36))
+	le.PutUint64(out[8:], unr(r(le.Uint64(key[8:]))^1<<63))
+	return out
+}
+
+// inverse returns the factor that undoes a multiplication by the odd number n
+// modulo 2^64, by Newton's iteration.
+func inverse(n uint64) uint64 {
+	x := n
+	for range 5 {
+		x *= 2 - n*x
+	}
+	return x
+}
