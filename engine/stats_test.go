@@ -104,7 +104,6 @@ func TestStatsBesideCalls(t *testing.T) {
 				t.Error(err)
 			}
 		},
-		func() { clock.advance(o.Window / 500) },
 	} {
 		wg.Add(1)
 		go func() {
@@ -120,12 +119,13 @@ func TestStatsBesideCalls(t *testing.T) {
 			}
 		}()
 	}
+	defer wg.Wait()
+	defer close(stop)
 	for from := 0; from < 30_000; from += 500 {
+		clock.advance(o.Window / 40)
 		admitAll(t, e, intKeys(from, 500), dedup.Fresh)
 		admitAll(t, e, intKeys(from, 500), dedup.Duplicate)
 	}
-	close(stop)
-	wg.Wait()
 }
 
 // TestHistogram: quantiles are right to an eighth.
