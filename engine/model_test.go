@@ -311,6 +311,9 @@ func (m *model) staleClaims(ctx context.Context) {
 // TestModel runs random operations with random options, restarts, crashes and a
 // moving clock against a map. A failure prints the seed; -model.seed replays it.
 func TestModel(t *testing.T) {
+	if testing.Short() {
+		*modelSeeds = min(*modelSeeds, 15)
+	}
 	seeds := make([]uint64, 0, *modelSeeds)
 	for i := range *modelSeeds {
 		seeds = append(seeds, uint64(i+1))
