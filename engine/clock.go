@@ -43,17 +43,20 @@ func (c *clock) read() int64 {
 	case t == last:
 		return t
 	}
-	return c.back(passed)
+	return c.back()
 }
 
 // back handles a source that went back: time stands still for this reading and
 // flows on from there.
-func (c *clock) back(passed int64) int64 {
+func (c *clock) back() int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	// The source is asked again, after the newest time was read: a reader that was
+	// only overtaken by others, however long ago it asked, is not behind it now.
 	last := c.last.Load()
-	// A reader that was overtaken by another looks like a small step back;
-	// moving the offset for it would make time run fast.
+	passed := int64(c.now().Sub(c.base))
+	// Other sources than the monotonic clock jitter; moving the offset for that
+	// would make time run fast.
 	if t := passed + c.off.Load(); t < last-int64(time.Second) {
 		c.off.Add(last - t)
 	}

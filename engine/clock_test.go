@@ -1,0 +1,47 @@
+package engine
+
+import (
+	"testing"
+	"time"
+)
+
+// TestI4OvertakenReader: a reader that was paused for a second or more between
+// asking the source and looking at the newest time looks like a step back of the
+// source. It moves the offset, and from then on the engine's time runs ahead by
+// the length of the pause: keys are forgotten that much before their window (I4).
+//
+//	A: asks the source: 0 s
+//	                           the source goes on to 60 s
+//	                           B: asks the source, 60 s is the newest time
+//	A: 0 s is before 60 s → "the source went back", the offset grows by 60 s
+//
+// TestStream missed five duplicates that way, once in many runs: its clock goes on
+// by minutes a batch, and the maintenance is the overtaken reader.
+func TestI4OvertakenReader(t *testing.T) {
+	source := newFakeClock()
+	var between func()
+	var c clock
+	c.start(func() time.Time {
+		now := source.now()
+		if f := between; f != nil {
+			between = nil
+			f()
+		}
+		return now
+	}, 0)
+	began := c.read()
+	between = func() {
+		source.advance(time.Minute)
+		c.read()
+	}
+	c.read()
+	if passed := time.Duration(c.read() - began); passed != time.Minute {
+		t.Errorf("the engine's time went on by %v, the source's by %v", passed, time.Minute)
+	}
+	source.advance(-time.Hour) // a real step back: time flows on from where it stood
+	c.read()
+	source.advance(time.Minute)
+	if passed := time.Duration(c.read() - began); passed != 2*time.Minute {
+		t.Errorf("after a step back the engine's time is %v on, want %v", passed, 2*time.Minute)
+	}
+}
