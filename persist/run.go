@@ -103,6 +103,22 @@ func (r *Run) openValues() (err error) {
 	return index.view(r.readIndex)
 }
 
+// unmapWritten readies the pages of a run that was just written for the sync.
+func (r *Run) unmapWritten() error {
+	for i := range r.values {
+		err := r.guarded(uint32(i), func() error {
+			return r.values[i].view(func(p []byte) error {
+				unmapPages(p)
+				return nil
+			})
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // checkMeta refuses a description that no writer gives.
 func (r *Run) checkMeta() error {
 	total := int64(0)

@@ -195,7 +195,11 @@ func (w *RunWriter) Finish() (*Run, error) {
 	}
 	// Read back as a later opening would: a run that was not stored as promised is
 	// noticed before its journal frames are given up.
-	return w.seg.openRun(w.meta)
+	r, err := w.seg.openRun(w.meta)
+	if err != nil {
+		return nil, err
+	}
+	return r, r.unmapWritten()
 }
 
 func (w *RunWriter) storeIndex() {
