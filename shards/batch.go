@@ -121,8 +121,8 @@ func (b *Batch) route(h *hash.Hasher, keys [][]byte, shardBits uint) {
 	count := b.start[:1<<shardBits+1]
 	clear(count)
 	var digest [hash.DigestLen]byte
-	for i, key := range keys {
-		k := h.Sum(key, &digest)
+	for i := h.SumRaw16(b.sums, keys); i < len(keys); i++ {
+		k := h.Sum(keys[i], &digest)
 		if !k.Form.Fixed() {
 			b.fixed = false
 			if k.Form == hash.Digest {
@@ -131,21 +131,23 @@ func (b *Batch) route(h *hash.Hasher, keys [][]byte, shardBits uint) {
 			}
 		}
 		b.sums[i] = k
-		count[k.Hi>>shift+1]++
+	}
+	sums := b.sums
+	for i := range sums {
+		count[sums[i].Hi>>(shift&63)+1]++
 	}
 	for s := 1; s < len(count); s++ {
 		count[s] += count[s-1]
 	}
 	// The scatter advances each shard's start to its end, which is the next
 	// shard's start: shifting by one afterwards restores them.
-	for i := range b.sums {
-		k := &b.sums[i]
-		at := count[k.Hi>>shift]
-		count[k.Hi>>shift]++
-		b.order[at] = k.Hi << shardBits
-		b.lo[at] = k.Lo
-		b.form[at] = k.Form
-		b.at[at] = int32(i)
+	order, lo, form, place := b.order, b.lo, b.form, b.at
+	for i := range sums {
+		k := &sums[i]
+		next := &count[k.Hi>>(shift&63)]
+		at := *next
+		*next++
+		order[at], lo[at], form[at], place[at] = k.Hi<<(shardBits&63), k.Lo, k.Form, int32(i)
 	}
 	copy(count[1:], count)
 	count[0] = 0

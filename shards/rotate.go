@@ -97,7 +97,6 @@ func (s *Set) Clear() (more bool) {
 			more = true
 		}
 		sh.mu.Unlock()
-		runtime.Gosched()
 	}
 	return s.pool.cleanOne() || more
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -235,9 +236,9 @@ func (s *shard) logMarks(b *Batch) error {
 	if len(b.fresh) == 0 {
 		return nil
 	}
-	b.orders = b.orders[:0]
-	for _, i := range b.fresh {
-		b.orders = append(b.orders, b.order[i])
+	b.orders = slices.Grow(b.orders[:0], len(b.fresh))[:len(b.fresh)]
+	for k, i := range b.fresh {
+		b.orders[k] = b.order[i]
 	}
 	if !sabotage.On(sabotage.SkipFilterAdd) {
 		(*s.filter.Load()).AddBatch(s.slot, b.orders)
@@ -254,46 +255,53 @@ func (s *shard) logMarks(b *Batch) error {
 
 // log appends the keys in b.fresh to the log, a record for each form.
 func (s *shard) log(b *Batch, kind Kind) error {
-	first := b.form[b.fresh[0]]
-	same := true
+	forms := 0
 	for _, i := range b.fresh {
-		same = same && b.form[i] == first
-	}
-	if same {
-		return s.logForm(b, kind, first)
+		forms |= 1 << b.form[i]
 	}
 	for form := range hash.Form(hash.Forms) {
-		if err := s.logForm(b, kind, form); err != nil {
+		if forms&(1<<form) == 0 {
+			continue
+		}
+		if err := s.logForm(b, kind, form, forms == 1<<form); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (s *shard) logForm(b *Batch, kind Kind, form hash.Form) error {
+// logForm logs the keys of one form; only says that there is no other.
+func (s *shard) logForm(b *Batch, kind Kind, form hash.Form, only bool) error {
 	le := binary.LittleEndian
 	p := b.payload[:0]
 	n := 0
-	for _, i := range b.fresh {
-		if b.form[i] != form {
-			continue
+	if only && form.Fixed() && s.set.c.Confirmer != nil {
+		n = len(b.fresh)
+		p = slices.Grow(p, n*pairSize)[:n*pairSize]
+		for k, i := range b.fresh {
+			pair := p[k*pairSize:][:pairSize]
+			le.PutUint64(pair, s.hi(b.order[i]))
+			le.PutUint64(pair[8:], b.lo[i])
 		}
-		n++
-		h := s.hi(b.order[i])
-		switch {
-		case s.set.c.Confirmer == nil:
-			p = le.AppendUint64(p, h)
-		case form.Fixed():
-			p = le.AppendUint64(le.AppendUint64(p, h), b.lo[i])
-		default:
-			record := b.record[i]
-			p = append(append(p, byte(len(record))), record...)
+	} else {
+		for _, i := range b.fresh {
+			if b.form[i] != form {
+				continue
+			}
+			n++
+			h := s.hi(b.order[i])
+			switch {
+			case s.set.c.Confirmer == nil:
+				p = le.AppendUint64(p, h)
+			case form.Fixed():
+				p = le.AppendUint64(le.AppendUint64(p, h), b.lo[i])
+			default:
+				record := b.record[i]
+				p = append(append(p, byte(len(record))), record...)
+			}
 		}
 	}
 	b.payload = p
-	if n == 0 {
-		return nil
-	}
 	b.rec = Record{Kind: kind, Form: form, Shard: s.index, Generation: s.generation, Count: n, Now: b.now, Payload: p}
 	start, end, err := s.set.c.Log.Append(&b.rec)
 	if err != nil {

@@ -87,6 +87,26 @@ func (h *Hasher) Sum(key []byte, digest *[DigestLen]byte) Key {
 	return Key{Hi: h.Record(key), Form: Bytes}
 }
 
+// SumRaw16 is Sum for the keys of 16 bytes that keys begins with: it puts their
+// sums into dst, which is as long as keys, and returns how many there are.
+func (h *Hasher) SumRaw16(dst []Key, keys [][]byte) int {
+	s := h.mix[Raw16]
+	if h.untrusted {
+		return 0
+	}
+	dst = dst[:len(keys)]
+	for i, key := range keys {
+		if len(key) != 16 {
+			return i
+		}
+		a, b := binary.LittleEndian.Uint64(key), binary.LittleEndian.Uint64(key[8:])
+		b ^= fold(a^s[0], s[1])
+		a ^= fold(b^s[2], s[3])
+		dst[i] = Key{Hi: a, Lo: b, Form: Raw16}
+	}
+	return len(keys)
+}
+
 // Record hashes the stored bytes of a key of form Bytes or Digest.
 func (h *Hasher) Record(record []byte) uint64 {
 	if h.untrusted {
