@@ -134,7 +134,7 @@ func (b *Batch) route(h *hash.Hasher, keys [][]byte, shardBits uint) {
 	}
 	sums := b.sums
 	for i := range sums {
-		count[sums[i].Hi>>(shift&63)+1]++
+		count[sums[i].Hi>>shift+1]++
 	}
 	for s := 1; s < len(count); s++ {
 		count[s] += count[s-1]
@@ -144,10 +144,10 @@ func (b *Batch) route(h *hash.Hasher, keys [][]byte, shardBits uint) {
 	order, lo, form, place := b.order, b.lo, b.form, b.at
 	for i := range sums {
 		k := &sums[i]
-		next := &count[k.Hi>>(shift&63)]
+		next := &count[k.Hi>>shift]
 		at := *next
 		*next++
-		order[at], lo[at], form[at], place[at] = k.Hi<<(shardBits&63), k.Lo, k.Form, int32(i)
+		order[at], lo[at], form[at], place[at] = k.Hi<<shardBits, k.Lo, k.Form, int32(i)
 	}
 	copy(count[1:], count)
 	count[0] = 0
