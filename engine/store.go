@@ -40,6 +40,7 @@ type runEntry struct {
 	generation uint64
 	bit        uint8 // of the generation's slot
 	form       hash.Form
+	seq        uint64
 	run        *persist.Run
 }
 
@@ -47,6 +48,13 @@ type runEntry struct {
 type lookup struct {
 	persist.Lookup
 	queries []persist.Query
+	asks    []ask
+}
+
+// An ask is the part of a lookup's queries that goes to one run.
+type ask struct {
+	entry *runEntry
+	end   int // of the part; it begins where the one before ends
 }
 
 func newStore(dir string, fsys persist.FS, logger *slog.Logger, slots int) *store {
@@ -91,15 +99,46 @@ func (s *store) Confirm(shard int, b *shards.Batch, pending []shards.Pending) er
 }
 
 func (s *store) confirm(l *lookup, list []runEntry, shard int, b *shards.Batch, pending []shards.Pending) error {
+	l.collect(list, shard, b, pending)
+	from := 0
+	for _, a := range l.asks {
+		qs := l.queries[from:a.end]
+		from = a.end
+		found := 0
+		for k := range qs {
+			if qs[k].Found = pending[qs[k].Index].Found; qs[k].Found {
+				found++
+			}
+		}
+		if found == len(qs) {
+			continue
+		}
+		b.Counts.RunsAsked++
+		if err := a.entry.run.Confirm(&l.Lookup, qs); err != nil {
+			return err
+		}
+		for k := range qs {
+			if p := &pending[qs[k].Index]; qs[k].Found && !p.Found {
+				p.Found, p.Seq = true, a.entry.seq
+			}
+		}
+	}
+	return nil
+}
+
+// collect puts together what each run is asked, and announces the blocks of all
+// of them to the memory.
+func (l *lookup) collect(list []runEntry, shard int, b *shards.Batch, pending []shards.Pending) {
+	l.queries, l.asks = l.queries[:0], l.asks[:0]
 	for i := range list {
 		r := &list[i]
 		if r.generation < b.Oldest() {
 			continue // it waits for its removal
 		}
-		l.queries = l.queries[:0]
+		from := len(l.queries)
 		for j := range pending {
 			p := &pending[j]
-			if p.Found || p.Mask&r.bit == 0 {
+			if p.Mask&r.bit == 0 {
 				continue
 			}
 			form, order, lo, record := b.Key(p.I)
@@ -108,21 +147,11 @@ func (s *store) confirm(l *lookup, list []runEntry, shard int, b *shards.Batch, 
 			}
 			l.queries = append(l.queries, persist.Query{Order: order, Hi: b.Hi(shard, p.I), Lo: lo, Key: record, Index: int32(j)})
 		}
-		if len(l.queries) == 0 {
-			continue
-		}
-		b.Counts.RunsAsked++
-		if err := r.run.Confirm(&l.Lookup, l.queries); err != nil {
-			return err
-		}
-		meta := r.run.Meta()
-		for k := range l.queries {
-			if q := &l.queries[k]; q.Found {
-				pending[q.Index].Found, pending[q.Index].Seq = true, meta.Seq
-			}
+		if len(l.queries) > from {
+			r.run.Announce(l.queries[from:])
+			l.asks = append(l.asks, ask{r, len(l.queries)})
 		}
 	}
-	return nil
 }
 
 // install puts runs into the shard's list. It is called with the shard locked.
@@ -131,14 +160,11 @@ func (s *store) install(shard int, generation uint64, runs []*persist.Run) {
 	for _, r := range runs {
 		m := r.Meta()
 		if !m.Tombstones {
-			list = append(list, runEntry{generation, s.bit(generation), hash.Form(m.Form), r})
+			list = append(list, runEntry{generation, s.bit(generation), hash.Form(m.Form), m.Seq, r})
 		}
 	}
 	// Newest first: the first run that holds a key decides about tombstones.
-	slices.SortStableFunc(list, func(a, b runEntry) int {
-		x, y := a.run.Meta(), b.run.Meta()
-		return cmp.Compare(y.Seq, x.Seq)
-	})
+	slices.SortStableFunc(list, func(a, b runEntry) int { return cmp.Compare(b.seq, a.seq) })
 	s.runs[shard].Store(&list)
 }
 

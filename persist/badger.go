@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"unsafe"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
@@ -190,6 +191,7 @@ func (r *storeReader) get(key []byte) (v storedValue, err error) {
 	// The first look: it sets a field of the Item that later ones share.
 	err = v.item.Value(func(p []byte) error {
 		v.bytes = len(p)
+		v.address = uintptr(unsafe.Pointer(unsafe.SliceData(p)))
 		if len(p) < inlineBelow {
 			v.inline = bytes.Clone(p)
 		}
@@ -204,9 +206,10 @@ var errMissing = errors.New("missing")
 // the tree, and Badger copies them into their Item at every look, which may not
 // happen in two goroutines at once. So they are kept here.
 type storedValue struct {
-	item   *badger.Item
-	inline []byte
-	bytes  int // length when it was opened
+	item    *badger.Item
+	inline  []byte
+	bytes   int     // length when it was opened
+	address uintptr // where it lay then: a hint for prefetching, which may be stale
 }
 
 // view calls fn with the value as it lies in the mapped file, valid until fn

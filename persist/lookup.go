@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"runtime/debug"
 
+	"github.com/firstseen/firstseen/internal/prefetch"
 	"github.com/firstseen/firstseen/internal/sabotage"
 )
 
@@ -25,8 +26,6 @@ type Lookup struct {
 	value  int  // the value under way
 	inside bool // viewValue runs, so Badger holds nothing that a panic would leave locked
 	fn     func([]byte) error
-
-	touched byte // keeps touch from being optimised away
 }
 
 // Confirm looks for the keys of qs, in ascending order of Order, and sets Found
@@ -66,6 +65,17 @@ func (r *Run) Confirm(l *Lookup, qs []Query) (err error) {
 	return nil
 }
 
+// Announce has the processor fetch the blocks that Confirm is going to read for
+// qs, so that it does not wait for one after the other.
+func (r *Run) Announce(qs []Query) {
+	for i := range qs {
+		b, _ := blockOf(qs[i].Order, r.meta.Blocks)
+		from, to := r.index[b], r.index[b+1]
+		v := r.valueAt(from)
+		prefetch.Bytes(r.values[v].address+uintptr(from-r.starts[v]), int(to-from))
+	}
+}
+
 // viewValue answers the queries from l.at on that fall into one value.
 func (l *Lookup) viewValue(p []byte) error {
 	l.inside = true
@@ -88,7 +98,6 @@ func (l *Lookup) viewValue(p []byte) error {
 		}
 		block := p[from-start : to-start]
 		records := block[:len(block)-blockSum]
-		l.touched |= touch(block)
 		if checksum(records) != binary.LittleEndian.Uint32(block[len(records):]) && !sabotage.On(sabotage.IgnoreBlockSum) {
 			l.inside = false
 			return r.damageAt(b, "wrong checksum")
@@ -101,15 +110,6 @@ func (l *Lookup) viewValue(p []byte) error {
 	}
 	l.inside = false
 	return nil
-}
-
-// touch reads one byte of every cache line of a block: loads that do not wait for
-// each other, where the checksum's would (a quarter of a cold confirm).
-func touch(p []byte) (all byte) {
-	for i := 0; i < len(p); i += 64 {
-		all |= p[i]
-	}
-	return all
 }
 
 // leave ends Confirm, also when it panicked.

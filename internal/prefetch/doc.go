@@ -7,7 +7,7 @@
 // instead of its latency: 16 to 20 ns instead of 200 to 400.
 //
 // A prefetch is a hint. It reads nothing the program can see, never faults and
-// never races, so [Scaled] may run beside anything, without a lock. On
+// never races, so it may run beside anything, without a lock. On
 // processors other than amd64 and arm64, and under the build tag purego, it
 // does nothing.
 package prefetch

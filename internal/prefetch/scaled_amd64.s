@@ -23,3 +23,20 @@ loop:
 
 done:
 	RET
+
+// func Bytes(address uintptr, n int)
+TEXT ·Bytes(SB), NOSPLIT, $0-16
+	MOVQ address+0(FP), DI
+	MOVQ n+8(FP), BX
+	ADDQ DI, BX
+	ANDQ $~63, DI
+
+again:
+	CMPQ       DI, BX
+	JAE        end
+	PREFETCHT0 (DI)
+	ADDQ       $64, DI
+	JMP        again
+
+end:
+	RET

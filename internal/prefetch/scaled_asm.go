@@ -13,3 +13,9 @@ import "unsafe"
 //
 //go:noescape
 func Scaled(base unsafe.Pointer, n uint64, shift uint8, orders []uint64)
+
+// Bytes announces a read of n bytes at an address, which may be anything: a
+// stale one costs time only.
+//
+//go:noescape
+func Bytes(address uintptr, n int)

@@ -8,3 +8,6 @@ import "unsafe"
 // does something it announces a read of element high(order × n), 1<<shift
 // bytes long, of the n elements at base, for each order.
 func Scaled(base unsafe.Pointer, n uint64, shift uint8, orders []uint64) {}
+
+// Bytes does nothing either.
+func Bytes(address uintptr, n int) {}

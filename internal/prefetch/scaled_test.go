@@ -27,6 +27,12 @@ func TestScaledTouchesNothing(t *testing.T) {
 			Scaled(unsafe.Pointer(&table[0]), n, shift, orders[:length])
 		}
 	}
+	for n := range 300 {
+		Bytes(uintptr(unsafe.Pointer(&table[n%8])), n)
+	}
+	Bytes(0, 1000)
+	Bytes(math.MaxUint64-100, 50)
+	Bytes(math.MaxUint64-100, 1000) // wraps around
 	Scaled(nil, 0, 0, nil)
 	Scaled(nil, math.MaxUint64, 6, orders) // addresses nobody owns: a hint must not fault
 	for i := range table {
