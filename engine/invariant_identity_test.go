@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/internal/hash/hashtest"
 )
 
 // collidingKeys have equal XXH64 under every seed (facts).
@@ -28,7 +29,7 @@ func collidingKeys(t testing.TB) (a, b []byte) {
 func TestI3WholeKeyDecides(t *testing.T) {
 	a, b := collidingKeys(t)
 	long := []byte("customer/00000001/invoice")
-	pairs := map[string][2][]byte{"16 bytes": {a, b}, "variable": {long, collide(long)}}
+	pairs := map[string][2][]byte{"16 bytes": {a, b}, "variable": {long, hashtest.Collide(long)}}
 	for name, p := range pairs {
 		for _, untrusted := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/untrusted=%v", name, untrusted), func(t *testing.T) {

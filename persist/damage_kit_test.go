@@ -80,6 +80,20 @@ func makeDamaged(t *testing.T) (*damaged, *Segment) {
 	return d, s
 }
 
+// reopenDamaged closes and opens what makeDamaged wrote.
+func reopenDamaged(t *testing.T) (*damaged, *Segment, []*Run) {
+	t.Helper()
+	d, s := makeDamaged(t)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s, runs, err := OpenSegment(d.config(), d.meta)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d, s, runs
+}
+
 func (d *damaged) config() SegmentConfig { return SegmentConfig{Dir: d.dir, ID: 1, MaxBytes: 1 << 20} }
 
 // judge asks a run for everything. It returns whether damage was reported, and

@@ -253,14 +253,7 @@ func TestLeakedLock(t *testing.T) {
 	if inChild(t) {
 		return
 	}
-	d, s := makeDamaged(t)
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	s, runs, err := OpenSegment(d.config(), d.meta)
-	if err != nil {
-		t.Fatal(err)
-	}
+	d, s, runs := reopenDamaged(t)
 	path, _ := d.dataLog(t)
 	// meta, user meta and key length come before the varint of the value's length;
 	// its second byte is about 4096 >> 7.
@@ -292,14 +285,7 @@ func TestFault(t *testing.T) {
 	if inChild(t) {
 		return
 	}
-	d, s := makeDamaged(t)
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	s, runs, err := OpenSegment(d.config(), d.meta)
-	if err != nil {
-		t.Fatal(err)
-	}
+	d, s, runs := reopenDamaged(t)
 	path, _ := d.dataLog(t)
 	if err := os.Truncate(path, 8<<10); err != nil {
 		t.Fatal(err)
@@ -319,14 +305,7 @@ func TestSalvageRun(t *testing.T) {
 	if inChild(t) {
 		return
 	}
-	d, s := makeDamaged(t)
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	s, runs, err := OpenSegment(d.config(), d.meta)
-	if err != nil {
-		t.Fatal(err)
-	}
+	d, s, runs := reopenDamaged(t)
 	path, _ := d.dataLog(t)
 	undo := flip(t, path, vlogHeader+1000, 0) // in the second block of the first value
 	kept := 0

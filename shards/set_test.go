@@ -11,6 +11,7 @@ import (
 	"github.com/firstseen/firstseen/bloom"
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/internal/hash"
+	"github.com/firstseen/firstseen/internal/hash/hashtest"
 )
 
 func key16(i int) []byte { return fmt.Appendf(nil, "%016d", i) }
@@ -37,7 +38,7 @@ func TestTwinsInABatch(t *testing.T) {
 // in the claims, in the unflushed keys and in the runs (I3).
 func TestCollidingKeys(t *testing.T) {
 	a := []byte("customer/00000001/invoice") // 25 bytes: form Bytes
-	b := collide(a)
+	b := hashtest.Collide(a)
 	hasher := testHasher(false)
 	if x, y := hasher.Record(a), hasher.Record(b); x != y || bytes.Equal(a, b) {
 		t.Fatalf("%q and %q have hashes %x and %x: the test shows nothing", a, b, x, y)

@@ -4,6 +4,8 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+
+	"github.com/firstseen/firstseen/engine"
 )
 
 func newContains(a *app) *cobra.Command {
@@ -42,6 +44,13 @@ line, so that a failure is never taken for a no.
 }
 
 func runContains(cmd *cobra.Command, a *app, dir, arg string, isHex bool) (found bool, err error) {
+	return askKey(cmd, a, dir, arg, isHex, func(e *engine.Engine, key []byte) (bool, error) {
+		return e.Contains(cmd.Context(), key)
+	})
+}
+
+// askKey opens a directory that must be there and does something with one key.
+func askKey(cmd *cobra.Command, a *app, dir, arg string, isHex bool, ask func(*engine.Engine, []byte) (bool, error)) (found bool, err error) {
 	key, err := parseKeyArg(arg, isHex)
 	if err != nil {
 		return false, err
@@ -50,7 +59,7 @@ func runContains(cmd *cobra.Command, a *app, dir, arg string, isHex bool) (found
 	if err != nil {
 		return false, err
 	}
-	found, err = e.Contains(cmd.Context(), key)
+	found, err = ask(e, key)
 	if cerr := e.Close(); err == nil {
 		err = cerr
 	}

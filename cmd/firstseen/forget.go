@@ -4,6 +4,8 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+
+	"github.com/firstseen/firstseen/engine"
 )
 
 func newForget(a *app) *cobra.Command {
@@ -36,19 +38,11 @@ key was remembered ("forgotten") or not ("not remembered"); both are a success.
 }
 
 func runForget(cmd *cobra.Command, a *app, dir, arg string, isHex bool) (found bool, err error) {
-	key, err := parseKeyArg(arg, isHex)
-	if err != nil {
-		return false, err
-	}
-	e, err := openExisting(cmd.Context(), a, dir)
-	if err != nil {
-		return false, err
-	}
-	if found, err = e.Contains(cmd.Context(), key); found && err == nil {
-		err = e.Forget(cmd.Context(), key)
-	}
-	if cerr := e.Close(); err == nil {
-		err = cerr
-	}
-	return found, explain(err, dir)
+	return askKey(cmd, a, dir, arg, isHex, func(e *engine.Engine, key []byte) (bool, error) {
+		found, err := e.Contains(cmd.Context(), key)
+		if found && err == nil {
+			err = e.Forget(cmd.Context(), key)
+		}
+		return found, err
+	})
 }
