@@ -56,7 +56,8 @@ func (s *shard) commit(ctx context.Context, b *Batch, claims []dedup.Claim, from
 		return err
 	}
 	defer s.mu.Unlock()
-	for i := from; i < to; i++ {
+	var err error
+	for i := from; i < to && err == nil; i++ {
 		at := b.at[i]
 		_, slot, nonce := splitToken(claims[at].Token)
 		c := s.claims.get(slot, nonce)
@@ -66,15 +67,15 @@ func (s *shard) commit(ctx context.Context, b *Batch, claims []dedup.Claim, from
 			continue
 		}
 		b.order[i], b.lo[i], b.form[i], b.record[i] = c.order, c.lo, c.form, c.record
-		s.claims.remove(int(slot))
-		b.Counts.Committed++
 		if s.set.c.Confirmer == nil {
 			b.fresh = append(b.fresh, int32(i))
-		} else if err := s.mark(b, i); err != nil {
-			return err
+		} else if err = s.mark(b, i); err != nil {
+			break // the claim stands
 		}
+		s.claims.remove(int(slot))
+		b.Counts.Committed++
 	}
-	return s.logMarks(b)
+	return s.endPart(b, err)
 }
 
 // Release gives up the claims that their tokens still end and sets lost[i] for

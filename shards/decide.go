@@ -106,14 +106,12 @@ func (s *shard) first(ctx context.Context, b *Batch, from, to int) error {
 	}
 	filter.MaybeBatch(b.mask[from:to], b.order[from:to])
 	plain := b.op == opMark && s.claims.live == 0
-	for i := from; i < to; i++ {
+	var err error
+	for i := from; i < to && err == nil; i++ {
 		m := (b.mask[i] | s.blind) & s.held
 		if m == 0 && plain {
-			if s.markNew(b, i) {
-				continue
-			}
-			if err := s.mark(b, i); err != nil {
-				return err
+			if !s.markNew(b, i) {
+				err = s.mark(b, i)
 			}
 			continue
 		}
@@ -124,12 +122,19 @@ func (s *shard) first(ctx context.Context, b *Batch, from, to int) error {
 		case deferred:
 			b.pending = append(b.pending, Pending{I: int32(i), Mask: m})
 		default:
-			if err := s.absent(b, i); err != nil {
-				return err
-			}
+			err = s.absent(b, i)
 		}
 	}
-	return s.logMarks(b)
+	return s.endPart(b, err)
+}
+
+// endPart logs what a part has marked, also where it failed half way: a key in a
+// table is Duplicate from now on, so its frame and its filter bits must follow.
+func (s *shard) endPart(b *Batch, err error) error {
+	if lerr := s.logMarks(b); err == nil {
+		err = lerr
+	}
+	return err
 }
 
 // lockFor locks the shard; marks need room in memory.
@@ -233,12 +238,11 @@ func (s *shard) second(ctx context.Context, b *Batch, pending []Pending) error {
 		b.Counts.Again++
 	}
 	defer s.mu.Unlock()
-	for _, p := range pending {
-		if err := s.settle(b, p); err != nil {
-			return err
-		}
+	var err error
+	for i := 0; i < len(pending) && err == nil; i++ {
+		err = s.settle(b, pending[i])
 	}
-	return s.logMarks(b)
+	return s.endPart(b, err)
 }
 
 // maybe returns the generations that may hold a key as things are now.
@@ -274,7 +278,8 @@ func (s *shard) settle(b *Batch, p Pending) error {
 // key's twin may be in the same batch.
 func (s *shard) approximate(b *Batch, from, to int) error {
 	filter := *s.filter.Load()
-	for i := from; i < to; i++ {
+	var err error
+	for i := from; i < to && err == nil; i++ {
 		if b.op != opLook {
 			if settled, _ := s.memory(b, i, 0); settled {
 				continue
@@ -291,10 +296,8 @@ func (s *shard) approximate(b *Batch, from, to int) error {
 			b.fresh = append(b.fresh, int32(i))
 			b.answer(i, dedup.Fresh)
 		default:
-			if err := s.absent(b, i); err != nil {
-				return err
-			}
+			err = s.absent(b, i)
 		}
 	}
-	return s.logMarks(b)
+	return s.endPart(b, err)
 }

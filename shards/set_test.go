@@ -303,3 +303,34 @@ func TestLeases(t *testing.T) {
 		t.Errorf("after the commit: %v", got)
 	}
 }
+
+// TestNoMemory: a batch for which there is no memory half way is an error, and
+// what it had marked by then is in the log and the filter like any other mark.
+func TestNoMemory(t *testing.T) {
+	h := newBed(t, Config{Shards: 1})
+	keys := make([][]byte, 1000)
+	for i := range keys {
+		keys[i] = key16(i)
+	}
+	h.admit(keys[0])
+	h.set.SetMaxKeys(1 << 46)            // more than any mapping
+	h.set.shards[0].sealedKeys = 1 << 60 // the next table is a full one
+	var b Batch
+	b.Out = make([]dedup.Verdict, len(keys))
+	h.set.Route(&b, keys)
+	if err := h.set.Admit(context.Background(), &b, h.now); err == nil {
+		t.Fatal("there was memory: the test shows nothing")
+	}
+	logged := 0
+	for _, r := range h.log.records {
+		logged += r.Count
+	}
+	if in := h.set.shards[0].active.keys; logged != in || in < 2 {
+		t.Fatalf("%d keys are in the log, %d in the table", logged, in)
+	}
+	for i, v := range h.look(keys[:logged]...) {
+		if v != dedup.Duplicate {
+			t.Fatalf("key %d of %d that are marked: %v", i, logged, v)
+		}
+	}
+}
