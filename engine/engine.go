@@ -214,9 +214,10 @@ func (e *Engine) Snapshot(ctx context.Context) error {
 	return e.end(c, 0, e.do(ctx, func() error { return e.snapshot(true) }))
 }
 
-// Close ends the engine: it waits for calls under way, syncs the journal,
-// writes the filters and gives the directory free. A second Close, like every
-// call after the first, gives ErrClosed.
+// Close ends the engine: it waits for calls under way, writes what many keys
+// would make the next opening slow (up to a second for ten million), syncs the
+// journal, writes the filters and gives the directory free. A second Close, like
+// every call after the first, gives ErrClosed.
 func (e *Engine) Close() error {
 	e.gate.Lock()
 	if e.gate.closed.Load() {

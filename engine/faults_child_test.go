@@ -191,7 +191,7 @@ func (c childConfig) options() Options {
 	return Options{
 		Window: childWindow, Capacity: 20_000, Generations: 8, Shards: 4, Sync: c.sync, SyncEvery: 5 * time.Millisecond, MinFreeDisk: -1,
 		Now:       func() time.Time { return time.Unix(0, c.now).Add(time.Since(begun) * time.Duration(c.speed)) },
-		tableKeys: 6000, ringBytes: 64 << 10,
+		tableKeys: 6000, ringBytes: 64 << 10, lastFlush: 3000,
 	}
 }
 

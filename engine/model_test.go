@@ -367,6 +367,7 @@ func runModel(t *testing.T, seed uint64, ops int) {
 		Now:           clock.now,
 		tableKeys:     40 + rng.IntN(400),
 		ringBytes:     256 << 10,
+		lastFlush:     uint64(1 + rng.IntN(400)),
 		workEvery:     2 * time.Millisecond,
 	}
 	m.open()

@@ -92,10 +92,16 @@ func (e *Engine) open() error {
 	if err := e.newSet(m); err != nil {
 		return err
 	}
+	if e.opts.Mode == Exact && e.tableKeys(e.capacity.Load()) > warmFrom {
+		if err := e.set.Warm(); err != nil { // the replay fills these tables already
+			return err
+		}
+	}
 	if err := e.restore(m); err != nil {
 		return err
 	}
-	return e.start()
+	e.start()
+	return nil
 }
 
 // makeDir makes the directory and those above it where they are not there, and
@@ -227,13 +233,8 @@ func (e *Engine) newSet(m *persist.Manifest) error {
 	return err
 }
 
-// start makes the memory for marks ready and the goroutines.
-func (e *Engine) start() error {
-	if e.opts.Mode == Exact && e.tableKeys(e.capacity.Load()) > warmFrom {
-		if err := e.set.Warm(); err != nil {
-			return err
-		}
-	}
+// start starts the goroutines.
+func (e *Engine) start() {
 	e.running.Add(3)
 	go e.maintainLoop(e.promisedGenerations())
 	go e.flushLoop()
@@ -241,15 +242,17 @@ func (e *Engine) start() error {
 	wake(e.flushing)
 	wake(e.kick)
 	e.post(func() error { e.set.Touch(); return nil })
-	return nil
 }
 
-// shut ends everything after the goroutines have ended. What is unflushed stays
+// shut ends everything after the goroutines have ended. A few unflushed keys stay
 // in the journal.
 func (e *Engine) shut() error {
 	var errs []error
 	failed := e.failure.Load() != nil
 	if !failed {
+		if err := e.flushLast(); err != nil {
+			e.opts.Logger.Warn("keys were left to the journal at the close", "error", err)
+		}
 		if err := e.snapshot(true); err != nil {
 			// The runs and the journal hold everything; opening takes longer.
 			e.opts.Logger.Warn("the filters could not be written at the close", "error", err)

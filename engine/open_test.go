@@ -265,6 +265,28 @@ func TestContextWhileWaiting(t *testing.T) {
 	admitAll(t, e, intKeys(1000, r.fresh), dedup.Duplicate)
 }
 
+// TestCloseFlushes: many unflushed keys are runs at the next opening, a few are
+// left to the journal, and all of them are remembered.
+func TestCloseFlushes(t *testing.T) {
+	for _, many := range []bool{true, false} {
+		o := testOptions(newFakeClock())
+		if o.lastFlush = 1000; many {
+			o.lastFlush = 100
+		}
+		dir := t.TempDir()
+		e := mustOpen(t, dir, o)
+		admitAll(t, e, intKeys(0, 500), dedup.Fresh)
+		mustClose(t, e)
+		e = mustOpen(t, dir, o)
+		if replayed := e.Stats().Recovery.Replayed; many != (replayed == 0) {
+			t.Errorf("many keys: %v, %d replayed", many, replayed)
+		}
+		admitAll(t, e, intKeys(0, 500), dedup.Duplicate)
+		admitAll(t, e, intKeys(500, 500), dedup.Fresh)
+		mustClose(t, e)
+	}
+}
+
 // TestReopenStates: directories that a crash within Open leaves, or that are not
 // ours.
 func TestReopenStates(t *testing.T) {

@@ -116,6 +116,7 @@ type Options struct {
 	// files, Badger's apart, behind something that fails.
 	tableKeys int
 	ringBytes int64
+	lastFlush uint64
 	workEvery time.Duration // instead of scrubEvery: merges come often
 	fs        persist.FS
 }
