@@ -11,8 +11,8 @@ import (
 // A clock is the engine's time in ns since 1970. It never goes back (I4) and it
 // flows with the time that passes rather than with what the wall says: within a
 // process by the monotonic clock where Now brings one, so that a step of the
-// wall, in either direction, forgets nothing; from opening to opening by the
-// wall, but at least as far as it had come.
+// wall, in either direction, forgets nothing; from opening to opening by what the
+// wall has moved on since.
 type clock struct {
 	now  func() time.Time
 	last atomic.Int64 // newest time given out
@@ -21,10 +21,9 @@ type clock struct {
 	mu   sync.Mutex // serialises steps back
 }
 
-// start sets the clock to the wall, or to at least if that is later.
-func (c *clock) start(now func() time.Time, atLeast int64) {
+// start sets the clock.
+func (c *clock) start(now func() time.Time, t int64) {
 	c.now, c.base = now, now()
-	t := max(c.base.UnixNano(), atLeast)
 	c.off.Store(t)
 	c.last.Store(t)
 }

@@ -33,9 +33,6 @@ func (e *Engine) identify() error {
 	if err != nil {
 		return err
 	}
-	if err := persist.RemoveLeftovers(e.fs, e.dir); err != nil {
-		return err
-	}
 	return e.accept(id)
 }
 
@@ -68,16 +65,23 @@ func modeOf(id persist.Identity) Mode {
 
 // remains returns the name of a file of ours in a directory without identity.
 func (e *Engine) remains() (string, error) {
-	for _, name := range []string{persist.ManifestName, journalName} {
+	for _, name := range []string{persist.ManifestName, journalName, journalName + ".mark"} {
 		if _, err := e.fs.Stat(filepath.Join(e.dir, name)); err == nil {
 			return name, nil
 		}
 	}
 	ids, err := persist.ListSegmentDirs(e.dir)
-	if err != nil || len(ids) == 0 {
+	if err != nil {
 		return "", err
 	}
-	return filepath.Base(persist.SegmentPath(e.dir, ids[0])), nil
+	if len(ids) > 0 {
+		return filepath.Base(persist.SegmentPath(e.dir, ids[0])), nil
+	}
+	snaps, err := persist.ListSnapshots(e.fs, e.dir)
+	if err != nil || len(snaps) == 0 {
+		return "", err
+	}
+	return filepath.Base(persist.SnapshotPath(e.dir, snaps[0])), nil
 }
 
 // create makes the directory's files. The marker goes last: before that nothing

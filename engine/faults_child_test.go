@@ -247,6 +247,9 @@ func childLoad(c childConfig, out *childOutput) {
 func childBatch(e *Engine, rng *rand.Rand, take func(uint64) uint64, old []keyRange, out *childOutput) error {
 	ctx := context.Background()
 	n := uint64(1 + rng.IntN(150))
+	if rng.IntN(2) == 0 {
+		n *= 4 // nearly all that the ring takes at once
+	}
 	from := take(n)
 	at := e.clock.read()
 	out.printf("t %d %d %d .", from, n, at)

@@ -90,6 +90,31 @@ func TestI4ClockSteps(t *testing.T) {
 	admitAll(t, e, intKeys(0, 20), dedup.Duplicate)
 }
 
+// TestI4StepWhileOpen: the wall was set forward while the directory was open; the
+// time that passed since is what counts at the next opening.
+func TestI4StepWhileOpen(t *testing.T) {
+	clock := newFakeClock()
+	o, dir := testOptions(clock), t.TempDir()
+	e := mustOpen(t, dir, o)
+	admitAll(t, e, intKeys(0, 10), dedup.Fresh)
+	mustClose(t, e)
+	// A fake clock has no monotonic part that would not have followed the step, so
+	// the manifest is made to say what it says then.
+	m, err := persist.ReadManifest(persist.OS(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Wall += int64(3 * o.Window)
+	if err := persist.WriteManifest(persist.OS(), dir, m); err != nil {
+		t.Fatal(err)
+	}
+	clock.advance(3*o.Window + o.Window/2)
+	e = mustOpen(t, dir, o)
+	admitAll(t, e, intKeys(0, 10), dedup.Duplicate)
+	clock.advance(o.Window)
+	admitAll(t, e, intKeys(0, 10), dedup.Fresh)
+}
+
 // TestI4CrashKeepsTime: the newest frame's time counts after a crash, though no
 // manifest was written since.
 func TestI4CrashKeepsTime(t *testing.T) {

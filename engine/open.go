@@ -89,6 +89,10 @@ func (e *Engine) open() error {
 	if err := e.openJournal(); err != nil {
 		return err
 	}
+	// Everything is of a version that we know: from here on things may change.
+	if err := persist.RemoveLeftovers(e.fs, e.dir); err != nil {
+		return err
+	}
 	if err := e.newSet(m); err != nil {
 		return err
 	}

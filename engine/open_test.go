@@ -16,6 +16,7 @@ import (
 
 	"github.com/firstseen/firstseen/bloom"
 	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/persist"
 )
 
 const lockEnv = "FIRSTSEEN_TEST_LOCK"
@@ -300,6 +301,7 @@ func TestReopenStates(t *testing.T) {
 		"other files": {func(dir string) error { return os.WriteFile(filepath.Join(dir, "notes.txt"), []byte("mine"), 0o644) }, nil},
 		"journal":     {func(dir string) error { return os.WriteFile(filepath.Join(dir, journalName), nil, 0o644) }, dedup.ErrCorrupt},
 		"segment":     {func(dir string) error { return os.Mkdir(filepath.Join(dir, "seg-00000001"), 0o755) }, dedup.ErrCorrupt},
+		"snapshot":    {func(dir string) error { return os.WriteFile(persist.SnapshotPath(dir, 1), nil, 0o644) }, dedup.ErrCorrupt},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()

@@ -191,7 +191,7 @@ func (r *repairer) planGeneration(ctx context.Context, g *persist.GenerationMeta
 			continue
 		}
 		damaged = append(damaged, old.Runs...)
-		saved, gone, err := r.planSegment(ctx, g, old)
+		saved, gone, err := r.planSegment(ctx, g, old, len(s.Runs))
 		if err != nil {
 			return err
 		}

@@ -25,9 +25,10 @@ const (
 	journalGap = 1 << 40
 )
 
-// planSegment saves what can be read of damaged runs into a segment of its own.
-// saved and lost are keys, tombstones apart.
-func (r *repairer) planSegment(ctx context.Context, g *persist.GenerationMeta, old persist.SegmentMeta) (saved, lost uint64, err error) {
+// planSegment saves what can be read of damaged runs into a segment of its own;
+// sound is how many others the old one has. saved and lost are keys, tombstones
+// apart.
+func (r *repairer) planSegment(ctx context.Context, g *persist.GenerationMeta, old persist.SegmentMeta, sound int) (saved, lost uint64, err error) {
 	name := filepath.Base(persist.SegmentPath(r.dir, old.ID))
 	readable := map[uint64]uint64{} // run to keys
 	all := uint64(0)
@@ -58,10 +59,14 @@ func (r *repairer) planSegment(ctx context.Context, g *persist.GenerationMeta, o
 		r.step(func() error { return r.salvage(number, old, readable) },
 			"save %d keys of %d damaged runs of %s into a new segment", all, len(old.Runs), name)
 	}
-	if r.badSegments[old.ID] {
-		r.step(func() error { return r.moveAside(persist.SegmentPath(r.dir, old.ID)) },
-			"move the segment %s aside, which can't be opened", name)
-	} else if all == 0 {
+	aside := func() error { return r.moveAside(persist.SegmentPath(r.dir, old.ID)) }
+	switch {
+	case r.badSegments[old.ID]:
+		r.step(aside, "move the segment %s aside, which can't be opened", name)
+	case sound == 0:
+		// After the manifest: until then what was saved is in the old one alone.
+		r.after = append(r.after, step{fmt.Sprintf("move the segment %s aside, of which no run is whole", name), aside})
+	case all == 0:
 		r.step(func() error { return nil }, "give up %d damaged runs of %s", len(old.Runs), name)
 	}
 	return saved, lost, nil

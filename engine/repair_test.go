@@ -166,6 +166,12 @@ func TestRepair(t *testing.T) {
 			faultFlip(t, d.valueLog(t, 0), 700)
 			faultFlip(t, persist.SnapshotPath(d.dir, 1), -100)
 		}, keeps: 800},
+		{name: "every value of a segment", damage: func(t *testing.T, d *damagedDir) {
+			path := d.valueLog(t, 0)
+			for at := int64(60); at < int64(usedBytes(t, path)); at += 60 {
+				faultFlip(t, path, at)
+			}
+		}, late: true, keeps: 600, some: true},
 		{name: "segment emptied", damage: func(t *testing.T, d *damagedDir) {
 			dir := filepath.Dir(d.valueLog(t, 1))
 			if err := errors.Join(os.RemoveAll(dir), os.Mkdir(dir, 0o755)); err != nil {
@@ -252,6 +258,10 @@ func checkRepair(t *testing.T, d *damagedDir, opens, late bool, keeps int, some 
 		}
 	}
 	before := faultList(t, d.dir)
+	segments := map[uint64]bool{}
+	if m, err := persist.ReadManifest(persist.OS(), d.dir); err == nil { // others were never promised
+		segments = segmentIDs(m)
+	}
 	ro := RepairOptions{DryRun: true, Now: d.clock.now, Window: d.opts.Window}
 	plan, err := Repair(ctx, d.dir, ro)
 	if err != nil || plan.Done || len(plan.Actions) == 0 {
@@ -271,6 +281,15 @@ func checkRepair(t *testing.T, d *damagedDir, opens, late bool, keeps int, some 
 	if again, err := Repair(ctx, d.dir, ro); err != nil || again.Done {
 		t.Fatalf("a second repair: %+v, %v", again, err)
 	}
+	allThere := func(when string) { // what is given up is moved, not removed
+		for id := range segments {
+			name := filepath.Base(persist.SegmentPath(d.dir, id))
+			if !slices.Contains(faultList(t, d.dir), name) && (done.Aside == "" || !slices.Contains(faultList(t, done.Aside), name)) {
+				t.Errorf("%s is gone after %s", name, when)
+			}
+		}
+	}
+	allThere("the repair")
 	if opens {
 		return
 	}
@@ -291,6 +310,7 @@ func checkRepair(t *testing.T, d *damagedDir, opens, late bool, keeps int, some 
 	if len(gaps) == 0 || marked[dedup.Unknown]+others[dedup.Unknown] > 0 || marked[dedup.Duplicate] < keeps {
 		t.Fatalf("accepted: marked %v, others %v, gaps %v", marked, others, gaps)
 	}
+	allThere("the next opening")
 	// The gap goes with its generation.
 	d.clock.advance(2 * d.opts.Window)
 	e := faultOpen(t, d.dir, d.opts)

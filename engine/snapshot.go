@@ -69,11 +69,6 @@ func (e *Engine) writeSnapshot(g generation) error {
 			h.Keys = gm.Keys
 		}
 	})
-	// A snapshot must not be younger than the journal (I1): what it says was
-	// marked has to be there after a crash.
-	if err := e.journal.Sync(); err != nil {
-		return err
-	}
 	var column []byte
 	err := persist.WriteSnapshot(e.fs, e.dir, g.number, func(w io.Writer) error {
 		sw, err := bloom.NewSnapshotWriter(w, h)
@@ -85,6 +80,11 @@ func (e *Engine) writeSnapshot(g generation) error {
 			if err := sw.WriteShard(column); err != nil {
 				return err
 			}
+		}
+		// A snapshot must not be younger than the journal (I1): what it says was
+		// marked has to be there after a crash.
+		if err := e.journal.Sync(); err != nil {
+			return err
 		}
 		return sw.Close()
 	})

@@ -1,6 +1,7 @@
 package shards
 
 import (
+	"runtime"
 	"sync"
 
 	"github.com/firstseen/firstseen/internal/mem"
@@ -96,7 +97,11 @@ func (p *pool) cleanOne() bool {
 		r.Free()
 		return true
 	}
-	clear(r.Uint64s())
+	const piece = yieldEvery * pairSize / 8
+	for words := r.Uint64s(); len(words) > 0; words = words[min(piece, len(words)):] {
+		clear(words[:min(piece, len(words))])
+		runtime.Gosched()
+	}
 	p.mu.Lock()
 	p.mu.clean = append(p.mu.clean, r)
 	p.mu.Unlock()
