@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"testing"
+	"time"
 
 	"github.com/firstseen/firstseen/bloom"
 	"github.com/firstseen/firstseen/dedup"
@@ -139,5 +140,34 @@ func TestApproximateLostState(t *testing.T) {
 			}
 			mustClose(t, e)
 		}
+	}
+}
+
+// TestApproximateSnapshotOfLive: the snapshot of a generation that was live when
+// it was written lacks its end; it must not pass for the sealed one's.
+func TestApproximateSnapshotOfLive(t *testing.T) {
+	clock, dir := newFakeClock(), t.TempDir()
+	o := testOptions(clock)
+	o.Mode = Approximate
+	hook := newHookFS(".snap.tmp")
+	o.fs = hook
+	e := mustOpen(t, dir, o)
+	mustAdmit(t, e, intKeys(0, 500)...)
+	if err := e.Snapshot(ctx); err != nil {
+		t.Fatal(err)
+	}
+	mustAdmit(t, e, intKeys(500, 500)...)
+	hook.set(func(string) error { return errors.New("killed here") })
+	clock.advance(e.opts.span() + time.Minute)
+	mustAdmit(t, e, intKey(5000)) // begins a generation
+	eventually(t, "the sealed generation's snapshot failed", func() bool { return e.failure.Load() != nil })
+	_ = e.Close()
+	o.fs = nil
+	for range 2 { // what the first opening writes must not hide it from the second
+		e = mustOpen(t, dir, o)
+		for _, k := range intKeys(0, 1000) {
+			mustContain(t, e, k, true)
+		}
+		mustClose(t, e)
 	}
 }

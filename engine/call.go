@@ -72,8 +72,10 @@ func (c *call) admit(ctx context.Context, keys [][]byte, out []dedup.Verdict) er
 // settle ends a call with verdicts: after a failed write none of them holds.
 func (c *call) settle(out []dedup.Verdict, err error) error {
 	if werr := c.finish(); werr != nil {
+		err = werr
+	}
+	if errors.Is(err, dedup.ErrFailed) {
 		clear(out)
-		return werr
 	}
 	return err
 }

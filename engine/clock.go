@@ -30,8 +30,8 @@ func (c *clock) start(now func() time.Time, t int64) {
 
 // read returns the time.
 func (c *clock) read() int64 {
-	passed := int64(c.now().Sub(c.base))
-	t := passed + c.off.Load()
+	off := c.off.Load() // before the source is asked: one that goes back raises it
+	t := off + int64(c.now().Sub(c.base))
 	last := c.last.Load()
 	switch {
 	case sabotage.On(sabotage.FollowWall):

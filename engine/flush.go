@@ -72,12 +72,13 @@ func (e *Engine) flushWhenRoom(tables []*shards.Unflushed) error {
 		if err == nil && full {
 			e.setDiskFull(false)
 		}
-		if err == nil || !errors.Is(err, dedup.ErrDiskFull) {
-			return err
+		if err == nil || !errors.Is(err, dedup.ErrDiskFull) || errors.Is(err, dedup.ErrFailed) {
+			return err // a failed sync is not tried again (I7)
 		}
 		e.setDiskFull(true)
 		select {
 		case <-e.stop.Done():
+			e.set.PutBack(tables)
 			return nil
 		case <-time.After(diskRetry):
 		}
@@ -253,7 +254,7 @@ func (e *Engine) runSpec(u *shards.Unflushed, form hash.Form, keys int, tombston
 		Tombstones: tombstones,
 		Seq:        u.Seq,
 		MaxKeys:    uint64(keys),
-		MaxPos:     u.End,
+		MaxPos:     u.MaxPos,
 	}
 }
 

@@ -42,12 +42,13 @@ func (e *Engine) maintainLoop(onDisk []generation) {
 		}
 		now := e.clock.read()
 		if now >= e.rotateAt.Load() {
-			if err := e.rotate(e.stop, now); err != nil && e.stop.Err() == nil {
+			if err := e.tryRotate(now); err != nil && e.stop.Err() == nil {
 				e.fail("beginning a generation", err)
 				continue
 			}
 		}
 		for e.set.Clear() && e.stop.Err() == nil {
+			e.relieveJournal()
 			runtime.Gosched()
 		}
 		if gs := e.heldGenerations(); gs[len(gs)-1].number != onDisk[len(onDisk)-1].number || gs[0].number != onDisk[0].number {

@@ -74,14 +74,18 @@ func (e *Engine) runsOf(generation uint64) (most int, keys uint64) {
 // them, or of the smaller ones of a generation that still grows, so that a key
 // is rewritten a few times at most.
 func (e *Engine) merge(generation uint64, all bool) error {
-	if err := e.checkFree(e.segmentBytes()); err != nil {
-		return nil //nolint:nilerr // no room now; another time
+	if e.diskFull.Load() {
+		return nil
 	}
-	old := e.store.mergeable(generation, all)
+	old, bytes := e.store.mergeable(generation, all)
 	if len(old) == 0 {
 		return nil
 	}
-	dst, err := e.store.newSegment(e.segmentBytes())
+	// A flush may need its room beside this.
+	if err := e.checkFree(bytes + max(0, e.opts.MinFreeDisk)); err != nil {
+		return nil //nolint:nilerr // no room now; another time
+	}
+	dst, err := e.store.newSegment(max(bytes, e.segmentBytes()))
 	if err != nil {
 		return err
 	}

@@ -26,11 +26,11 @@ func TestMergeSparesBusySegments(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if picked := e.store.mergeable(generation, true); picked[seg.ID()] {
+	if picked, _ := e.store.mergeable(generation, true); picked[seg.ID()] {
 		t.Errorf("segment %d is picked for a merge while a flush writes to it", seg.ID())
 	}
 	e.store.endWrite(seg)
-	if picked := e.store.mergeable(generation, true); !picked[seg.ID()] {
+	if picked, _ := e.store.mergeable(generation, true); !picked[seg.ID()] {
 		t.Errorf("segment %d is not picked after the flush: %v", seg.ID(), picked)
 	}
 	if err := e.do(ctx, func() error { return e.merge(generation, true) }); err != nil {

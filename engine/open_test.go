@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -286,6 +288,41 @@ func TestCloseFlushes(t *testing.T) {
 		admitAll(t, e, intKeys(500, 500), dedup.Fresh)
 		mustClose(t, e)
 	}
+}
+
+// TestCloseWhileFlushWaits: Close comes while a flush waits for room on the disk,
+// and flushes itself: the older table first, or the newer one's run would say
+// that the journal is not needed for either.
+func TestCloseWhileFlushWaits(t *testing.T) {
+	o, dir := testOptions(nil), t.TempDir()
+	o.lastFlush, o.Shards = 1, 1
+	hook := newHookFS("MANIFEST.tmp")
+	o.fs = hook
+	e := mustOpen(t, dir, o)
+	written := e.store.manifest.Sequence
+	mustAdmit(t, e, intKey(-1))
+	if err := e.Snapshot(ctx); err != nil { // all that Open had begun is done
+		t.Fatal(err)
+	}
+	hook.set(func(string) error {
+		if e.stop.Err() == nil {
+			return syscall.ENOSPC // until Close
+		}
+		return nil
+	})
+	admitAll(t, e, intKeys(0, 500), dedup.Fresh)
+	e.set.Seal(math.MaxUint64)
+	wake(e.flushing)
+	eventually(t, "the flush waits", func() bool { return e.diskFull.Load() })
+	e.setDiskFull(false) // as the guard does when there seems to be room
+	admitAll(t, e, intKeys(500, 500), dedup.Fresh)
+	mustClose(t, e)
+	if e.store.manifest.Sequence == written {
+		t.Fatal("Close flushed nothing: the test shows nothing")
+	}
+	o.fs = nil
+	e = mustOpen(t, dir, o)
+	admitAll(t, e, intKeys(0, 1000), dedup.Duplicate)
 }
 
 // TestReopenStates: directories that a crash within Open leaves, or that are not

@@ -171,13 +171,13 @@ func (e *Engine) restoreTombstones(r *persist.Run, g *persist.GenerationMeta) er
 // all of the generation's runs could be opened.
 func (e *Engine) restoreFilter(g *persist.GenerationMeta, byShard [][]*persist.Run, complete bool) error {
 	gen := generation{g.Number, g.Start, g.End}
-	positions, err := e.loadSnapshot(gen)
+	positions, sealed, err := e.loadSnapshot(gen)
 	if err == nil && slices.Min(positions) < g.Snapshot {
 		err = tooOld(e.dir, g, slices.Min(positions))
 	}
 	usable := err == nil
 	switch {
-	case usable && g.End != 0:
+	case usable && sealed: // one made while the generation was live lacks its end
 		e.snapshots.Store(g.Number, e.filterEpoch.Load())
 	case usable:
 	case errors.Is(err, fs.ErrNotExist) && e.opts.Mode == Exact:

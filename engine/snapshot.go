@@ -117,36 +117,36 @@ func (e *Engine) coverBySnapshots(end persist.Pos) error {
 
 // loadSnapshot merges a generation's snapshot into the filter and returns the
 // positions up to which it holds each shard's keys.
-func (e *Engine) loadSnapshot(g generation) ([]uint64, error) {
+func (e *Engine) loadSnapshot(g generation) (positions []uint64, sealed bool, err error) {
 	f, err := persist.OpenSnapshotFile(e.fs, e.dir, g.number)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	defer f.Close()
 	size, err := f.Size()
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	snap, err := bloom.OpenSnapshot(f, size, persist.SnapshotPath(e.dir, g.number))
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	h := snap.Header()
 	if h.Kind != e.opts.Filter || h.Hashes != e.set.Hashes() || h.SlotBytes != e.set.SlotBytes() ||
 		len(h.Positions) != e.opts.Shards || h.Generation != g.number {
-		return nil, fmt.Errorf("engine: snapshot of generation %d was made for another filter: %w", g.number, dedup.ErrIncompatible)
+		return nil, false, fmt.Errorf("engine: snapshot of generation %d was made for another filter: %w", g.number, dedup.ErrIncompatible)
 	}
 	var column []byte
 	for i := range e.opts.Shards {
 		if column, err = snap.ReadShard(i, column); err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		if err := e.set.MergeColumn(i, g.number, column); err != nil {
-			return nil, err
+			return nil, false, err
 		}
 	}
 	e.snapshotEnds[g.number] = slices.Min(h.Positions)
-	return slices.Clone(h.Positions), nil
+	return slices.Clone(h.Positions), h.End != 0, nil
 }
 
 // removeOldSnapshots removes those of generations before oldest.

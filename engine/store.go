@@ -364,14 +364,14 @@ func (s *store) forgetWriting(oldest uint64, gone map[uint64]bool) {
 	}
 }
 
-// mergeable picks the segments of a generation to merge and sees to it that no
-// later flush writes to them.
-func (s *store) mergeable(generation uint64, all bool) map[uint64]bool {
+// mergeable picks the segments of a generation to merge, with the bytes they hold,
+// and sees to it that no later flush writes to them.
+func (s *store) mergeable(generation uint64, all bool) (picked map[uint64]bool, bytes int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	g := generationMeta(&s.manifest, generation)
 	if g == nil {
-		return nil
+		return nil, 0
 	}
 	var segs []*persist.Segment
 	for i := range g.Segments {
@@ -380,16 +380,16 @@ func (s *store) mergeable(generation uint64, all bool) map[uint64]bool {
 		}
 	}
 	slices.SortFunc(segs, func(a, b *persist.Segment) int { return cmp.Compare(a.Bytes(), b.Bytes()) })
-	picked, sum := map[uint64]bool{}, int64(0)
+	picked = map[uint64]bool{}
 	for i, seg := range segs {
-		if i > 0 && !all && seg.Bytes() > mergeRatio*sum {
+		if i > 0 && !all && seg.Bytes() > mergeRatio*bytes {
 			break
 		}
 		picked[seg.ID()] = true
-		sum += seg.Bytes()
+		bytes += seg.Bytes()
 	}
 	if picked[s.writing[generation]] {
 		delete(s.writing, generation)
 	}
-	return picked
+	return picked, bytes
 }

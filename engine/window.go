@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"math"
 
 	"github.com/firstseen/firstseen/internal/sabotage"
@@ -16,11 +17,34 @@ import (
 // The room for its frames is set aside before the window is locked: a flush, which
 // gives room back, looks at the window.
 func (e *Engine) rotate(ctx context.Context, now int64) error {
-	// At most a window's generations begin at once, see nextGeneration.
-	room := (e.opts.Generations + 1) * persist.FrameSpace(rotateBytes)
+	room := e.rotateRoom()
 	if err := e.reserve(ctx, room); err != nil {
 		return err
 	}
+	return e.rotateIn(room, now)
+}
+
+// tryRotate is rotate for the maintenance, which must not wait for room: it is who
+// makes it.
+func (e *Engine) tryRotate(now int64) error {
+	room := e.rotateRoom()
+	err := e.journal.Reserve(canceled, room)
+	switch {
+	case err == nil:
+		return e.rotateIn(room, now)
+	case errors.Is(err, context.Canceled):
+		e.roomWanted.Store(true)
+		return nil
+	}
+	return err
+}
+
+// rotateRoom is the most that a rotation takes in the journal: at most a window's
+// generations begin at once, see nextGeneration.
+func (e *Engine) rotateRoom() int { return (e.opts.Generations + 1) * persist.FrameSpace(rotateBytes) }
+
+// rotateIn is rotate with room set aside.
+func (e *Engine) rotateIn(room int, now int64) error {
 	e.window.Lock()
 	defer e.window.Unlock()
 	for room > 0 {

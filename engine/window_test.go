@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"sync"
 	"testing"
 	"time"
@@ -32,4 +33,39 @@ func TestRotationWithFullRing(t *testing.T) {
 		t.Errorf("%d rotations, %d waits for room: the test shows nothing", s.Flush.Rotations, s.Journal.WaitsOnRoom)
 	}
 	mustClose(t, e)
+}
+
+// TestRotationWithoutRoom: a generation is due when the ring is full and nothing
+// is sealed. The maintenance, which makes room, must not wait for it.
+func TestRotationWithoutRoom(t *testing.T) {
+	clock := newFakeClock()
+	o := testOptions(clock)
+	o.Sync, o.ringBytes, o.tableKeys = SyncNone, 64<<10, 100_000
+	for range 20 {
+		e := mustOpen(t, t.TempDir(), o)
+		used := func() int64 { return e.journal.State().Used }
+		n := 0
+		admit := func(keys int) { mustAdmit(t, e, intKeys(n, keys)...); n += keys }
+		admit(20)
+		eventually(t, "the maintenance rests", func() bool { return len(e.kick) == 0 })
+		for used() < 60_000 {
+			admit(20)
+		}
+		for used() < o.ringBytes-1620 {
+			admit(1)
+		}
+		if full := e.journal.State().Tail == 0 && e.set.Sizes().Sealed == 0; !full {
+			mustClose(t, e) // the maintenance came in between
+			continue
+		}
+		clock.advance(e.opts.span() + time.Minute)
+		limited, cancel := context.WithTimeout(ctx, 20*time.Second)
+		defer cancel()
+		if _, err := e.Admit(limited, intKey(n)); err != nil {
+			t.Errorf("a call that begins a generation: %v; %+v", err, e.journal.State())
+		}
+		mustClose(t, e)
+		return
+	}
+	t.Error("the ring was never full: the test shows nothing")
 }

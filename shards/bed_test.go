@@ -189,6 +189,12 @@ func (h *bed) rotate() {
 	h.set.Rotate(h.live)
 }
 
+// keyOfOrder returns a key of 16 bytes with a given order.
+func (h *bed) keyOfOrder(order uint64) []byte {
+	hi := whole(order, 0, h.set.shardBits)
+	return h.c.Hasher.Text(hash.Key{Hi: hi, Lo: order, Form: hash.Raw16})
+}
+
 // retire makes oldest the oldest generation.
 func (h *bed) retire(oldest uint64) {
 	h.oldest = oldest

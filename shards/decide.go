@@ -106,8 +106,15 @@ func (s *shard) first(ctx context.Context, b *Batch, from, to int) error {
 	}
 	filter.MaybeBatch(b.mask[from:to], b.order[from:to])
 	plain := b.op == opMark && s.claims.live == 0
+	seq := s.seq
 	var err error
 	for i := from; i < to && err == nil; i++ {
+		if s.seq != seq {
+			// The table was sealed on the way: what this part marked before is not in
+			// the active one any more, but in the filter.
+			seq = s.seq
+			filter.MaybeBatch(b.mask[i:to], b.order[i:to])
+		}
 		m := (b.mask[i] | s.blind) & s.held
 		if m == 0 && plain {
 			if !s.markNew(b, i) {

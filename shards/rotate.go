@@ -23,6 +23,8 @@ func (s *Set) Rotate(generation uint64) {
 func (s *shard) rotate(generation uint64) {
 	s.generation, s.slot, s.live = generation, s.set.Slot(generation), 0
 	s.held |= 1 << s.slot
+	s.blind &^= 1 << s.slot // of the slot's former generation
+	s.lost &^= 1 << s.slot
 	s.version++
 	s.seal()
 	s.active.Generation = generation
@@ -153,6 +155,7 @@ func (s *Set) Replay(b *Batch, r *Record, start, end uint64) error {
 		sh.seal()
 		sh.active.Generation = r.Generation
 	}
+	sh.replaying = end
 	sh.active.logged(start)
 	switch {
 	case r.Kind == Forget:
@@ -172,7 +175,7 @@ func (s *Set) Replay(b *Batch, r *Record, start, end uint64) error {
 		}
 	}
 	sh.active.logged(start)
-	sh.pos = end
+	sh.pos, sh.replaying = end, 0
 	return nil
 }
 

@@ -3,6 +3,7 @@ package shards
 import (
 	"context"
 	"math/bits"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"unsafe"
@@ -203,6 +204,15 @@ func (s *Set) Next() *Unflushed {
 	u := s.queue.tables[0]
 	s.queue.tables = s.queue.tables[1:]
 	return u
+}
+
+// PutBack undoes Next: the tables, in the order they were taken, come first again.
+// A shard's tables must be flushed in their order, since its runs say how far in
+// the log they reach.
+func (s *Set) PutBack(tables []*Unflushed) {
+	s.queue.Lock()
+	defer s.queue.Unlock()
+	s.queue.tables = append(slices.Clone(tables), s.queue.tables...)
 }
 
 // Published takes a flushed table out of memory. install, called with the

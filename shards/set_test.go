@@ -334,3 +334,56 @@ func TestNoMemory(t *testing.T) {
 		}
 	}
 }
+
+// TestTwinsAcrossASeal: long keys fill a table's memory for records long before
+// its number of keys; the second of two equal keys in one batch is a duplicate on
+// either side of the seal.
+func TestTwinsAcrossASeal(t *testing.T) {
+	for _, colliding := range []bool{false, true} {
+		h := newBed(t, Config{Shards: 1, Filter: bloom.Config{Keys: 400_000, BitsPerKey: 16}})
+		n := 0
+		for range 5 {
+			keys := make([][]byte, 0, 2000)
+			for range 1000 {
+				n++
+				key := fmt.Appendf(nil, "%08d%s", n, bytes.Repeat([]byte("x"), 192))
+				if colliding {
+					// All of the shard's orders are near one another, so the table counts as
+					// full long before it is, in the middle of a batch.
+					key = h.keyOfOrder(uint64(n))
+				}
+				keys = append(keys, key)
+			}
+			keys = append(keys, keys...)
+			for i, v := range h.admit(keys...) {
+				if want := map[bool]dedup.Verdict{true: dedup.Fresh, false: dedup.Duplicate}[i < 1000]; v != want {
+					t.Fatalf("colliding: %v, key %d of a batch: %v, want %v", colliding, i, v, want)
+				}
+			}
+		}
+		if h.set.nSealed.Load() == 0 {
+			t.Fatal("nothing was sealed: the test shows nothing")
+		}
+	}
+}
+
+// TestGapEndsWithItsGeneration: what is said of an incomplete generation does not
+// hold for the one that takes its slot.
+func TestGapEndsWithItsGeneration(t *testing.T) {
+	h := newBed(t, Config{})
+	h.set.Hold(1, true, true)
+	if v := h.admit(key16(0))[0]; v != dedup.Unknown {
+		t.Fatalf("in the gap: %v", v)
+	}
+	for range h.c.Generations {
+		h.rotate()
+	}
+	if v := h.admit(key16(1))[0]; v != dedup.Fresh {
+		t.Errorf("after the gap: %v", v)
+	}
+	for i := range h.set.shards { // either one alone costs look-ups, or answers of rare keys
+		if s := &h.set.shards[i]; s.blind|s.lost != 0 {
+			t.Errorf("shard %d: blind %08b, lost %08b", i, s.blind, s.lost)
+		}
+	}
+}

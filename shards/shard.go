@@ -33,6 +33,7 @@ type shard struct {
 	claims     claims
 	tombs      map[string]tombstoned
 	pos        uint64 // log position behind the shard's last frame
+	replaying  uint64 // log position behind the frame that is being replayed, 0 if none
 	seq        uint64 // of the active table
 	version    uint64 // counts changes of the runs and of the live generation
 	live       uint64 // keys marked in the live generation
@@ -81,7 +82,7 @@ func (s *shard) seal() {
 		return
 	}
 	u := s.active
-	u.End = s.pos
+	u.End, u.MaxPos = s.pos, max(s.pos, s.replaying)
 	s.sealedKeys = u.keys
 	s.sealed = append(s.sealed, u)
 	s.seq++
@@ -98,7 +99,7 @@ func (s *shard) seal() {
 func (s *shard) lockForMarks(ctx context.Context, n int) error {
 	for {
 		s.mu.Lock()
-		if s.set.c.Confirmer == nil || s.active.keys+n <= int(s.set.maxKeys.Load()) {
+		if s.set.c.Confirmer == nil || s.active.room(n, int(s.set.maxKeys.Load())) {
 			return nil
 		}
 		if s.set.nSealed.Load() < int64(s.set.c.MaxSealed) {

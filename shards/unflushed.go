@@ -11,7 +11,8 @@ type Unflushed struct {
 	Shard      int
 	Generation uint64
 	Seq        uint64 // counts the tables of a shard: newer overrides older
-	End        uint64 // set by sealing: log position behind all of its frames
+	End        uint64 // set by sealing: log position behind all frames that are in it or older tables as a whole
+	MaxPos     uint64 // log position behind the last frame that it has a key of
 	Tombstones []Tombstone
 
 	tables   [hash.Forms]*table
@@ -25,6 +26,16 @@ type Tombstone struct {
 	Form   hash.Form
 	Hi, Lo uint64
 	Record []byte // of the variable forms
+}
+
+// room reports whether n more keys of any form fit, of at most most keys.
+func (u *Unflushed) room(n, most int) bool {
+	for _, t := range u.tables {
+		if t != nil && t.arena != nil && !t.arena.room(n) {
+			return false
+		}
+	}
+	return u.keys+n <= most
 }
 
 // Keys returns the number of keys, tombstones apart.
