@@ -15,7 +15,8 @@ const (
 	// mergeRatio: a segment joins a merge of a live generation when it is at most
 	// this many times as large as all the smaller ones together.
 	mergeRatio = 3
-	// What merging a key costs and asking one more run costs, ns (facts).
+	// What merging a key costs and asking one more run costs, ns (BenchmarkMerge,
+	// BenchmarkConfirm).
 	mergeCost, askCost = 60, 250
 	// mergePays is how many times its cost a merge has to save.
 	mergePays = 4

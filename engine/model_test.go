@@ -58,6 +58,7 @@ type model struct {
 	clock  *fakeClock
 	e      *Engine
 	marked map[string]int64
+	gone   map[string]int64 // keys seen to be out of the window since the last restart, and when they were marked
 	held   map[string]heldClaim
 	stale  []dedup.Claim
 	log    []string
@@ -89,7 +90,9 @@ func (m *model) key() []byte {
 
 func (m *model) fatalf(format string, args ...any) {
 	m.t.Helper()
-	m.t.Logf("clock %d, generations %+v, rotateAt %d", m.e.clock.read(), m.e.heldGenerations(), m.e.rotateAt.Load())
+	if m.e != nil {
+		m.t.Logf("clock %d, generations %+v, rotateAt %d", m.e.clock.read(), m.e.heldGenerations(), m.e.rotateAt.Load())
+	}
 	for _, line := range m.log[max(0, len(m.log)-30):] {
 		m.t.Log(line)
 	}
@@ -108,6 +111,16 @@ func (m *model) may(key string, now int64) (fresh, duplicate bool) {
 	}
 	age := now - at
 	return age >= int64(m.opts.Window), age < int64(m.opts.Window+m.opts.Window/time.Duration(m.opts.Generations-1))+1
+}
+
+// goneNow notes that a key was seen to be out of the window. It is so for good,
+// but a crash may take back the time that only was looked at: nothing that was
+// written rests on it.
+func (m *model) goneNow(key string) {
+	if at, ok := m.marked[key]; ok {
+		m.gone[key] = at
+		delete(m.marked, key)
+	}
 }
 
 func (m *model) inFlight(key string, now int64) bool {
@@ -186,7 +199,7 @@ func (m *model) step() {
 			m.fatalf("contains %.40q: %v", key, ok)
 		}
 		if !ok {
-			delete(m.marked, string(key)) // gone for good
+			m.goneNow(string(key))
 		}
 	case op < 80:
 		key := m.key()
@@ -195,6 +208,7 @@ func (m *model) step() {
 			m.fatalf("forget: %v", err)
 		}
 		delete(m.marked, string(key))
+		delete(m.gone, string(key))
 	case op < 90:
 		d := time.Duration(m.rng.Int64N(int64(m.opts.Window) / 5))
 		switch m.rng.IntN(12) {
@@ -226,6 +240,11 @@ func (m *model) step() {
 		m.restart(func() {
 			m.notef("crash")
 			m.e.crash(m.t)
+			for key, at := range m.gone {
+				if _, again := m.marked[key]; !again {
+					m.marked[key] = at
+				}
+			}
 		})
 	}
 }
@@ -233,6 +252,7 @@ func (m *model) step() {
 // restart ends the engine; claims live in memory only.
 func (m *model) restart(end func()) {
 	end()
+	clear(m.gone)
 	for _, h := range m.held {
 		m.stale = append(m.stale, h.claim)
 	}
@@ -251,7 +271,7 @@ func (m *model) claim(ctx context.Context, now int64) {
 		key := string(keys[i])
 		m.check("claim", i, key, c.Verdict, now)
 		if c.Verdict == dedup.Fresh {
-			delete(m.marked, key)
+			m.goneNow(key)
 			m.held[key] = heldClaim{c, c.Expires.UnixNano()}
 		}
 	}
@@ -352,7 +372,7 @@ func memoryDir(t *testing.T) string {
 func runModel(t *testing.T, seed uint64, ops int) {
 	rng := rand.New(rand.NewPCG(seed, 1))
 	clock := newFakeClock()
-	m := &model{t: t, rng: rng, dir: memoryDir(t), clock: clock, marked: map[string]int64{}, held: map[string]heldClaim{}}
+	m := &model{t: t, rng: rng, dir: memoryDir(t), clock: clock, marked: map[string]int64{}, gone: map[string]int64{}, held: map[string]heldClaim{}}
 	m.opts = Options{
 		Window:        time.Hour,
 		Capacity:      uint64(50 + rng.IntN(2000)),

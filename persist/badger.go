@@ -21,7 +21,7 @@ import (
 	"github.com/firstseen/firstseen/dedup"
 )
 
-// This file is the only one that knows Badger. A segment has few entries (one a
+// This file and badger_open.go are the only ones that know Badger. A segment has few entries (one a
 // value of about 1 MiB, one index a run), so everything of Badger's that serves
 // many small entries is turned off or made small.
 const (

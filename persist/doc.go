@@ -7,6 +7,7 @@
 //	IDENTITY          written once: seed, shards, mode            Identity
 //	MANIFEST          what must be there, replaced atomically     Manifest
 //	journal           ring of marks that are not yet in runs      Journal
+//	journal.mark      how far the journal reaches                 Journal
 //	seg-%08d/         a Badger directory full of runs             Segment, Run
 //	filter-%08d.snap  bits of a generation's filter               WriteSnapshot
 //	*.tmp             left over from a crash                      RemoveLeftovers
@@ -14,8 +15,8 @@
 // # How a key gets here
 //
 // A mark is appended to the journal, which is durable within a sync. When a
-// shard's unflushed keys are many, they become one sorted [Run] in the live
-// generation's [Segment]; after [Segment.Sync] the manifest promises the run and
+// shard's unflushed keys are many, they become sorted runs ([Run]), one a form, in
+// their generation's [Segment]; after [Segment.Sync] the manifest promises the run and
 // says up to which journal position it covers the shard, and only then the
 // journal's room is given back. A generation that has passed out of the window is
 // dropped from the manifest, then its segments are removed as directories: there
