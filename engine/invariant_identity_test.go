@@ -12,7 +12,7 @@ import (
 	"github.com/firstseen/firstseen/internal/hash/hashtest"
 )
 
-// collidingKeys have equal XXH64 under every seed (facts).
+// collidingKeys have equal XXH64 under every seed (see hashtest.Collide).
 func collidingKeys(t testing.TB) (a, b []byte) {
 	a, err := hex.DecodeString("6f726465722d30303030303030303031")
 	if err != nil {

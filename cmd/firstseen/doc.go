@@ -3,8 +3,10 @@
 //	firstseen filter [FILE…]        write the records whose key is new, byte for byte
 //	firstseen inspect DIR           what a directory holds
 //	firstseen verify DIR            read everything, list all damage
+//	firstseen repair DIR            keep what is sound, state what is lost
 //	firstseen contains DIR KEY      is this key remembered?
 //	firstseen forget DIR KEY        let it pass once more
+//	firstseen soak                  try the engine on this machine, with kills and damage
 //	firstseen completion SHELL      a completion script
 //
 // Data goes to standard output and everything else to standard error. The exit

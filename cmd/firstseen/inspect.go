@@ -21,7 +21,7 @@ func newInspect(a *app) *cobra.Command {
 		Use:   "inspect DIR",
 		Short: "Show what a directory holds",
 		Long: `Shows the window that DIR holds, its generations with their keys, bytes and
-filters, and its journal. It changes nothing. The directory must not be in use.`,
+filters, and its journal. It changes no mark. The directory must not be in use.`,
 		Example:           `  firstseen inspect seen`,
 		Args:              exactly("DIR"),
 		ValidArgsFunction: completeDir,

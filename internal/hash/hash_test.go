@@ -143,7 +143,7 @@ func TestSeedDecides(t *testing.T) {
 	}
 }
 
-// collidingPair returns two keys with equal XXH64 under every seed (facts).
+// collidingPair returns two keys with equal XXH64 under every seed (see hashtest.Collide).
 func collidingPair(t testing.TB) (a, b []byte) {
 	a, err := hex.DecodeString("6f726465722d30303030303030303031")
 	if err != nil {
