@@ -17,8 +17,8 @@ func newVerify(a *app) *cobra.Command {
 		Use:   "verify DIR",
 		Short: "Read everything and list all damage",
 		Long: `Reads every byte of DIR, checks it against its checksums and the manifest, and
-lists all damage. It repairs nothing; to read
-a segment it opens Badger, which tidies up its own files. The directory must not be in use.
+lists all damage. It repairs nothing; to read a segment it opens Badger, which
+tidies up its own files. The directory must not be in use.
 
 The exit code is 0 when all is sound and 1 when there is any damage. Damage to a
 cache is listed too; it is made anew when the directory is opened next.`,
