@@ -26,17 +26,20 @@ done:
 
 // func Bytes(address uintptr, n int)
 TEXT ·Bytes(SB), NOSPLIT, $0-16
-	MOVQ address+0(FP), DI
-	MOVQ n+8(FP), BX
-	ADDQ DI, BX
-	ANDQ $~63, DI
+	MOVQ  address+0(FP), DI
+	MOVQ  n+8(FP), BX
+	TESTQ BX, BX
+	JLE   end
+	MOVQ  DI, AX
+	ANDQ  $63, AX
+	ADDQ  AX, BX
+	ANDQ  $~63, DI
 
 again:
-	CMPQ       DI, BX
-	JAE        end
 	PREFETCHT0 (DI)
 	ADDQ       $64, DI
-	JMP        again
+	SUBQ       $64, BX
+	JGT        again
 
 end:
 	RET

@@ -27,15 +27,17 @@ done:
 TEXT ·Bytes(SB), NOSPLIT, $0-16
 	MOVD address+0(FP), R0
 	MOVD n+8(FP), R1
-	ADD  R0, R1, R1
+	CMP  $0, R1
+	BLE  end
+	AND  $63, R0, R2
+	ADD  R2, R1, R1
 	AND  $~63, R0, R0
 
 again:
-	CMP  R1, R0
-	BHS  end
 	PRFM (R0), PLDL1KEEP
 	ADD  $64, R0
-	B    again
+	SUBS $64, R1, R1
+	BGT  again
 
 end:
 	RET
