@@ -232,8 +232,8 @@ func (e *Engine) afterRotation() error {
 		return err
 	}
 	generations := e.heldGenerations()
-	e.removeDropped(generations[0].number)
-	e.removeOldSnapshots(generations[0].number)
+	e.removeDropped()
+	e.removeOldSnapshots()
 	if e.opts.Mode == Exact {
 		// Ahead of the first flush: making a segment takes 5 to 8 ms.
 		if _, err := e.store.segmentFor(generations[len(generations)-1].number, e.segmentBytes()); err != nil {
@@ -247,11 +247,9 @@ func (e *Engine) afterRotation() error {
 }
 
 // removeDropped takes segments that the manifest no longer names out of the
-// look-ups and off the disk, and those that were made ahead for generations
-// before oldest and never got a run.
-func (e *Engine) removeDropped(oldest uint64) {
+// look-ups and off the disk.
+func (e *Engine) removeDropped() {
 	gone := e.store.takeDropped()
-	e.store.forgetWriting(oldest, gone)
 	if len(gone) == 0 {
 		return
 	}

@@ -203,6 +203,6 @@ func (m *merger) replace() error {
 	}
 	m.e.counts.merges.Add(1)
 	m.e.counts.mergedKeys.Add(m.keys)
-	m.e.removeDropped(0)
+	m.e.removeDropped()
 	return nil
 }

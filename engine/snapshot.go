@@ -149,8 +149,10 @@ func (e *Engine) loadSnapshot(g generation) (positions []uint64, sealed bool, er
 	return slices.Clone(h.Positions), h.End != 0, nil
 }
 
-// removeOldSnapshots removes those of generations before oldest.
-func (e *Engine) removeOldSnapshots(oldest uint64) {
+// removeOldSnapshots removes those of generations that the manifest names no more.
+func (e *Engine) removeOldSnapshots() {
+	oldest := uint64(0)
+	e.store.view(func(m *persist.Manifest) { oldest = m.Generations[0].Number })
 	numbers, err := persist.ListSnapshots(e.fs, e.dir)
 	if err != nil {
 		e.opts.Logger.Warn("listing the snapshots", "error", err)

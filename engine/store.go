@@ -276,14 +276,21 @@ func segmentIDs(m *persist.Manifest) map[uint64]bool {
 	return ids
 }
 
-// takeDropped returns the segments that can be removed: the manifest on disk
-// names them no more.
+// takeDropped returns the segments that can be removed: the manifest on disk names
+// them no more, or never did, because no run was written to them before their
+// generation left it. What the window says has no part in it: a generation may
+// leave the window while the manifest still names its segments.
 func (s *store) takeDropped() map[uint64]bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	d := s.dropped
+	gone, oldest := s.dropped, s.manifest.Generations[0].Number
 	s.dropped = map[uint64]bool{}
-	return d
+	for g, id := range s.writing {
+		if g < oldest {
+			gone[id] = true
+		}
+	}
+	return gone
 }
 
 // view lends the manifest as it is now; it must not be changed.
@@ -350,18 +357,6 @@ func (s *store) close() error {
 // damaged makes a CorruptError for the manifest's directory.
 func (s *store) damaged(format string, args ...any) error {
 	return &dedup.CorruptError{File: s.dir, Offset: -1, Detail: fmt.Sprintf(format, args...)}
-}
-
-// forgetWriting adds to gone the segments of retired generations that no
-// manifest promised, because no run was written to them.
-func (s *store) forgetWriting(oldest uint64, gone map[uint64]bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for g, id := range s.writing {
-		if g < oldest {
-			gone[id] = true
-		}
-	}
 }
 
 // mergeable picks the segments of a generation to merge, with the bytes they hold,

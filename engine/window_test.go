@@ -2,9 +2,13 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/persist"
 )
 
 // TestRotationWithFullRing: generations begin while calls wait for the journal's
@@ -68,4 +72,36 @@ func TestRotationWithoutRoom(t *testing.T) {
 		return
 	}
 	t.Error("the ring was never full: the test shows nothing")
+}
+
+// TestRotationWhileManifestIsWritten: what the manifest on disk names is not
+// removed, though its generation left the window while the manifest was written.
+func TestRotationWhileManifestIsWritten(t *testing.T) {
+	clock, dir := newFakeClock(), t.TempDir()
+	o := testOptions(clock)
+	hook := newHookFS(persist.ManifestName)
+	o.fs = hook
+	e := mustOpen(t, dir, o)
+	admitAll(t, e, intKeys(0, 1000), dedup.Fresh)
+	flushAll(t, e)
+	renames := 0
+	hook.set(func(op string) error {
+		if op != "rename" {
+			return nil
+		}
+		if renames++; renames > 1 {
+			return errors.New("killed here")
+		}
+		clock.advance(10 * o.Window)
+		_, err := e.Admit(ctx, intKey(5000))
+		return err
+	})
+	clock.advance(e.opts.span())
+	admitAll(t, e, intKeys(2000, 1), dedup.Fresh) // begins a generation
+	eventually(t, "the second manifest", func() bool { return e.failure.Load() != nil })
+	e.crash(t)
+	o.fs = nil
+	e = mustOpen(t, dir, o)
+	mustContain(t, e, intKey(5000), true)
+	mustClose(t, e)
 }
