@@ -264,18 +264,22 @@ func childBatch(e *Engine, rng *rand.Rand, take func(uint64) uint64, old []keyRa
 			break
 		}
 	}
+	if len(old) == 0 {
+		return nil
+	}
+	var keys [][]byte
+	var asked []keyRange
 	for range 20 {
-		if len(old) == 0 {
-			return nil
-		}
 		k := old[rng.IntN(len(old))]
-		i := k.from + rng.Uint64N(k.n)
-		v, err := e.Admit(ctx, faultKey(i))
-		if err != nil {
-			return fmt.Errorf("admit: %w", err)
-		}
-		if v != dedup.Duplicate && e.clock.read()-k.at < int64(childWindow) {
-			out.printf("bad key %d was acknowledged, now it is %v", i, v)
+		k.from, k.n = k.from+rng.Uint64N(k.n), 1
+		keys, asked = append(keys, faultKey(k.from)), append(asked, k)
+	}
+	if vs, err = e.AdmitBatch(ctx, vs[:0], keys); err != nil {
+		return fmt.Errorf("admit: %w", err)
+	}
+	for i, v := range vs {
+		if v != dedup.Duplicate && e.clock.read()-asked[i].at < int64(childWindow) {
+			out.printf("bad key %d was acknowledged, now it is %v", asked[i].from, v)
 			return errors.New("missed")
 		}
 	}

@@ -34,7 +34,7 @@ func killCycles(p *faultPart, cycles int) {
 		cmd, stdout := startChild(t, c, l.stdin(l.alive(c.now, childWindow)))
 		// Counted from its first word, which is that it is going to open: the short
 		// lives end in Open, the longer ones anywhere.
-		life := time.Duration(rng.IntN(250)) * time.Millisecond
+		life := time.Duration(rng.IntN(faultScale(250, 500))) * time.Millisecond
 		timer := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() })
 		l.first = func() { timer.Reset(life) }
 		l.read(stdout)
