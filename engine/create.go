@@ -65,7 +65,7 @@ func modeOf(id persist.Identity) Mode {
 
 // remains returns the name of a file of ours in a directory without identity.
 func (e *Engine) remains() (string, error) {
-	for _, name := range []string{persist.ManifestName, journalName, journalName + ".mark"} {
+	for _, name := range []string{persist.ManifestName, journalName, journalName + persist.MarkSuffix} {
 		if _, err := e.fs.Stat(filepath.Join(e.dir, name)); err == nil {
 			return name, nil
 		}
@@ -91,7 +91,7 @@ func (e *Engine) create() error {
 	if err := persist.WriteFileAtomic(e.fs, marker, []byte("firstseen: this directory is being made\n")); err != nil {
 		return err
 	}
-	for _, name := range []string{journalName, journalName + ".mark", persist.ManifestName, persist.IdentityName} {
+	for _, name := range []string{journalName, journalName + persist.MarkSuffix, persist.ManifestName, persist.IdentityName} {
 		if err := e.fs.Remove(filepath.Join(e.dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}

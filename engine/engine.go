@@ -58,7 +58,7 @@ type Engine struct {
 
 	capacity     atomic.Uint64          // keys within a window that the filters are sized for
 	rotated      atomic.Bool            // afterRotation has something to do
-	roomWanted   atomic.Bool            // a call waits for room in the journal
+	roomWanted   atomic.Bool            // a call, or a rotation, waits for room in the journal
 	snapshotting atomic.Bool            // a snapshot is among the jobs
 	snapshots    sync.Map               // sealed generation to the filterEpoch of its snapshot
 	filterEpoch  atomic.Uint64          // counts growths

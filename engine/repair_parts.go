@@ -200,7 +200,7 @@ func (r *repairer) above() persist.Pos {
 
 func (r *repairer) writeJournal(ctx context.Context, start persist.Pos, next *persist.Frame) error {
 	path := filepath.Join(r.dir, mendedName)
-	for _, p := range []string{path, path + ".mark"} {
+	for _, p := range []string{path, path + persist.MarkSuffix} {
 		if err := r.fs.Remove(p); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
@@ -237,7 +237,7 @@ func (r *repairer) writeJournal(ctx context.Context, start persist.Pos, next *pe
 
 func (r *repairer) swapJournal() error {
 	path := filepath.Join(r.dir, journalName)
-	for _, p := range []string{path, path + ".mark"} {
+	for _, p := range []string{path, path + persist.MarkSuffix} {
 		if err := r.moveAside(p); err != nil {
 			return err
 		}
@@ -245,7 +245,7 @@ func (r *repairer) swapJournal() error {
 	if err := r.fs.Rename(filepath.Join(r.dir, mendedName), path); err != nil {
 		return err
 	}
-	if err := r.fs.Remove(filepath.Join(r.dir, mendedName+".mark")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := r.fs.Remove(filepath.Join(r.dir, mendedName+persist.MarkSuffix)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return r.fs.SyncDir(r.dir)

@@ -21,9 +21,9 @@ import (
 	"github.com/firstseen/firstseen/dedup"
 )
 
-// This file and badger_open.go are the only ones that know Badger. A segment has few entries (one a
-// value of about 1 MiB, one index a run), so everything of Badger's that serves
-// many small entries is turned off or made small.
+// This file and badger_open.go are the only ones that know Badger. A segment has
+// few entries (one a value of about 1 MiB, one index a run), so everything of
+// Badger's that serves many small entries is turned off or made small.
 const (
 	memTableSize = 1 << 20 // room for about 8,000 entries
 	minValueLog  = 64 << 20

@@ -185,7 +185,7 @@ func (j *Journal) openFile() error {
 		return err
 	}
 	j.ring = j.mapped[ringStart:]
-	j.mark, j.note, err = openWatermark(c.FS, c.Path+markSuffix, j.salt)
+	j.mark, j.note, err = openWatermark(c.FS, c.Path+MarkSuffix, j.salt)
 	return err
 }
 

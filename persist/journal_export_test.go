@@ -10,7 +10,6 @@ import (
 const (
 	RingStart      = ringStart
 	FrameHeaderLen = frameHeaderLen
-	MarkSuffix     = markSuffix
 )
 
 // WithBoot gives c another machine run: what an earlier one handed to its

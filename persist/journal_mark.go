@@ -33,8 +33,10 @@ type watermark struct {
 	}
 }
 
+// MarkSuffix makes the name of a journal's watermark of the journal's own.
+const MarkSuffix = ".mark"
+
 const (
-	markSuffix  = ".mark"
 	markLen     = 4096
 	markNoteLen = 24
 	markStride  = 64 // a cache line, so that a tear can hit one note only

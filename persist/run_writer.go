@@ -196,10 +196,13 @@ func (w *RunWriter) Finish() (*Run, error) {
 	// Read back as a later opening would: a run that was not stored as promised is
 	// noticed before its journal frames are given up.
 	r, err := w.seg.openRun(w.meta)
+	if err == nil {
+		err = r.unmapWritten()
+	}
 	if err != nil {
 		return nil, err
 	}
-	return r, r.unmapWritten()
+	return r, nil
 }
 
 func (w *RunWriter) storeIndex() {

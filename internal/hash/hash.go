@@ -90,19 +90,17 @@ func (h *Hasher) Sum(key []byte, digest *[DigestLen]byte) Key {
 // SumRaw16 is Sum for the keys of 16 bytes that keys begins with: it puts their
 // sums into dst, which is as long as keys, and returns how many there are.
 func (h *Hasher) SumRaw16(dst []Key, keys [][]byte) int {
-	s := h.mix[Raw16]
 	if h.untrusted {
 		return 0
 	}
+	s := h.mix[Raw16]
 	dst = dst[:len(keys)]
 	for i, key := range keys {
 		if len(key) != 16 {
 			return i
 		}
-		a, b := binary.LittleEndian.Uint64(key), binary.LittleEndian.Uint64(key[8:])
-		b ^= fold(a^s[0], s[1])
-		a ^= fold(b^s[2], s[3])
-		dst[i] = Key{Hi: a, Lo: b, Form: Raw16}
+		hi, lo := s.rounds(binary.LittleEndian.Uint64(key), binary.LittleEndian.Uint64(key[8:]))
+		dst[i] = Key{Hi: hi, Lo: lo, Form: Raw16}
 	}
 	return len(keys)
 }
@@ -143,10 +141,16 @@ func (h *Hasher) fixed(f Form, a, b uint64) Key {
 		b ^= h.sip.word(a ^ s[0])
 		a ^= h.sip.word(b ^ s[2])
 	} else {
-		b ^= fold(a^s[0], s[1])
-		a ^= fold(b^s[2], s[3])
+		a, b = s.rounds(a, b)
 	}
 	return Key{Hi: a, Lo: b, Form: f}
+}
+
+// rounds are the two of keys that are trusted.
+func (s *mixSeed) rounds(a, b uint64) (hi, lo uint64) {
+	b ^= fold(a^s[0], s[1])
+	a ^= fold(b^s[2], s[3])
+	return a, b
 }
 
 func (h *Hasher) unmix(k Key) (a, b uint64) {
