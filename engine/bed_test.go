@@ -122,6 +122,18 @@ func eventually(t testing.TB, what string, done func() bool) {
 	}
 }
 
+// receive waits for what must come soon, so that a test that would hang says why.
+func receive[T any](t testing.TB, what string, from <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-from:
+		return v
+	case <-time.After(20 * time.Second):
+		t.Fatalf("still not: %s", what)
+		panic("unreachable")
+	}
+}
+
 // flushAll makes runs of all unflushed keys.
 func flushAll(t testing.TB, e *Engine) {
 	t.Helper()

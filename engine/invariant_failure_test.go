@@ -188,16 +188,17 @@ func TestI8NoLockAcrossIO(t *testing.T) {
 		_ = e.Stats()
 	}
 	// A look-up that stays within the runs: the scratch of a Confirm is taken
-	// before anything else, and it is not to be had.
+	// before anything else, and it is not to be had. The pool is a new one: in the
+	// old one may be what a filter's wrong "maybe" has left.
 	inRuns := make(chan struct{})
 	var asked atomic.Bool
-	e.store.lookups.New = func() any {
+	e.store.lookups = sync.Pool{New: func() any {
 		if asked.CompareAndSwap(false, true) {
 			close(inRuns)
 			<-let
 		}
 		return new(lookup)
-	}
+	}}
 	slow := make(chan error, 2)
 	go func() {
 		v, err := e.Admit(ctx, intKey(0))
@@ -206,7 +207,7 @@ func TestI8NoLockAcrossIO(t *testing.T) {
 		}
 		slow <- err
 	}()
-	<-inRuns
+	receive(t, "the look-up reaches the runs", inRuns)
 	others("one waits for a run", func() {
 		free()
 		if vs, err := e.AdmitBatch(ctx, nil, intKeys(5000, 100)); err != nil || vs[0] != dedup.Fresh {
@@ -226,12 +227,12 @@ func TestI8NoLockAcrossIO(t *testing.T) {
 		_, err := e.Admit(ctx, intKey(6000))
 		slow <- err
 	}()
-	<-syncing
+	receive(t, "the call reaches the sync", syncing)
 	others("another waits for a sync", free)
 	disk.set(nil)
 	letOnce()
 	for range 2 {
-		if err := <-slow; err != nil {
+		if err := receive(t, "the slow call ends", slow); err != nil {
 			t.Error(err)
 		}
 	}

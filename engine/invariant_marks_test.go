@@ -140,11 +140,11 @@ func TestI1DuplicateWaits(t *testing.T) {
 	}
 	letOnce()
 	disk.set(nil)
-	if a := <-first; a.v != dedup.Fresh || a.err != nil {
+	if a := receive(t, "the first call ends", first); a.v != dedup.Fresh || a.err != nil {
 		t.Errorf("first: %v", a)
 	}
 	for _, c := range []chan answer{second, third} {
-		if a := <-c; a.v != dedup.Duplicate || a.err != nil {
+		if a := receive(t, "the other calls end", c); a.v != dedup.Duplicate || a.err != nil {
 			t.Errorf("then: %v", a)
 		}
 	}

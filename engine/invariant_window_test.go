@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -251,12 +252,14 @@ func TestRetiredFilesGo(t *testing.T) {
 		return err == nil && len(names) >= 4
 	})
 	busy, let := make(chan struct{}), make(chan struct{})
+	letOnce := sync.OnceFunc(func() { close(let) })
+	defer letOnce()
 	e.post(func() error { close(busy); <-let; return nil })
-	<-busy // the worker does nothing for now
+	receive(t, "the worker is busy", busy)
 	clock.advance(2 * o.Window)
 	admitAll(t, e, intKeys(20_000, 10), dedup.Fresh) // all of them are retired
 	flushAll(t, e)
-	close(let)
+	letOnce()
 	eventually(t, "the files of the retired generations are gone", func() bool {
 		names, err := persist.ListSnapshots(e.fs, dir)
 		ids, err2 := persist.ListSegmentDirs(dir)
