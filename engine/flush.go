@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/bits"
 	"runtime"
 	"slices"
 	"time"
@@ -218,7 +219,7 @@ func (e *Engine) writeRuns(seg *persist.Segment, u *shards.Unflushed) (runs []*p
 				runtime.Gosched()
 			}
 			if form.Fixed() {
-				w.Add(e.set.Order(p.Hi), p.Hi, p.Lo)
+				w.Add(e.set.Order(p.Hi), p.Lo)
 			} else {
 				w.AddBytes(e.set.Order(p.Hi), u.Record(form, p))
 			}
@@ -234,7 +235,7 @@ func (e *Engine) writeRuns(seg *persist.Segment, u *shards.Unflushed) (runs []*p
 		w := seg.NewRun(e.runSpec(u, hash.Form(form), len(stones), true))
 		for _, t := range stones {
 			if t.Form.Fixed() {
-				w.Add(e.set.Order(t.Hi), t.Hi, t.Lo)
+				w.Add(e.set.Order(t.Hi), t.Lo)
 			} else {
 				w.AddBytes(e.set.Order(t.Hi), t.Record)
 			}
@@ -252,11 +253,15 @@ func (e *Engine) runSpec(u *shards.Unflushed, form hash.Form, keys int, tombston
 		Shard:      uint16(u.Shard),
 		Form:       uint8(form),
 		Tombstones: tombstones,
+		Zeros:      e.shardBits(),
 		Seq:        u.Seq,
 		MaxKeys:    uint64(keys),
 		MaxPos:     u.MaxPos,
 	}
 }
+
+// shardBits is how many bits of a hash its shard tells.
+func (e *Engine) shardBits() uint8 { return uint8(bits.TrailingZeros(uint(e.opts.Shards))) }
 
 // tombstonesByForm sorts tombstones as runs want them, each once.
 func tombstonesByForm(stones []shards.Tombstone) (out [hash.Forms][]shards.Tombstone) {

@@ -140,17 +140,12 @@ func (m *merger) write() error {
 }
 
 func (m *merger) one(shard int, form hash.Form, runs []*persist.Run) (*persist.Run, error) {
-	spec := persist.RunSpec{ID: m.e.store.nextID(), Shard: uint16(shard), Form: uint8(form)}
+	spec := persist.RunSpec{ID: m.e.store.nextID(), Shard: uint16(shard), Form: uint8(form), Zeros: m.e.shardBits()}
 	for _, r := range runs {
 		meta := r.Meta()
 		spec.Seq, spec.MaxPos = max(spec.Seq, meta.Seq), max(spec.MaxPos, meta.MaxPos)
 	}
-	return persist.MergeRuns(m.dst, spec, runs, func(_ uint8, hi uint64, key []byte) uint64 {
-		if key != nil {
-			hi = m.e.hasher.Record(key)
-		}
-		return m.e.set.Order(hi)
-	}, nil)
+	return persist.MergeRuns(m.dst, spec, runs, func(key []byte) uint64 { return m.e.set.Order(m.e.hasher.Record(key)) })
 }
 
 // replace promises the merged runs in place of the old ones, switches the

@@ -110,12 +110,11 @@ func (r *repairer) salvage(generation uint64, old persist.SegmentMeta, readable 
 		}
 		r.m.NextID++
 		w := seg.NewRun(persist.RunSpec{ID: r.m.NextID, Shard: m.Shard, Form: m.Form, Tombstones: m.Tombstones,
-			Seq: m.Seq, MaxKeys: m.Keys, MaxPos: m.MaxPos})
+			Zeros: m.Zeros, Seq: m.Seq, MaxKeys: m.Keys, MaxPos: m.MaxPos})
 		_, err := run.Salvage(func(b *persist.Block) error {
 			for i := range b.Len() {
 				if hash.Form(m.Form).Fixed() {
-					hi, lo := b.Pair(i)
-					w.Add(hi<<shardBits, hi, lo)
+					w.Add(b.Pair(i))
 				} else {
 					w.AddBytes(hasher.Record(b.Key(i))<<shardBits, b.Key(i))
 				}

@@ -156,6 +156,7 @@ func (e *Engine) restoreTombstones(r *persist.Run, g *persist.GenerationMeta) er
 			t := shards.Tombstone{Form: form}
 			if form.Fixed() {
 				t.Hi, t.Lo = b.Pair(i)
+				t.Hi = e.set.Hash(int(m.Shard), t.Hi)
 			} else {
 				t.Record = append([]byte(nil), b.Key(i)...)
 				t.Hi = e.hasher.Record(t.Record)
@@ -223,13 +224,14 @@ func (e *Engine) restoreFilter(g *persist.GenerationMeta, byShard [][]*persist.R
 // addRun gives the whole hashes of a run's keys to add, some thousands at a time.
 func (e *Engine) addRun(r *persist.Run, add func(hashes []uint64)) error {
 	const many = 4096
-	fixed := hash.Form(r.Meta().Form).Fixed()
+	m := r.Meta()
+	fixed := hash.Form(m.Form).Fixed()
 	hashes := make([]uint64, 0, many+128)
 	err := r.Scan(func(b *persist.Block) error {
 		for i := range b.Len() {
 			if fixed {
-				hi, _ := b.Pair(i)
-				hashes = append(hashes, hi)
+				order, _ := b.Pair(i)
+				hashes = append(hashes, e.set.Hash(int(m.Shard), order))
 			} else {
 				hashes = append(hashes, e.hasher.Record(b.Key(i)))
 			}

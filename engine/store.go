@@ -145,7 +145,7 @@ func (l *lookup) collect(list []runEntry, shard int, b *shards.Batch, pending []
 			if form != r.form {
 				continue
 			}
-			l.queries = append(l.queries, persist.Query{Order: order, Hi: b.Hi(shard, p.I), Lo: lo, Key: record, Index: int32(j)})
+			l.queries = append(l.queries, persist.Query{Order: order, Lo: lo, Key: record, Index: int32(j)})
 		}
 		if len(l.queries) > from {
 			r.run.Announce(l.queries[from:])

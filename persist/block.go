@@ -3,6 +3,7 @@ package persist
 import (
 	"bytes"
 	"encoding/binary"
+	"math"
 	"math/bits"
 
 	"github.com/firstseen/firstseen/internal/sabotage"
@@ -14,8 +15,48 @@ const firstVariableForm = 3
 
 func fixedForm(form uint8) bool { return form < firstVariableForm }
 
-// blocksFor is the number of blocks of a run for so many keys.
-func blocksFor(keys uint64) uint64 { return max(1, (keys+blockKeys-1)/blockKeys) }
+// blocksFor is the number of blocks of a run for so many keys: a third more than
+// blockKeys asks for, where records then take a byte less.
+func blocksFor(keys uint64, zeros uint8) uint64 {
+	n := max(1, (keys+blockKeys-1)/blockKeys)
+	bits := 64 - int(zeros) - 8*(layoutOf(n, zeros).width-1)
+	if more := uint64(1) << bits; bits < 32 && n < more && more <= n+n/3 {
+		return more
+	}
+	return n
+}
+
+// A layout says how the fixed records of a run are packed. Its block tells a
+// record most of its order's high bits, and its low zeros are known: a record is
+// how far its order, without the zeros, is behind the first of the block, in as
+// few bytes as the run needs, and then lo. With 3 million keys in 16 shards that
+// is 14 bytes.
+type layout struct {
+	blocks uint64
+	zeros  uint8
+	width  int // bytes of the distance
+}
+
+func layoutOf(blocks uint64, zeros uint8) layout {
+	most := math.MaxUint64 / blocks >> zeros // 2^64/blocks, rounded up, is what a block spans
+	return layout{blocks, zeros, max(1, (bits.Len64(most)+7)/8)}
+}
+
+func (l *layout) recordBytes() int { return l.width + loBytes }
+
+// first returns the smallest order of a block, without the zeros.
+func (l *layout) first(block uint32) uint64 {
+	order, rest := bits.Div64(uint64(block), 0, l.blocks)
+	if rest > 0 {
+		order++
+	}
+	return (order + 1<<l.zeros - 1) >> l.zeros
+}
+
+// distance reads the first part of a record.
+func (l *layout) distance(record []byte) uint64 {
+	return binary.LittleEndian.Uint64(record) & (1<<(8*l.width) - 1)
+}
 
 // blockOf is the block that holds the keys of an order; rest says where in it
 // they are expected, as a part of 2^64.
@@ -29,6 +70,8 @@ func blockOf(order uint64, blocks uint32) (block uint32, rest uint64) {
 type Block struct {
 	records []byte   // without the checksum
 	starts  []uint32 // variable forms: of each key, behind its length byte
+	layout  layout   // fixed forms
+	first   uint64   // see layout.first
 }
 
 // Len returns the number of keys.
@@ -36,13 +79,14 @@ func (b *Block) Len() int {
 	if b.starts != nil {
 		return len(b.starts)
 	}
-	return len(b.records) / fixedRecord
+	return len(b.records) / b.layout.recordBytes()
 }
 
 // Pair returns key i of a fixed form.
-func (b *Block) Pair(i int) (hi, lo uint64) {
-	p := b.records[i*fixedRecord:][:fixedRecord]
-	return binary.LittleEndian.Uint64(p), binary.LittleEndian.Uint64(p[8:])
+func (b *Block) Pair(i int) (order, lo uint64) {
+	n := b.layout.recordBytes()
+	p := b.records[i*n:][:n]
+	return (b.first + b.layout.distance(p)) << b.layout.zeros, binary.LittleEndian.Uint64(p[b.layout.width:])
 }
 
 // Key returns key i of a variable form.
@@ -51,12 +95,13 @@ func (b *Block) Key(i int) []byte {
 	return b.records[start : start+uint32(b.records[start-1])]
 }
 
-// parse sets the block to records, and reports whether they are well formed.
-func (b *Block) parse(form uint8, records []byte) bool {
+// parse sets the block to the records of one of a run, and reports whether they
+// are well formed.
+func (b *Block) parse(r *Run, block uint32, records []byte) bool {
 	b.records = records
-	if fixedForm(form) {
-		b.starts = nil
-		return len(records)%fixedRecord == 0
+	if fixedForm(r.meta.Form) {
+		b.starts, b.layout, b.first = nil, r.layout, r.layout.first(block)
+		return len(records)%r.layout.recordBytes() == 0
 	}
 	if b.starts == nil {
 		b.starts = make([]uint32, 0, 2*blockKeys)
@@ -82,30 +127,32 @@ func (b *Block) sum() uint64 {
 		}
 		return sum
 	}
-	for p := b.records; len(p) >= fixedRecord; p = p[fixedRecord:] {
-		sum += hashPair(binary.LittleEndian.Uint64(p), binary.LittleEndian.Uint64(p[8:]))
+	for i := range b.Len() {
+		sum += hashPair(b.Pair(i))
 	}
 	return sum
 }
 
-// findPair looks for a record of a fixed form, from where it is expected: the
-// records ascend by (hi, lo) and are spread evenly, so a few steps do (12 ns
-// against 30 from the front).
-func findPair(records []byte, rest, hi, lo uint64) bool {
-	n := len(records) / fixedRecord
+// find looks for a record of a fixed form in a block, from where rest (see
+// blockOf) expects it: the records ascend by (order, lo) and are spread evenly, so
+// a few steps do (12 ns against 30 from the front).
+func (l *layout) find(records []byte, block uint32, rest, order, lo uint64) bool {
+	size := l.recordBytes()
+	n := len(records) / size
 	if n == 0 {
 		return false
 	}
+	want := order>>l.zeros - l.first(block)
 	g, _ := bits.Mul64(rest, uint64(n))
-	i := int(g) * fixedRecord
-	for i > 0 && binary.LittleEndian.Uint64(records[i-fixedRecord:]) >= hi {
-		i -= fixedRecord
+	i := int(g) * size
+	for i > 0 && l.distance(records[i-size:]) >= want {
+		i -= size
 	}
-	for ; i+fixedRecord <= len(records); i += fixedRecord {
-		switch h := binary.LittleEndian.Uint64(records[i:]); {
-		case h > hi:
+	for ; i+size <= len(records); i += size {
+		switch d := l.distance(records[i:]); {
+		case d > want:
 			return false
-		case h == hi && (binary.LittleEndian.Uint64(records[i+8:]) == lo || sabotage.On(sabotage.HashDecides)):
+		case d == want && (binary.LittleEndian.Uint64(records[i+l.width:]) == lo || sabotage.On(sabotage.HashDecides)):
 			return true
 		}
 	}
@@ -135,9 +182,9 @@ const (
 	mix2 = 0xd6e8feb86659fd93 // of "rrmxmx", Pelle Evensen
 )
 
-func hashPair(hi, lo uint64) uint64 {
-	h, l := bits.Mul64(hi^mix1, lo^mix2)
-	return h ^ l ^ hi
+func hashPair(order, lo uint64) uint64 {
+	h, l := bits.Mul64(order^mix1, lo^mix2)
+	return h ^ l ^ order
 }
 
 func hashBytes(key []byte) uint64 {

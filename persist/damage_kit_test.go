@@ -58,7 +58,7 @@ func makeDamaged(t *testing.T) (*damaged, *Segment) {
 	}
 	for i, form := range []uint8{1, 3} {
 		d.keys[i] = makeKeys(form, 4_000, uint64(i))
-		w := s.newRun(RunSpec{ID: uint64(i), Form: form, MaxKeys: 4_000}, 4<<10)
+		w := s.newRun(RunSpec{ID: uint64(i), Form: form, Zeros: testShardBits, MaxKeys: 4_000}, 4<<10)
 		addAll(w, d.keys[i])
 		r, err := w.Finish()
 		if err != nil {
@@ -124,8 +124,8 @@ func (d *damaged) judge(t *testing.T, r *Run, what string) (reported bool) {
 				t.Fatalf("%s: scan gives %x, want %x", what, b.Key(j), k.bytes)
 			}
 			if k.bytes == nil {
-				if hi, lo := b.Pair(j); hi != k.hi || lo != k.lo {
-					t.Fatalf("%s: scan gives %x %x, want %x %x", what, hi, lo, k.hi, k.lo)
+				if order, lo := b.Pair(j); order != k.order || lo != k.lo {
+					t.Fatalf("%s: scan gives %x %x, want %x %x", what, order, lo, k.order, k.lo)
 				}
 			}
 		}

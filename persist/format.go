@@ -67,8 +67,12 @@ const (
 	blockKeys = 48
 	// blockSum is the length of the CRC32C that ends a block.
 	blockSum = 4
-	// fixedRecord is a record of the forms 0 to 2: hi and lo, little endian.
-	fixedRecord = 16
+	// loBytes is the second part of a record of the forms 0 to 2, see layout.
+	loBytes = 8
+	// fixedRecord is the longest such record.
+	fixedRecord = 8 + loBytes
+	// maxZeros bounds what an order may lack at its low end: the shard's bits.
+	maxZeros = 16
 	// valueLimit is the length a value is filled up to, unless a single block is
 	// longer. Longer ones mean fewer calls of Badger a batch (100 ns each, see
 	// BenchmarkConfirm); above 4 MiB the collector's stops wait for a

@@ -10,11 +10,11 @@ import (
 
 // A Query asks a run for one key.
 type Query struct {
-	Order  uint64
-	Hi, Lo uint64 // fixed forms
-	Key    []byte // variable forms
-	Index  int32  // the caller's
-	Found  bool   // set by Confirm where the run holds the key, never cleared
+	Order uint64
+	Lo    uint64 // fixed forms
+	Key   []byte // variable forms
+	Index int32  // the caller's
+	Found bool   // set by Confirm where the run holds the key, never cleared
 }
 
 // A Lookup is scratch for Confirm, for one goroutine at a time. The zero value
@@ -103,7 +103,7 @@ func (l *Lookup) viewValue(p []byte) error {
 			return r.damageAt(b, "wrong checksum")
 		}
 		if fixed {
-			q.Found = findPair(records, rest, q.Hi, q.Lo)
+			q.Found = r.layout.find(records, b, rest, q.Order, q.Lo)
 		} else {
 			q.Found = findBytes(records, q.Key)
 		}

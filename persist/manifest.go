@@ -46,6 +46,7 @@ type RunMeta struct {
 	Shard      uint16
 	Form       uint8
 	Tombstones bool
+	Zeros      uint8  // low bits that are 0 in every key's order
 	Seq        uint64 // order of the tables within a shard
 	Keys       uint64
 	MaxPos     Pos    // every key of it was journaled below this

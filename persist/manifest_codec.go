@@ -13,15 +13,16 @@ import (
 //	            Lost: list
 //	generation  Number 8, Start 8, End 8, Keys 8, Snapshot 8, Segments: list
 //	segment     ID 8, Runs: list
-//	run         ID 8, Shard 2, Form 1, flags 1 (bit 0: tombstones), Seq 8,
-//	            Keys 8, MaxPos 8, Blocks 4, Sum 8, Index: value, Values: list
+//	run         ID 8, Shard 2, Form 1, flags 1 (bit 0: tombstones), Zeros 1,
+//	            Seq 8, Keys 8, MaxPos 8, Blocks 4, Sum 8, Index: value, Values:
+//	            list
 //	value       Bytes 4, CRC 4
 //	gap         Generation 8, Start 8, End 8, flags 1 (bit 0: blind, bit 1:
 //	            accepted), Reason: list of bytes
 const (
 	generationMin = 5*8 + 4
 	segmentMin    = 8 + 4
-	runMin        = 8 + 2 + 1 + 1 + 8 + 8 + 8 + 4 + 8 + valueSize + 4
+	runMin        = 8 + 2 + 1 + 1 + 1 + 8 + 8 + 8 + 4 + 8 + valueSize + 4
 	valueSize     = 8
 	gapMin        = 3*8 + 1 + 4
 )
@@ -78,7 +79,7 @@ func (e *encoder) generation(g *GenerationMeta) {
 func (e *encoder) run(r *RunMeta) {
 	e.u64(r.ID)
 	e.p = binary.LittleEndian.AppendUint16(e.p, r.Shard)
-	e.p = append(e.p, r.Form, flagByte(r.Tombstones))
+	e.p = append(e.p, r.Form, flagByte(r.Tombstones), r.Zeros)
 	e.u64(r.Seq)
 	e.u64(r.Keys)
 	e.u64(r.MaxPos)
@@ -185,6 +186,7 @@ func (d *decoder) run() RunMeta {
 		d.fail("unknown flags of a run")
 	}
 	r.Tombstones = flags == 1
+	r.Zeros = d.u8()
 	r.Seq, r.Keys, r.MaxPos, r.Blocks, r.Sum = d.u64(), d.u64(), d.u64(), d.u32(), d.u64()
 	r.Index = d.value()
 	r.Values = list(d, valueSize, (*decoder).value)

@@ -46,7 +46,7 @@ func sampleManifest() *Manifest {
 			{Number: 16, Start: -17, Keys: 18, Segments: []SegmentMeta{
 				{ID: 19},
 				{ID: 20, Runs: []RunMeta{
-					{ID: 21, Shard: 22, Form: 3, Tombstones: true, Seq: 23, Keys: 24, MaxPos: 25, Blocks: 26,
+					{ID: 21, Shard: 22, Form: 3, Tombstones: true, Zeros: 37, Seq: 23, Keys: 24, MaxPos: 25, Blocks: 26,
 						Values: []ValueMeta{{27, 28}, {29, 1<<32 - 1}}, Index: ValueMeta{30, 31}, Sum: 1<<64 - 1},
 					{ID: 32},
 				}},

@@ -6,16 +6,13 @@ import (
 )
 
 // MergeRuns writes the keys of runs, each once, as one run of the segment dst.
-// The runs are of one shard and form; order gives a key's order as when it was
-// written (key is nil for fixed forms, hi is 0 for variable ones); keys that drop
-// says true of are left out (nil: none). spec.MaxKeys may be 0, for the sum of
-// the runs' keys. It holds about 1 MiB a run in memory.
+// The runs are of one shard and form; hash gives the order of a variable form's
+// key as when it was written. spec.MaxKeys may be 0, for the sum of the runs' keys. It holds about 1 MiB a run in memory.
 //
 // Every checksum, count and sum of the runs is verified on the way, so damage is
 // found and never carried over; the run then is not written to its end.
 func MergeRuns(dst *Segment, spec RunSpec, runs []*Run,
-	order func(form uint8, hi uint64, key []byte) uint64,
-	drop func(hi, lo uint64, key []byte) bool) (*Run, error) {
+	hash func(key []byte) (order uint64)) (*Run, error) {
 	if spec.MaxKeys == 0 {
 		for _, r := range runs {
 			spec.MaxKeys += r.meta.Keys
@@ -27,7 +24,7 @@ func MergeRuns(dst *Segment, spec RunSpec, runs []*Run,
 			return nil, fmt.Errorf("persist: merging run %d of shard %d and form %d into one of %d and %d",
 				r.meta.ID, r.meta.Shard, r.meta.Form, spec.Shard, spec.Form)
 		}
-		s := &source{cursor: newCursor(r), order: order, fixed: fixedForm(spec.Form)}
+		s := &source{cursor: newCursor(r), hash: hash, fixed: fixedForm(spec.Form)}
 		ok, err := s.advance()
 		if err != nil {
 			return nil, err
@@ -37,14 +34,14 @@ func MergeRuns(dst *Segment, spec RunSpec, runs []*Run,
 		}
 	}
 	w := dst.NewRun(spec)
-	if err := mergeInto(w, sources, drop); err != nil {
+	if err := mergeInto(w, sources); err != nil {
 		return nil, err
 	}
 	return w.Finish()
 }
 
-func mergeInto(w *RunWriter, sources []*source, drop func(hi, lo uint64, key []byte) bool) error {
-	var last record // the key written or dropped last
+func mergeInto(w *RunWriter, sources []*source) error {
+	var last record // the key written last
 	seen := false
 	for len(sources) > 0 && w.err == nil {
 		// A heap would pay from about ten runs on; there are a handful.
@@ -57,13 +54,11 @@ func mergeInto(w *RunWriter, sources []*source, drop func(hi, lo uint64, key []b
 		s := sources[least]
 		if k := &s.now; !seen || k.compare(&last) != 0 {
 			seen = true
-			last.order, last.hi, last.lo = k.order, k.hi, k.lo
+			last.order, last.lo = k.order, k.lo
 			last.key = append(last.key[:0], k.key...)
-			switch {
-			case drop != nil && drop(k.hi, k.lo, k.key):
-			case s.fixed:
-				w.Add(k.order, k.hi, k.lo)
-			default:
+			if s.fixed {
+				w.Add(k.order, k.lo)
+			} else {
 				w.AddBytes(k.order, k.key)
 			}
 		}
@@ -83,8 +78,6 @@ func (a *record) compare(b *record) int {
 	switch {
 	case a.order != b.order:
 		return less(a.order < b.order)
-	case a.hi != b.hi:
-		return less(a.hi < b.hi)
 	case a.lo != b.lo:
 		return less(a.lo < b.lo)
 	}
@@ -101,7 +94,7 @@ func less(v bool) int {
 // source is one run on its way into a merge.
 type source struct {
 	*cursor
-	order func(form uint8, hi uint64, key []byte) uint64
+	hash  func(key []byte) (order uint64)
 	fixed bool
 	at    int    // of the next key in block
 	now   record // the current key; its bytes are the block's
@@ -117,11 +110,11 @@ func (s *source) advance() (bool, error) {
 		s.at = 0
 	}
 	if s.fixed {
-		s.now.hi, s.now.lo = s.block.Pair(s.at)
+		s.now.order, s.now.lo = s.block.Pair(s.at)
 	} else {
 		s.now.key = s.block.Key(s.at)
+		s.now.order = s.hash(s.now.key)
 	}
-	s.now.order = s.order(s.run.meta.Form, s.now.hi, s.now.key)
 	s.at++
 	return true, nil
 }

@@ -32,20 +32,16 @@ func TestMergeRuns(t *testing.T) {
 				}
 			}
 			id++
-			runs = append(runs, writeRun(t, src, RunSpec{ID: id, Shard: 5, Form: form, MaxPos: id}, part))
-		}
-		var drop func(hi, lo uint64, key []byte) bool
-		if trial%3 == 0 {
-			drop = func(_, lo uint64, key []byte) bool { return len(key)+int(lo)&1 == 1 }
+			runs = append(runs, writeRun(t, src, RunSpec{ID: id, Shard: 5, Form: form, Zeros: uint8(rng.IntN(testShardBits + 1)), MaxPos: id}, part))
 		}
 		var model []testKey
 		for i, k := range all {
-			if want[i] && (drop == nil || !drop(k.hi, k.lo, k.bytes)) {
+			if want[i] {
 				model = append(model, k)
 			}
 		}
 		id++
-		r, err := MergeRuns(dst, RunSpec{ID: id, Shard: 5, Form: form, Seq: 3, MaxPos: 17}, runs, testOrder, drop)
+		r, err := MergeRuns(dst, RunSpec{ID: id, Shard: 5, Form: form, Seq: 3, MaxPos: 17}, runs, bytesOrder)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -56,8 +52,7 @@ func TestMergeRuns(t *testing.T) {
 	}
 }
 
-// TestMergeRefuses: runs of other shards or forms, damage, a drop that is asked
-// once a key.
+// TestMergeRefuses: runs of other shards or forms, damage.
 func TestMergeRefuses(t *testing.T) {
 	if inChild(t) {
 		return
@@ -74,22 +69,21 @@ func TestMergeRefuses(t *testing.T) {
 		}
 	}()
 	spec := RunSpec{ID: 10, Form: 1}
-	if _, err := MergeRuns(seg, spec, runs, testOrder, nil); err == nil {
+	if _, err := MergeRuns(seg, spec, runs, bytesOrder); err == nil {
 		t.Error("merged different forms")
 	}
-	if _, err := MergeRuns(seg, RunSpec{ID: 10, Form: 1, Shard: 3}, runs[:1], testOrder, nil); err == nil {
+	if _, err := MergeRuns(seg, RunSpec{ID: 10, Form: 1, Shard: 3}, runs[:1], bytesOrder); err == nil {
 		t.Error("merged into another shard")
 	}
-	asked := 0
 	twice := []*Run{runs[0], runs[0]}
-	r, err := MergeRuns(seg, spec, twice, testOrder, func(_, _ uint64, _ []byte) bool { asked++; return false })
-	if err != nil || r.Meta().Keys != 4_000 || asked != 4_000 {
-		t.Errorf("merged with itself: %v, asked %d times", err, asked)
+	r, err := MergeRuns(seg, spec, twice, bytesOrder)
+	if err != nil || r.Meta().Keys != 4_000 {
+		t.Errorf("merged with itself: %v", err)
 	}
 	path, _ := d.dataLog(t)
 	flip(t, path, vlogHeader+5_000, 3)
 	spec.ID++
-	if _, err := MergeRuns(seg, spec, twice, testOrder, nil); !errors.Is(err, dedup.ErrCorrupt) {
+	if _, err := MergeRuns(seg, spec, twice, bytesOrder); !errors.Is(err, dedup.ErrCorrupt) {
 		t.Errorf("merged damage: %v", err)
 	}
 }
@@ -107,7 +101,7 @@ func TestWriterRefuses(t *testing.T) {
 	s := newTestSegment(t)
 	f := func(what string, form uint8, max uint64, add func(w *RunWriter)) {
 		t.Helper()
-		w := s.NewRun(RunSpec{ID: 1, Form: form, MaxKeys: max})
+		w := s.NewRun(RunSpec{ID: 1, Form: form, Zeros: testShardBits, MaxKeys: max})
 		add(w)
 		if r, err := w.Finish(); err == nil {
 			t.Errorf("%s: accepted, %+v", what, r.Meta())
@@ -116,11 +110,12 @@ func TestWriterRefuses(t *testing.T) {
 			t.Errorf("%s: finished twice", what)
 		}
 	}
-	f("order descends", 0, 9, func(w *RunWriter) { w.Add(32, 2, 2); w.Add(16, 3, 3) })
-	f("hi descends", 0, 9, func(w *RunWriter) { w.Add(16, 2, 2); w.Add(16, 1, 3) })
-	f("lo descends", 0, 9, func(w *RunWriter) { w.Add(16, 2, 2); w.Add(16, 2, 1) })
-	f("key twice", 0, 9, func(w *RunWriter) { w.Add(16, 2, 2); w.Add(16, 2, 2) })
-	f("too many keys", 0, 1, func(w *RunWriter) { w.Add(16, 2, 2); w.Add(16, 2, 3) })
+	f("order descends", 0, 9, func(w *RunWriter) { w.Add(32, 2); w.Add(16, 3) })
+	f("an order with bits of its shard", 0, 9, func(w *RunWriter) { w.Add(17, 3) })
+	f("lo descends", 0, 9, func(w *RunWriter) { w.Add(16, 2); w.Add(16, 1) })
+	f("key twice", 0, 9, func(w *RunWriter) { w.Add(16, 2); w.Add(16, 2) })
+	f("too many keys", 0, 1, func(w *RunWriter) { w.Add(16, 2); w.Add(16, 3) })
+	f("more zeros than an order can lack", 0, 9, func(w *RunWriter) { *w = *s.NewRun(RunSpec{ID: 1, Zeros: maxZeros + 1}) })
 	f("too many keys for offsets", 0, 1<<32, func(*RunWriter) {})
 	f("bytes descend", 3, 9, func(w *RunWriter) { w.AddBytes(16, []byte("b")); w.AddBytes(16, []byte("a")) })
 	f("bytes twice", 3, 9, func(w *RunWriter) { w.AddBytes(16, []byte("b")); w.AddBytes(16, []byte("b")) })
@@ -129,8 +124,8 @@ func TestWriterRefuses(t *testing.T) {
 
 	// A first key of all zeroes is a key like any other.
 	w := s.NewRun(RunSpec{ID: 2, MaxKeys: 2})
-	w.Add(0, 0, 0)
-	w.Add(0, 0, 1)
+	w.Add(0, 0)
+	w.Add(0, 1)
 	if r, err := w.Finish(); err != nil || r.Meta().Keys != 2 {
 		t.Error(err)
 	}

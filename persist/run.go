@@ -17,6 +17,7 @@ import (
 type Run struct {
 	seg    *Segment
 	meta   RunMeta
+	layout layout   // of a fixed form's records
 	index  []uint32 // where each block starts in the concatenated values, and the end
 	starts []uint32 // where each value starts there, and the end
 	values []storedValue
@@ -57,6 +58,7 @@ func (s *Segment) openRun(m RunMeta) (*Run, error) {
 	if err := r.checkMeta(); err != nil {
 		return nil, err
 	}
+	r.layout = layoutOf(uint64(m.Blocks), m.Zeros)
 	if err := r.guarded(indexNumber, r.openValues); err != nil {
 		return nil, err
 	}
@@ -128,6 +130,8 @@ func (r *Run) checkMeta() error {
 	switch m := &r.meta; {
 	case m.Blocks == 0 || len(m.Values) == 0:
 		return r.damage("described with %d blocks in %d values", m.Blocks, len(m.Values))
+	case m.Zeros > maxZeros:
+		return r.damage("described with orders that lack %d bits", m.Zeros)
 	case int64(m.Index.Bytes) != 4*(int64(m.Blocks)+1):
 		return r.damage("described with %d blocks and an index of %d bytes", m.Blocks, m.Index.Bytes)
 	case total > maxRunBytes:

@@ -145,8 +145,8 @@ func BenchmarkScan(b *testing.B) {
 					err := r.Scan(func(blk *Block) error {
 						for i := range blk.Len() {
 							if form == 0 {
-								hi, lo := blk.Pair(i)
-								sink += hi ^ lo
+								order, lo := blk.Pair(i)
+								sink += order ^ lo
 							} else {
 								sink += uint64(blk.Key(i)[0])
 							}
@@ -175,7 +175,7 @@ func BenchmarkMerge(b *testing.B) {
 			}
 			b.ResetTimer()
 			for i := range b.N {
-				if _, err := MergeRuns(s, RunSpec{ID: uint64(100 + i), Form: form}, runs, testOrder, nil); err != nil {
+				if _, err := MergeRuns(s, RunSpec{ID: uint64(100 + i), Form: form}, runs, bytesOrder); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/bits"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -14,11 +15,11 @@ import (
 
 // key is one key of a test, with what the caller of the package would know of it.
 type testKey struct {
-	order, hi, lo uint64
-	bytes         []byte
+	order, lo uint64
+	bytes     []byte
 }
 
-func (k testKey) query() Query { return Query{Order: k.order, Hi: k.hi, Lo: k.lo, Key: k.bytes} }
+func (k testKey) query() Query { return Query{Order: k.order, Lo: k.lo, Key: k.bytes} }
 
 const (
 	testShardBits = 4
@@ -29,14 +30,12 @@ const (
 // Other seeds give other keys.
 func makeKeys(form uint8, n int, seed uint64) []testKey {
 	rng := rand.New(rand.NewPCG(seed, uint64(form)))
-	const shard = 5
 	keys := make([]testKey, n)
 	for i := range keys {
-		hi := shard<<(64-testShardBits) | rng.Uint64()>>testShardBits
-		keys[i] = testKey{order: hi << testShardBits, hi: hi, lo: rng.Uint64()}
+		keys[i] = testKey{order: rng.Uint64() << testShardBits, lo: rng.Uint64()}
 		if !fixedForm(form) {
 			keys[i].bytes = makeBytes(rng, seed, i)
-			keys[i].hi, keys[i].lo = 0, 0
+			keys[i].lo = 0
 			keys[i].order = bytesOrder(keys[i].bytes)
 		}
 	}
@@ -61,16 +60,9 @@ func makeBytes(rng *rand.Rand, seed uint64, i int) []byte {
 
 func bytesOrder(key []byte) uint64 { return hashBytes(key) * mix2 << testShardBits }
 
-func testOrder(form uint8, hi uint64, key []byte) uint64 {
-	if fixedForm(form) {
-		return hi << testShardBits
-	}
-	return bytesOrder(key)
-}
-
 func sortKeys(keys []testKey) {
 	slices.SortFunc(keys, func(a, b testKey) int {
-		return cmp.Or(cmp.Compare(a.order, b.order), cmp.Compare(a.hi, b.hi), cmp.Compare(a.lo, b.lo), bytes.Compare(a.bytes, b.bytes))
+		return cmp.Or(cmp.Compare(a.order, b.order), cmp.Compare(a.lo, b.lo), bytes.Compare(a.bytes, b.bytes))
 	})
 }
 
@@ -79,7 +71,7 @@ func addAll(w *RunWriter, keys []testKey) {
 		if k.bytes != nil {
 			w.AddBytes(k.order, k.bytes)
 		} else {
-			w.Add(k.order, k.hi, k.lo)
+			w.Add(k.order, k.lo)
 		}
 	}
 }
@@ -154,8 +146,8 @@ func checkScan(t *testing.T, r *Run, keys []testKey) {
 				if !bytes.Equal(b.Key(j), k.bytes) {
 					return fmt.Errorf("key %d is %x, want %x", i-1, b.Key(j), k.bytes)
 				}
-			} else if hi, lo := b.Pair(j); hi != k.hi || lo != k.lo {
-				return fmt.Errorf("key %d is %x %x, want %x %x", i-1, hi, lo, k.hi, k.lo)
+			} else if order, lo := b.Pair(j); order != k.order || lo != k.lo {
+				return fmt.Errorf("key %d is %x %x, want %x %x", i-1, order, lo, k.order, k.lo)
 			}
 		}
 		return nil
@@ -179,7 +171,7 @@ func TestRunRoundTrip(t *testing.T) {
 	var sets [][]testKey
 	add := func(form uint8, keys []testKey) {
 		id := uint64(len(sets) + 1)
-		r := writeRun(t, s, RunSpec{ID: id, Shard: 5, Form: form, Tombstones: form == 2, Seq: 100 + id, MaxPos: 1000 * id}, keys)
+		r := writeRun(t, s, RunSpec{ID: id, Shard: 5, Form: form, Tombstones: form == 2, Zeros: uint8(id) % (testShardBits + 1), Seq: 100 + id, MaxPos: 1000 * id}, keys)
 		checkRun(t, r, keys, makeKeys(form, 500, 999))
 		m := r.Meta()
 		if m.Keys != uint64(len(keys)) || m.ID != id || m.Shard != 5 || m.Form != form || m.Tombstones != (form == 2) || m.Seq != 100+id || m.MaxPos != 1000*id {
@@ -218,11 +210,53 @@ func TestRunRoundTrip(t *testing.T) {
 	}
 }
 
+// TestLayout: a record tells its order whatever the number of blocks, at both
+// ends of each block, in as few bytes as that takes.
+func TestLayout(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	for _, blocks := range []uint64{1, 2, 3, 47, 255, 256, 257, 4095, 4096, 4097, 100_003, 1 << 20, math.MaxUint32} {
+		for _, zeros := range []uint8{0, 1, 4, 8, maxZeros} {
+			l := layoutOf(blocks, zeros)
+			widest := 0
+			check := func(order uint64) {
+				order = order >> zeros << zeros
+				b, _ := blockOf(order, uint32(blocks))
+				d := order>>zeros - l.first(b)
+				widest = max(widest, (bits.Len64(d)+7)/8)
+				if d>>(8*l.width-1)>>1 != 0 {
+					t.Fatalf("%d blocks, %d zeros: order %#x is %#x behind the first of block %d, more than %d bytes", blocks, zeros, order, d, b, l.width)
+				}
+				if before, _ := blockOf((l.first(b)-1)<<zeros, uint32(blocks)); b > 0 && before != b-1 {
+					t.Fatalf("%d blocks, %d zeros: block %d does not begin at %#x", blocks, zeros, b, l.first(b))
+				}
+			}
+			for i := range uint64(2_000) {
+				n := (i*blocks/2_000 + i%2) % blocks
+				first := l.first(uint32(n)) << zeros
+				check(first)
+				check(first - 1)
+				check(rng.Uint64())
+				check(math.MaxUint64 - i)
+			}
+			if widest != l.width {
+				t.Errorf("%d blocks, %d zeros: %d bytes of %d are used", blocks, zeros, widest, l.width)
+			}
+		}
+	}
+	// A window of 20 million keys in 16 shards takes 14 bytes a record.
+	const keys = 20_000_000 / 7 / 16
+	if n := blocksFor(keys, 4); n != 4096 || keys/n < 32 {
+		t.Errorf("%d blocks for %d keys", n, keys)
+	} else if l := layoutOf(n, 4); l.recordBytes() != 14 {
+		t.Errorf("%d bytes a record", l.recordBytes())
+	}
+}
+
 // clustered gives keys that all meet in one order: 5,000 keys in one block.
 func clustered(order uint64) []testKey {
 	keys := make([]testKey, 5_000)
 	for i := range keys {
-		keys[i] = testKey{order: order, hi: order >> testShardBits, lo: uint64(i) * mix1}
+		keys[i] = testKey{order: order, lo: uint64(i) * mix1}
 	}
 	sortKeys(keys)
 	return keys

@@ -18,6 +18,7 @@ type RunSpec struct {
 	Shard      uint16
 	Form       uint8 // 0 to 2 fixed, 3 and above variable
 	Tombstones bool
+	Zeros      uint8 // low bits that are 0 in every order: the shard's
 	Seq        uint64
 	MaxKeys    uint64 // at most so many keys come; it sets the number of blocks
 	MaxPos     Pos
@@ -36,14 +37,16 @@ type RunWriter struct {
 	start  int    // of the block under way, in buf
 	base   uint64 // where buf begins in the concatenated values
 	block  uint32 // the block under way
+	layout layout // of a fixed form's records
+	first  uint64 // of the block under way, see layout.first
 	index  []uint32
 	prev   record // the last key added
 	closed bool
 }
 
 type record struct {
-	order, hi, lo uint64
-	key           []byte
+	order, lo uint64
+	key       []byte
 }
 
 // NewRun starts a run.
@@ -52,33 +55,42 @@ func (s *Segment) NewRun(spec RunSpec) *RunWriter { return s.newRun(spec, valueL
 func (s *Segment) newRun(spec RunSpec, limit int) *RunWriter {
 	w := &RunWriter{seg: s, max: spec.MaxKeys, limit: limit}
 	w.meta = RunMeta{ID: spec.ID, Shard: spec.Shard, Form: spec.Form, Tombstones: spec.Tombstones,
-		Seq: spec.Seq, MaxPos: spec.MaxPos}
-	blocks := blocksFor(spec.MaxKeys)
+		Zeros: spec.Zeros, Seq: spec.Seq, MaxPos: spec.MaxPos}
+	if spec.Zeros > maxZeros {
+		w.err = fmt.Errorf("persist: run %d: orders lack %d bits, at most %d may be", spec.ID, spec.Zeros, maxZeros)
+		return w
+	}
+	blocks := blocksFor(spec.MaxKeys, spec.Zeros)
 	if blocks > maxRunBytes/blockSum || (fixedForm(spec.Form) && spec.MaxKeys > maxRunBytes/fixedRecord) {
 		w.err = fmt.Errorf("persist: run %d: %d keys are too many for one run", spec.ID, spec.MaxKeys)
 		return w
 	}
-	w.meta.Blocks = uint32(blocks)
+	w.meta.Blocks, w.layout = uint32(blocks), layoutOf(blocks, spec.Zeros)
 	w.index = make([]uint32, 1, blocks+1)
 	// One block more than the limit, as a block's end is noticed behind it.
 	w.buf = make([]byte, 0, min(limit+4<<10, int(spec.MaxKeys)*2*fixedRecord+4<<10))
 	return w
 }
 
-// Add adds a key of a fixed form. Keys come in ascending order of (hi, lo), each
-// once, at most MaxKeys of them; order never descends (it is hi without the
-// shard's bits).
-func (w *RunWriter) Add(order, hi, lo uint64) {
-	if order < w.prev.order || hi < w.prev.hi || (hi == w.prev.hi && lo <= w.prev.lo) {
+// Add adds a key of a fixed form. Keys come in ascending order of (order, lo),
+// each once, at most MaxKeys of them; order is the hash without the shard's bits.
+func (w *RunWriter) Add(order, lo uint64) {
+	if order < w.prev.order || (order == w.prev.order && lo <= w.prev.lo) {
 		w.checkOrder(order)
+	}
+	if order&(1<<w.layout.zeros-1) != 0 {
+		w.fail(fmt.Errorf("persist: run %d: order %#x does not end with %d zero bits", w.meta.ID, order, w.layout.zeros))
+		return
 	}
 	if b, _ := blockOf(order, w.meta.Blocks); b != w.block {
 		w.advance(b)
+		w.first = w.layout.first(b)
 	}
-	w.prev.order, w.prev.hi, w.prev.lo = order, hi, lo
+	w.prev.order, w.prev.lo = order, lo
 	w.meta.Keys++
-	w.meta.Sum += hashPair(hi, lo)
-	w.buf = binary.LittleEndian.AppendUint64(w.buf, hi)
+	w.meta.Sum += hashPair(order, lo)
+	at := len(w.buf) + w.layout.width
+	w.buf = binary.LittleEndian.AppendUint64(w.buf, order>>w.layout.zeros-w.first)[:at]
 	w.buf = binary.LittleEndian.AppendUint64(w.buf, lo)
 }
 

@@ -75,7 +75,7 @@ func (c *cursor) parse(from, to uint32) error {
 	if checksum(records) != binary.LittleEndian.Uint32(p[len(records):]) {
 		return r.damageAt(uint32(c.next), "wrong checksum")
 	}
-	if !c.block.parse(r.meta.Form, records) {
+	if !c.block.parse(r, uint32(c.next), records) {
 		return r.damageAt(uint32(c.next), "records are malformed")
 	}
 	c.keys += uint64(c.block.Len())

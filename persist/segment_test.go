@@ -62,7 +62,7 @@ func TestSegmentLife(t *testing.T) {
 		t.Errorf("sync: %v", err)
 	}
 	w := s.NewRun(RunSpec{ID: 2, MaxKeys: 1})
-	w.Add(0, 1, 1)
+	w.Add(0, 1)
 	if _, err := w.Finish(); !errors.Is(err, ErrRetired) {
 		t.Errorf("write: %v", err)
 	}

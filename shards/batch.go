@@ -29,7 +29,6 @@ type Batch struct {
 	Counts Counts
 
 	n      int
-	bits   uint // of the shard's number
 	keys   [][]byte
 	order  []uint64 // hash without the shard's bits
 	lo     []uint64
@@ -110,7 +109,7 @@ func (b *Batch) grow(n int) {
 // order of their shards by counting. Keys of one shard keep their order.
 func (b *Batch) route(h *hash.Hasher, keys [][]byte, shardBits uint) {
 	b.grow(len(keys))
-	b.keys, b.bits = keys, shardBits
+	b.keys = keys
 	b.digest = b.digest[:0]
 	b.fixed = true
 	if len(keys) == 1 {
@@ -193,9 +192,6 @@ func (s *shard) hi(order uint64) uint64 { return whole(order, s.index, s.set.sha
 func whole(order uint64, shard int, shardBits uint) uint64 {
 	return order>>shardBits | bits.RotateLeft64(uint64(shard), -int(shardBits))
 }
-
-// Hi returns the whole hash of the i-th routed key, which lies in shard.
-func (b *Batch) Hi(shard int, i int32) uint64 { return whole(b.order[i], shard, b.bits) }
 
 func (b *Batch) answer(i int, v dedup.Verdict) { b.Out[b.at[i]] = v }
 

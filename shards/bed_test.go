@@ -2,6 +2,7 @@ package shards
 
 import (
 	"context"
+	"math/bits"
 	"slices"
 	"testing"
 
@@ -50,7 +51,7 @@ func newBed(t testing.TB, c Config) *bed {
 		c.MaxSealed = 1000
 	}
 	c.Generation, c.Log = h.live, h.log
-	h.runs = &memRuns{generations: uint64(c.Generations), byShard: map[int][]*memRun{}}
+	h.runs = &memRuns{generations: uint64(c.Generations), shardBits: uint(bits.TrailingZeros(uint(c.Shards))), byShard: map[int][]*memRun{}}
 	c.Confirmer, c.Sealed = h.runs, func() {}
 	h.c = c
 	h.makeSet()

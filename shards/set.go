@@ -363,3 +363,6 @@ func (s *Set) Close() {
 // Order returns a hash without its shard's bits, the place of a key within its
 // shard.
 func (s *Set) Order(hash uint64) uint64 { return hash << s.shardBits }
+
+// Hash is the inverse of Order: the hash of a key of the shard.
+func (s *Set) Hash(shard int, order uint64) uint64 { return whole(order, shard, s.shardBits) }

@@ -39,6 +39,7 @@ func (l *memLog) Append(r *Record) (start, end uint64, err error) {
 type memRuns struct {
 	mu          sync.Mutex
 	generations uint64
+	shardBits   uint
 	byShard     map[int][]*memRun // newest first
 	asked       int
 	// after is called once, behind an answer and before its caller gets it, with
@@ -62,7 +63,7 @@ func (m *memRuns) Confirm(shard int, b *Batch, pending []Pending) error {
 		if b.Order(p.I) != order {
 			panic("Batch.Key and Batch.Order differ")
 		}
-		key := tombKey(form, b.Hi(shard, p.I), lo, record)
+		key := tombKey(form, whole(order, shard, m.shardBits), lo, record)
 		for _, r := range m.byShard[shard] {
 			if r.generation >= b.Oldest() && p.Mask>>(r.generation%m.generations)&1 != 0 && r.keys[key] {
 				p.Found, p.Seq = true, r.seq
