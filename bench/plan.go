@@ -44,13 +44,14 @@ const (
 	planGenerations  = 8
 	planUnflushed    = 4e6  // keys in memory before they become runs
 	planTableLoad    = 0.5  // of the table of unflushed keys
-	planRunRecord    = 16.0 // bytes of a 16-byte key in a run
-	planOverhead     = 0.5  // bytes a key of block checksums, and of values' ends
-	planBlockKeys    = 64.0
+	planTableRecord  = 16.0 // bytes of a 16-byte key in memory and in the journal
+	planRunRecord    = 15.0 // and in a run; 14 in large ones
+	planOverhead     = 0.2  // bytes a key of block checksums and index
+	planBlockKeys    = 48.0
 	planIndexEntry   = 4.0   // bytes a block
 	planBase         = 250e6 // Badger, buffers, Go's collector
-	planKeyNanos     = 60.0  // of one core: hash, filter, table, journal, its share of flushing
-	planLongNanos    = 80.0  // more for keys that aren't 16 bytes
+	planKeyNanos     = 200.0 // of one core: hash, filter, table, journal 120, flush and upkeep 80
+	planLongNanos    = 200.0 // more for keys that aren't 16 bytes
 	planConfirmNanos = 150.0 // a look-up in a run that lies in the page cache
 	planRingFactor   = 3.0   // ring bytes over the unflushed keys' bytes
 	planFilterSpread = 1.05  // shards are never equally full
@@ -85,34 +86,37 @@ func NewPlan(c PlanConfig) (Plan, error) {
 	p.BitsPerKey = bits
 	p.Maybe = bloom.PredictRate(bloom.Sliced, bits, hashes, planGenerations)
 	record := planRecord(c.KeyBytes)
+	stored := record
+	if c.KeyBytes == 16 {
+		stored = planRunRecord
+	}
 	unflushed := min(planUnflushed, p.Keys)
 	p.FilterBytes = p.Keys * bits / 8 * planFilterSpread
 	p.TableBytes = unflushed * 16 / planTableLoad
-	if record != planRunRecord {
+	if c.KeyBytes != 16 {
 		p.TableBytes += unflushed * record
 	}
 	p.IndexBytes = p.Keys / planBlockKeys * planIndexEntry
 	p.BaseBytes = planBase
 	p.Memory = p.FilterBytes + p.TableBytes + p.IndexBytes + p.BaseBytes
 	p.Ring = max(64e6, planRingFactor*unflushed*record)
-	stored := p.Keys * planGenerations / (planGenerations - 1)
-	p.Disk = stored*(record+planOverhead) + p.Ring
-	p.DiskWrites = fresh * (record + planOverhead + record) // once to the journal, once into a run
+	p.Disk = p.Keys*planGenerations/(planGenerations-1)*(stored+planOverhead) + p.Ring
+	p.DiskWrites = fresh * (record + stored + planOverhead) // once to the journal, once into a run
 	p.LookUps = fresh*p.Maybe + c.Rate*c.Duplicates
 	nanos := planKeyNanos
-	if record != planRunRecord {
+	if c.KeyBytes != 16 {
 		nanos += planLongNanos
 	}
 	p.Cores = (c.Rate*nanos + p.LookUps*planConfirmNanos) / 1e9
 	return p, nil
 }
 
-// planRecord is what a key of n bytes takes in a run; keys over 255 bytes are
+// planRecord is what a key of n bytes takes in the journal; keys over 255 bytes are
 // stored as a digest of 32.
 func planRecord(n int) float64 {
 	switch {
 	case n == 16:
-		return planRunRecord
+		return planTableRecord
 	case n > 255:
 		return 33
 	}

@@ -21,7 +21,7 @@ func TestPlan(t *testing.T) {
 	if p.Memory > 400e6+4*p.Keys {
 		t.Errorf("%v bytes of memory", p.Memory)
 	}
-	if perKey := (p.Disk - p.Ring) / (p.Keys * 8 / 7); perKey < 16 || perKey > 17 {
+	if perKey := (p.Disk - p.Ring) / (p.Keys * 8 / 7); perKey < 14 || perKey > 17 {
 		t.Errorf("%v bytes of disk a key", perKey)
 	}
 	if p.Maybe > 0.0101 {

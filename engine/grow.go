@@ -40,7 +40,10 @@ func (e *Engine) grow() error {
 	e.set.SetMaxKeys(e.tableKeys(next))
 	e.filterEpoch.Add(1)
 	e.counts.growths.Add(1)
-	return e.snapshot(false)
+	// The snapshots of an earlier Close are of the old size.
+	numbers, err := persist.ListSnapshots(e.fs, e.dir)
+	e.removeSnapshots(numbers)
+	return err
 }
 
 // fullestGeneration estimates the keys of the fullest generation; the live one

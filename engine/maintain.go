@@ -217,7 +217,9 @@ func (e *Engine) workFailed(err error) {
 }
 
 // afterRotation writes what a rotation changed: the manifest without retired
-// generations, then their removal, then the filter of the one just sealed.
+// generations, then their removal; without a store also the filter of the one
+// just sealed. With a store the runs are as quick to rebuild it from after a
+// crash, and Close writes it: it would take 3 bytes a key of the disk meanwhile.
 func (e *Engine) afterRotation() error {
 	if !e.rotated.Swap(false) {
 		return nil
@@ -240,8 +242,10 @@ func (e *Engine) afterRotation() error {
 			return err
 		}
 	}
-	if err := e.snapshot(false); err != nil {
-		return err
+	if e.opts.Mode == Approximate {
+		if err := e.snapshot(false); err != nil {
+			return err
+		}
 	}
 	return e.grow()
 }

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"runtime"
 	"slices"
+	"sync"
+	"sync/atomic"
 
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/internal/hash"
@@ -199,26 +202,44 @@ func (e *Engine) restoreFilter(g *persist.GenerationMeta, byShard [][]*persist.R
 	if !usable && (!complete || e.hasGap(g.Number)) {
 		e.blind(g.Number) // the lost runs' keys are in no filter
 	}
-	rebuilt := false
+	var missing []*persist.Run
 	for shard, runs := range byShard {
 		for _, r := range runs {
 			m := r.Meta()
 			if m.Tombstones || usable && m.MaxPos <= positions[shard] || sabotage.On(sabotage.SkipRebuild) {
 				continue
 			}
-			rebuilt = true
-			if err := e.addRun(r, func(hashes []uint64) { e.set.AddHashes(shard, g.Number, hashes) }); err != nil {
-				if err := e.gap(g, err); err != nil {
-					return err
-				}
-				e.blind(g.Number)
-			}
+			missing = append(missing, r)
 		}
 	}
-	if rebuilt {
+	if len(missing) > 0 {
 		e.recovery.Rebuilt++
 	}
+	for _, err := range e.addRuns(missing, g.Number) {
+		if err := e.gap(g, err); err != nil {
+			return err
+		}
+		e.blind(g.Number)
+	}
 	return nil
+}
+
+// addRuns adds the keys of runs to a generation's filter, on all processors, and
+// returns what went wrong.
+func (e *Engine) addRuns(runs []*persist.Run, generation uint64) (errs []error) {
+	var workers sync.WaitGroup
+	var next atomic.Int64
+	failed := make([]error, len(runs))
+	for range min(runtime.GOMAXPROCS(0), len(runs)) {
+		workers.Go(func() {
+			for i := int(next.Add(1)) - 1; i < len(runs); i = int(next.Add(1)) - 1 {
+				shard := int(runs[i].Meta().Shard)
+				failed[i] = e.addRun(runs[i], func(hashes []uint64) { e.set.AddHashes(shard, generation, hashes) })
+			}
+		})
+	}
+	workers.Wait()
+	return slices.DeleteFunc(failed, func(err error) bool { return err == nil })
 }
 
 // addRun gives the whole hashes of a run's keys to add, some thousands at a time.
