@@ -25,6 +25,9 @@ const (
 	// yieldEvery is after how many keys the flush lets callers have the
 	// processor: some 100 µs.
 	yieldEvery = 2048
+	// recordsAhead is by how many keys a flush prefetches the records, which lie in
+	// the order of their arrival.
+	recordsAhead = 16
 	// diskRetry is how long a flush waits before it looks for room again.
 	diskRetry = 100 * time.Millisecond
 )
@@ -220,9 +223,12 @@ func (e *Engine) writeRuns(seg *persist.Segment, u *shards.Unflushed) (runs []*p
 			}
 			if form.Fixed() {
 				w.Add(e.set.Order(p.Hi), p.Lo)
-			} else {
-				w.AddBytes(e.set.Order(p.Hi), u.Record(form, p))
+				continue
 			}
+			if i+recordsAhead < len(e.sorted) {
+				u.Announce(form, e.sorted[i+recordsAhead])
+			}
+			w.AddBytes(e.set.Order(p.Hi), u.Record(form, p))
 		}
 		if err := add(w); err != nil {
 			return nil, err

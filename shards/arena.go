@@ -1,6 +1,11 @@
 package shards
 
-import "github.com/firstseen/firstseen/internal/mem"
+import (
+	"unsafe"
+
+	"github.com/firstseen/firstseen/internal/mem"
+	"github.com/firstseen/firstseen/internal/prefetch"
+)
 
 // An arena holds the records of variable length of one table, each behind its
 // length in one byte. A place is an offset plus one, so that no place is zero.
@@ -36,6 +41,11 @@ func (a *arena) record(place uint64) []byte {
 
 func (a *arena) equal(place uint64, record []byte) bool {
 	return string(a.record(place)) == string(record)
+}
+
+// announce prefetches a record: most lie in two cache lines.
+func (a *arena) announce(place uint64) {
+	prefetch.Bytes(uintptr(unsafe.Pointer(&a.buf[place-1])), 64)
 }
 
 // room reports whether n records of any length fit.

@@ -14,7 +14,7 @@ type pool struct {
 	mu struct {
 		sync.Mutex
 		clean, dirty []*mem.Region
-		limit        int // regions kept
+		limit        int // regions of a size that are kept
 	}
 }
 
@@ -81,7 +81,7 @@ func (t *table) free() {
 }
 
 // cleanOne clears one returned region, or frees it if there are enough clean
-// ones; it reports whether there was one.
+// ones of its size; it reports whether there was one.
 func (p *pool) cleanOne() bool {
 	p.mu.Lock()
 	n := len(p.mu.dirty)
@@ -91,7 +91,13 @@ func (p *pool) cleanOne() bool {
 	}
 	r := p.mu.dirty[n-1]
 	p.mu.dirty = p.mu.dirty[:n-1]
-	keep := len(p.mu.clean) < p.mu.limit
+	same := 0
+	for _, c := range p.mu.clean {
+		if len(c.Uint64s()) == len(r.Uint64s()) {
+			same++
+		}
+	}
+	keep := same < p.mu.limit
 	p.mu.Unlock()
 	if !keep {
 		r.Free()

@@ -38,7 +38,7 @@ type shard struct {
 	version    uint64 // counts changes of the runs and of the live generation
 	live       uint64 // keys marked in the live generation
 	sweepAt    int
-	sealedKeys int    // of the table sealed last
+	sealedKeys int    // of the tables sealed last
 	held       uint8  // slots that count
 	oldest     uint64 // generation that counts
 	blind      uint8  // slots whose filter is lost: every key is "maybe"
@@ -83,7 +83,7 @@ func (s *shard) seal() {
 	}
 	u := s.active
 	u.End, u.MaxPos = s.pos, max(s.pos, s.replaying)
-	s.sealedKeys = u.keys
+	s.sealedKeys = max(u.keys, s.sealedKeys/2) // a rotation seals small ones in between
 	s.sealed = append(s.sealed, u)
 	s.seq++
 	s.newActive()

@@ -55,6 +55,9 @@ func (u *Unflushed) Record(form hash.Form, p Pair) []byte {
 	return u.tables[form].arena.record(p.Lo)
 }
 
+// Announce prefetches the record behind a pair.
+func (u *Unflushed) Announce(form hash.Form, p Pair) { u.tables[form].arena.announce(p.Lo) }
+
 func (u *Unflushed) has(form hash.Form, order, hi, lo uint64, record []byte) bool {
 	t := u.tables[form]
 	return t != nil && t.has(order, hi, lo, record)
