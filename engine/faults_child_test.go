@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -26,7 +28,9 @@ import (
 //
 //	t FROM N TIME    N keys from number FROM on are going to be marked
 //	a FROM N TIME    they were, the engine's clock is at TIME
-//	p NAME           a phase begins: open, close
+//	b NAME           a phase begins: open, flush, merge, rotation, close
+//	d NAME           it is done
+//	p NAME           something was seen: a full disk
 //	bad TEXT         the promise was broken
 //	e TEXT           an error
 const envChild = "FIRSTSEEN_FAULT_CHILD"
@@ -42,14 +46,17 @@ type childConfig struct {
 	seed     uint64
 	batches  int // then it closes and ends; 0: never
 	fault    sabotage.Fault
+	killIn   string // the phase in which it kills itself; "": none
 }
 
 func (c childConfig) env() string {
-	return fmt.Sprintf("%s %d %d %d %d %d %d %d %s", c.scenario, c.from, c.now, c.speed, c.sync, c.seed, c.batches, c.fault, c.dir)
+	return fmt.Sprintf("%s %d %d %d %d %d %d %d .%s %s", c.scenario, c.from, c.now, c.speed, c.sync, c.seed, c.batches, c.fault, c.killIn, c.dir)
 }
 
 func parseChild(s string) (c childConfig, err error) {
-	_, err = fmt.Sscanf(s, "%s %d %d %d %d %d %d %d %s", &c.scenario, &c.from, &c.now, &c.speed, &c.sync, &c.seed, &c.batches, &c.fault, &c.dir)
+	_, err = fmt.Sscanf(s, "%s %d %d %d %d %d %d %d %s %s", &c.scenario, &c.from, &c.now, &c.speed, &c.sync, &c.seed, &c.batches, &c.fault,
+		&c.killIn, &c.dir)
+	c.killIn = strings.TrimPrefix(c.killIn, ".")
 	return c, err
 }
 
@@ -127,11 +134,13 @@ type ledger struct {
 	acked []keyRange
 	now   int64 // newest engine time that a child told
 	keys  uint64
-	first func() // called at a child's first word
+	first func()         // called at a child's first word
+	in    map[string]int // phases that the child is in
 }
 
 // read takes down what a child says until its end.
 func (l *ledger) read(r io.Reader) {
+	l.in = map[string]int{}
 	s := bufio.NewScanner(r)
 	s.Buffer(nil, 1<<20)
 	for s.Scan() {
@@ -156,6 +165,10 @@ func (l *ledger) read(r io.Reader) {
 				l.acked = append(l.acked, k)
 				l.keys += k.n
 			}
+		case "b":
+			l.in[rest]++
+		case "d":
+			l.in[rest]--
 		case "p":
 			l.p.count("phase "+rest, 1)
 		case "bad":
@@ -191,7 +204,7 @@ func (c childConfig) options() Options {
 	return Options{
 		Window: childWindow, Capacity: 20_000, Generations: 8, Shards: 4, Sync: c.sync, SyncEvery: 5 * time.Millisecond, MinFreeDisk: -1,
 		Now:       func() time.Time { return time.Unix(0, c.now).Add(time.Since(begun) * time.Duration(c.speed)) },
-		tableKeys: 6000, ringBytes: 64 << 10, lastFlush: 3000,
+		tableKeys: 6000, ringBytes: 64 << 10, lastFlush: 3000, workEvery: 20 * time.Millisecond,
 	}
 }
 
@@ -206,10 +219,12 @@ func childLoad(c childConfig, out *childOutput) {
 		}
 	}
 	opts := c.options()
+	opts.phase = c.phases(out)
 	next := c.from
 	for life := 0; ; life++ {
-		out.printf("p open")
+		done := opts.phase("open")
 		e, err := Open(c.dir, opts)
+		done()
 		if err != nil {
 			out.printf("e open: %v", err)
 			return
@@ -236,10 +251,37 @@ func childLoad(c childConfig, out *childOutput) {
 			}()
 		}
 		wg.Wait()
-		out.printf("p close")
+		done = opts.phase("close")
 		if err := e.Close(); err != nil {
 			out.printf("e close: %v", err)
 			return
+		}
+		done()
+	}
+}
+
+// phases tells of each phase and kills the child in the one that it was told: when
+// it begins, a random while later, or before anybody hears of its end.
+func (c childConfig) phases(out *childOutput) func(name string) (end func()) {
+	rng := rand.New(rand.NewPCG(c.seed, 8))
+	var wait atomic.Int64
+	wait.Store(1 + rng.Int64N(2))
+	when, delay := rng.IntN(4), time.Duration(rng.IntN(4000))*time.Microsecond
+	kill := func() { _ = syscall.Kill(os.Getpid(), syscall.SIGKILL) }
+	return func(name string) func() {
+		out.printf("b %s", name)
+		mine := name == c.killIn && wait.Add(-1) == 0
+		switch {
+		case mine && when == 0:
+			kill()
+		case mine && when > 1:
+			time.AfterFunc(delay, kill)
+		}
+		return func() {
+			if mine && when == 1 {
+				kill()
+			}
+			out.printf("d %s", name)
 		}
 	}
 }

@@ -117,6 +117,7 @@ type flushed struct {
 // point: frames durable, runs written, store synced, manifest replaced, look-ups
 // switched over, and only then the journal's room given back.
 func (e *Engine) flush(tables []*shards.Unflushed) error {
+	defer e.phase("flush")()
 	if err := e.journal.Sync(); err != nil {
 		return err
 	}

@@ -139,6 +139,14 @@ func (e *Engine) setDiskFull(full bool) {
 	}
 }
 
+// phase tells a test that it begins, and that it ended by what it returns.
+func (e *Engine) phase(name string) (end func()) {
+	if e.opts.phase == nil {
+		return func() {}
+	}
+	return e.opts.phase(name)
+}
+
 // post gives the worker something to do; it drops it after Close.
 func (e *Engine) post(run func() error) {
 	select {
@@ -222,6 +230,7 @@ func (e *Engine) afterRotation() error {
 	if !e.rotated.Swap(false) {
 		return nil
 	}
+	defer e.phase("rotation")()
 	err := e.store.update(e.describe)
 	if errors.Is(err, dedup.ErrDiskFull) {
 		e.rotated.Store(true) // idleWork tries again

@@ -86,6 +86,7 @@ func (e *Engine) merge(generation uint64, all bool) error {
 	if err := e.checkFree(bytes + max(0, e.opts.MinFreeDisk)); err != nil {
 		return nil //nolint:nilerr // no room now; another time
 	}
+	defer e.phase("merge")()
 	dst, err := e.store.newSegment(max(bytes, e.segmentBytes()))
 	if err != nil {
 		return err

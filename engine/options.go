@@ -119,6 +119,7 @@ type Options struct {
 	lastFlush uint64
 	workEvery time.Duration // instead of scrubEvery: merges come often
 	fs        persist.FS
+	phase     func(name string) (end func()) // told what begins, and by end that it is over
 }
 
 const (
