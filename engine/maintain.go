@@ -231,7 +231,11 @@ func (e *Engine) afterRotation() error {
 		return nil
 	}
 	defer e.phase("rotation")()
-	err := e.store.update(e.describe)
+	at := e.moment()
+	err := e.journal.Sync()
+	if err == nil {
+		err = e.store.update(func(m *persist.Manifest) { e.describe(m, at) })
+	}
 	if errors.Is(err, dedup.ErrDiskFull) {
 		e.rotated.Store(true) // idleWork tries again
 		return err

@@ -202,6 +202,7 @@ func (e *Engine) openJournal() error {
 		Sync:      persist.SyncMode(e.opts.Sync),
 		Interval:  e.opts.SyncEvery,
 		Logger:    e.opts.Logger,
+		BootID:    e.opts.bootID,
 	})
 	return err
 }
@@ -261,7 +262,12 @@ func (e *Engine) shut() error {
 			// The runs and the journal hold everything; opening takes longer.
 			e.opts.Logger.Warn("the filters could not be written at the close", "error", err)
 		}
-		errs = append(errs, e.store.update(e.describe))
+		at := e.moment()
+		err := e.journal.Sync()
+		if err == nil {
+			err = e.store.update(func(m *persist.Manifest) { e.describe(m, at) })
+		}
+		errs = append(errs, err)
 	}
 	errs = append(errs, e.journal.Close(!failed), e.store.close())
 	e.set.Close()
