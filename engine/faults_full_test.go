@@ -151,7 +151,7 @@ func childMark(e *Engine, out *childOutput, next *uint64) error {
 			return fmt.Errorf("key %d, never tried before, is %v", from+uint64(i), v)
 		}
 	}
-	out.printf("a %d %d %d .", from, n, at)
+	out.acked(e, from, n, at)
 	return nil
 }
 
