@@ -29,6 +29,7 @@ type ledger struct {
 	first func()         // called at a child's first word
 	in    map[string]int // phases that the child is in
 	syncs []span         // of the journal, by the wall
+	where string         // behind the names of figures
 }
 
 // read takes down what a child says until its end.
@@ -68,7 +69,7 @@ func (l *ledger) read(r io.Reader) {
 		case "d":
 			l.in[rest]--
 		case "p":
-			l.p.count("phase "+rest, 1)
+			l.p.count(rest+l.where, 1)
 		case "bad":
 			l.p.errorf("%s", rest)
 		case "e":

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -27,9 +28,11 @@ func mountFor(t *testing.T, args ...string) (dir string) {
 	return dir
 }
 
+const smallDiskBytes = 64 << 20
+
 func smallDisk(t *testing.T) string {
 	t.Helper()
-	return mountFor(t, "-t", "tmpfs", "-o", "size=64m", "tmpfs")
+	return mountFor(t, "-t", "tmpfs", "-o", fmt.Sprintf("size=%d", smallDiskBytes), "tmpfs")
 }
 
 func freeBytes(dir string) (int64, error) { return persist.FreeSpace(dir) }
