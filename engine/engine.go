@@ -275,6 +275,9 @@ func (e *Engine) refused(marks bool) error {
 }
 
 func (e *Engine) errDiskFull() error {
+	if e.opts.MinFreeDisk < 0 {
+		return fmt.Errorf("engine: %w: there is no room for a flush at %s", dedup.ErrDiskFull, e.dir)
+	}
 	return fmt.Errorf("engine: %w: less than %d MB are free at %s", dedup.ErrDiskFull, e.opts.MinFreeDisk>>20, e.dir)
 }
 

@@ -141,7 +141,7 @@ func (f *filler) fill() error {
 	case "journal": // the ring is there, nobody flushes
 		o.tableKeys = 100_000
 	case "merge":
-		left = 5<<20 + f.rng.Int64N(1<<20)
+		left = 4<<20 + f.rng.Int64N(64<<10)
 	}
 	e, err := Open(f.c.dir, o)
 	if err != nil {
@@ -161,6 +161,10 @@ func (f *filler) fill() error {
 			err = errors.Join(err, f.mark(e))
 		}
 		f.out.printf("p full for the journal")
+	case "merge":
+		// Not when it is due but now; the log tells that there was no room.
+		err = e.do(context.Background(), func() error { return e.merge(e.liveNumber(), true) })
+		err = errors.Join(err, f.untilFull(e))
 	case "snapshot":
 		err = f.full(f.kind, e.Snapshot(context.Background()))
 	case "close":
@@ -271,11 +275,15 @@ func (f *filler) ballast(left int64) (err error) {
 	}
 }
 
-// untilFull marks until it is told that the disk is full.
+// untilFull marks until it is told that the disk is full: by the guard, or because
+// a flush found it so.
 func (f *filler) untilFull(e *Engine) error {
 	for range 400 {
 		if err := f.mark(e); err != nil {
-			return f.full(f.kind, err)
+			if f.kind == "marks" {
+				return f.full(f.kind, err)
+			}
+			return f.full("flush", err)
 		}
 	}
 	return errors.New("400 batches and the disk is not full")
