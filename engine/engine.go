@@ -251,6 +251,13 @@ func (e *Engine) begin(ctx context.Context, marks bool) (*call, error) {
 		return nil, err
 	}
 	now := e.clock.read()
+	if marks && e.clock.stepped.Load() {
+		if err := e.do(ctx, e.keepStep); err != nil {
+			e.gate.RUnlock()
+			return nil, fmt.Errorf("engine: noting a step of the wall: %w", err)
+		}
+		now = e.clock.read()
+	}
 	if now >= e.rotateAt.Load() {
 		if err := e.rotate(ctx, now); err != nil {
 			e.gate.RUnlock()

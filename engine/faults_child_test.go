@@ -82,6 +82,8 @@ func TestFaultChild(t *testing.T) {
 		childLoad(c, out)
 	case "errors":
 		childErrors(c, out)
+	case "stopped":
+		childStopped(c, out)
 	case "full":
 		childFull(c, out)
 	default:

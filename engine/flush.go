@@ -328,8 +328,12 @@ func (e *Engine) describe(m *persist.Manifest, at moment) {
 		m.Generations = append(m.Generations, gm)
 	}
 	m.Lost = heldGaps(m.Lost, generations)
-	if at.clock >= m.Clock {
+	// One that was read before a step of the wall may come after the one that tells
+	// of it (keepStep).
+	if at.clock > m.Clock {
 		m.Clock, m.Wall = at.clock, at.wall
+	} else if at.clock == m.Clock {
+		m.Wall = max(m.Wall, at.wall)
 	}
 	m.Window, m.Span = int64(e.opts.Window), int64(e.opts.span())
 	m.Capacity = e.capacity.Load()

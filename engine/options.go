@@ -120,6 +120,7 @@ type Options struct {
 	lastFlush uint64
 	workEvery time.Duration // instead of scrubEvery: merges come often
 	fs        persist.FS
+	passed    func() time.Duration           // the monotonic clock, for a Now without one
 	bootID    *[16]byte                      // instead of the machine's: a power cut that the kernel lives through
 	phase     func(name string) (end func()) // told what begins, and by end that it is over
 }

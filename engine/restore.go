@@ -20,7 +20,8 @@ import (
 // runs), then the journal's frames, which are newer than all of them.
 func (e *Engine) restore(m *persist.Manifest) error {
 	wall := e.opts.Now().UnixNano()
-	e.clock.start(e.opts.Now, m.Clock+max(0, wall-m.Wall))
+	e.clock.ahead.Store(m.Wall - m.Clock)
+	e.clock.start(&e.opts, m.Clock+max(0, wall-m.Wall))
 	for _, g := range m.Generations {
 		e.window.generations = append(e.window.generations, generation{g.Number, g.Start, g.End})
 		e.set.Hold(g.Number, false, false)
@@ -279,7 +280,7 @@ func (e *Engine) replay(m *persist.Manifest) error {
 		e.noteLoss(found.MayHaveLost, max(m.Clock, newest))
 	}
 	wall, live := e.opts.Now().UnixNano(), m.Generations[len(m.Generations)-1]
-	e.clock.start(e.opts.Now, max(m.Clock+max(0, wall-m.Wall), newest, live.Start))
+	e.clock.start(&e.opts, max(m.Clock+max(0, wall-m.Wall), newest, live.Start))
 	e.rotateAt.Store(0) // the first call looks
 	return nil
 }
