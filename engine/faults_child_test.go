@@ -28,7 +28,7 @@ import (
 //	t FROM N TIME    N keys from number FROM on are going to be marked
 //	a FROM N TIME END WALL   they were: marked at TIME and answered at END by the
 //	                 engine's clock, at WALL by the wall
-//	s BEGIN END      a sync of the journal, by the wall
+//	s BEGIN END      a sync of the journal, by the wall; END is 0 when it begins
 //	b NAME           a phase begins: open, flush, merge, rotation, close
 //	d NAME           it is done
 //	p NAME           something was seen: a full disk
@@ -194,7 +194,7 @@ func childLoad(c childConfig, out *childOutput) {
 						return
 					}
 					if c.calm {
-						time.Sleep(time.Duration(rng.IntN(10)) * time.Millisecond)
+						<-time.After(time.Duration(rng.IntN(10)) * time.Millisecond)
 					}
 				}
 			}()

@@ -28,7 +28,7 @@ type ledger struct {
 	keys  uint64
 	first func()         // called at a child's first word
 	in    map[string]int // phases that the child is in
-	syncs []span         // of the journal, by the wall
+	syncs []span         // of the journal, by the wall; end 0: never came to an end
 	where string         // behind the names of figures
 }
 
@@ -61,8 +61,13 @@ func (l *ledger) read(r io.Reader) {
 			}
 		case "s":
 			var s span
-			if n, _ := fmt.Sscan(rest, &s.begin, &s.end); n == 2 && strings.HasSuffix(rest, ".") {
+			if n, _ := fmt.Sscan(rest, &s.begin, &s.end); n != 2 || !strings.HasSuffix(rest, ".") {
+				continue
+			}
+			if s.end == 0 {
 				l.syncs = append(l.syncs, s)
+			} else if last := len(l.syncs) - 1; l.syncs[last].begin == s.begin {
+				l.syncs[last].end = s.end // one at a time
 			}
 		case "b":
 			l.in[rest]++
@@ -94,4 +99,27 @@ func (l *ledger) stdin(alive []keyRange) string {
 		fmt.Fprintf(&b, "%d %d %d\n", k.from, k.n, k.at)
 	}
 	return b.String()
+}
+
+// overdue is in how many intervals at most keys were acknowledged, up to the cut,
+// after the next sync was due and before it began. A machine that is too busy for
+// the sync is so for the calls too, so that no time need be measured.
+func (l *ledger) overdue(interval time.Duration, cut int64) (most int) {
+	for i, s := range l.syncs {
+		if s.end == 0 || s.end > cut {
+			continue
+		}
+		due, begun := max(s.begin+int64(interval), s.end), cut
+		if i+1 < len(l.syncs) {
+			begun = min(cut, l.syncs[i+1].begin)
+		}
+		in := map[int64]bool{}
+		for _, k := range l.acked {
+			if k.wall > due && k.wall < begun {
+				in[(k.wall-due)/int64(interval)] = true
+			}
+		}
+		most = max(most, len(in))
+	}
+	return most
 }

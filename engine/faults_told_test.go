@@ -32,6 +32,7 @@ type toldFile struct {
 
 func (f toldFile) Sync() error {
 	begin := time.Now().UnixNano()
+	f.out.printf("s %d 0 .", begin)
 	err := f.File.Sync()
 	if err == nil {
 		f.out.printf("s %d %d .", begin, time.Now().UnixNano())
