@@ -13,25 +13,54 @@ import (
 // process by the monotonic clock where Now brings one, so that a step of the
 // wall, in either direction, forgets nothing; from opening to opening by what the
 // wall has moved on since.
+//
+// The latter takes the wall's distance from this clock to be the manifest's still.
+// After a suspend, in which the monotonic clock stands, or a step of the wall it is
+// not: until the manifest tells the new one a kill would make the next opening take
+// the step for time that passed. See Engine.keepStep.
 type clock struct {
-	now  func() time.Time
-	last atomic.Int64 // newest time given out
-	off  atomic.Int64 // to add to what passed since base
-	base time.Time
-	mu   sync.Mutex // serialises steps back
+	now     func() time.Time
+	passed  func() time.Duration // since base, by now's own monotonic part when nil
+	last    atomic.Int64         // newest time given out
+	off     atomic.Int64         // to add to what passed since base
+	ahead   atomic.Int64         // what the wall is ahead by, as the manifest on disk says
+	stepped atomic.Bool          // it is further ahead now
+	base    time.Time
+	mu      sync.Mutex // serialises steps back
 }
 
+// stepTolerance is how much the wall may run ahead of this clock unnoticed: the
+// two are disciplined apart by at most 0.05 %, so a manifest lasts some minutes.
+const stepTolerance = 100 * time.Millisecond
+
 // start sets the clock.
-func (c *clock) start(now func() time.Time, t int64) {
-	c.now, c.base = now, now()
+func (c *clock) start(o *Options, t int64) {
+	c.now, c.base, c.passed = o.Now, o.Now(), nil
+	if o.passed != nil {
+		began := o.passed()
+		c.passed = func() time.Duration { return o.passed() - began }
+	}
 	c.off.Store(t)
 	c.last.Store(t)
+}
+
+// ask asks the source: what passed since base, and what the wall says.
+func (c *clock) ask() (passed, wall int64) {
+	now := c.now()
+	if c.passed != nil {
+		return int64(c.passed()), now.UnixNano()
+	}
+	return int64(now.Sub(c.base)), now.UnixNano()
 }
 
 // read returns the time.
 func (c *clock) read() int64 {
 	off := c.off.Load() // before the source is asked: one that goes back raises it
-	t := off + int64(c.now().Sub(c.base))
+	passed, wall := c.ask()
+	t := off + passed
+	if wall-t > c.ahead.Load()+int64(stepTolerance) {
+		c.stepped.Store(true)
+	}
 	last := c.last.Load()
 	switch {
 	case sabotage.On(sabotage.FollowWall):
@@ -53,7 +82,7 @@ func (c *clock) back() int64 {
 	// The source is asked again, after the newest time was read: a reader that was
 	// only overtaken by others, however long ago it asked, is not behind it now.
 	last := c.last.Load()
-	passed := int64(c.now().Sub(c.base))
+	passed, _ := c.ask()
 	// Other sources than the monotonic clock jitter; moving the offset for that
 	// would make time run fast.
 	if t := passed + c.off.Load(); t < last-int64(time.Second) {

@@ -3,6 +3,8 @@ package engine
 import (
 	"testing"
 	"time"
+
+	"github.com/firstseen/firstseen/dedup"
 )
 
 // TestI4OvertakenReader: a reader that was paused for a second or more between
@@ -21,14 +23,14 @@ func TestI4OvertakenReader(t *testing.T) {
 	source := newFakeClock()
 	var between func()
 	var c clock
-	c.start(func() time.Time {
+	c.start(&Options{Now: func() time.Time {
 		now := source.now()
 		if f := between; f != nil {
 			between = nil
 			f()
 		}
 		return now
-	}, 0)
+	}}, 0)
 	began := c.read()
 	between = func() {
 		source.advance(time.Minute)
@@ -44,4 +46,23 @@ func TestI4OvertakenReader(t *testing.T) {
 	if passed := time.Duration(c.read() - began); passed != 2*time.Minute {
 		t.Errorf("after a step back the engine's time is %v on, want %v", passed, 2*time.Minute)
 	}
+}
+
+// TestI4SuspendThenKill: the machine slept for three windows while the directory
+// was open, and the process was killed before anything else made it write a
+// manifest. The next opening must not take the sleep for time that passed since the
+// mark that followed it.
+func TestI4SuspendThenKill(t *testing.T) {
+	wall := newFakeClock()
+	o, dir := testOptions(wall), t.TempDir()
+	o.passed = func() time.Duration { return 0 }
+	e := mustOpen(t, dir, o)
+	admitAll(t, e, intKeys(0, 10), dedup.Fresh)
+	wall.advance(3 * o.Window)
+	admitAll(t, e, intKeys(0, 10), dedup.Duplicate)
+	admitAll(t, e, intKeys(10, 10), dedup.Fresh)
+	e.crash(t)
+	wall.advance(time.Minute)
+	e = mustOpen(t, dir, o)
+	admitAll(t, e, intKeys(0, 20), dedup.Duplicate)
 }

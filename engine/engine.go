@@ -251,6 +251,13 @@ func (e *Engine) begin(ctx context.Context, marks bool) (*call, error) {
 		return nil, err
 	}
 	now := e.clock.read()
+	if marks && e.clock.stepped.Load() {
+		if err := e.do(ctx, e.keepStep); err != nil {
+			e.gate.RUnlock()
+			return nil, fmt.Errorf("engine: noting a step of the wall: %w", err)
+		}
+		now = e.clock.read()
+	}
 	if now >= e.rotateAt.Load() {
 		if err := e.rotate(ctx, now); err != nil {
 			e.gate.RUnlock()
@@ -275,6 +282,9 @@ func (e *Engine) refused(marks bool) error {
 }
 
 func (e *Engine) errDiskFull() error {
+	if e.opts.MinFreeDisk < 0 {
+		return fmt.Errorf("engine: %w: there is no room for a flush at %s", dedup.ErrDiskFull, e.dir)
+	}
 	return fmt.Errorf("engine: %w: less than %d MB are free at %s", dedup.ErrDiskFull, e.opts.MinFreeDisk>>20, e.dir)
 }
 

@@ -17,6 +17,7 @@ import (
 
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/internal/sabotage"
+	"github.com/firstseen/firstseen/persist"
 )
 
 // What may be killed, stopped by SIGBUS or cut off from its disk runs in a child:
@@ -25,8 +26,12 @@ import (
 // crashes:
 //
 //	t FROM N TIME    N keys from number FROM on are going to be marked
-//	a FROM N TIME    they were, the engine's clock is at TIME
-//	p NAME           a phase begins: open, close
+//	a FROM N TIME END WALL   they were: marked at TIME and answered at END by the
+//	                 engine's clock, at WALL by the wall
+//	s BEGIN END      a sync of the journal, by the wall; END is 0 when it begins
+//	b NAME           a phase begins: open, flush, merge, rotation, close
+//	d NAME           it is done
+//	p NAME           something was seen: a full disk
 //	bad TEXT         the promise was broken
 //	e TEXT           an error
 const envChild = "FIRSTSEEN_FAULT_CHILD"
@@ -40,16 +45,24 @@ type childConfig struct {
 	speed    int    // of its clock
 	sync     Sync
 	seed     uint64
-	batches  int // then it closes and ends; 0: never
+	batches  int      // then it closes and ends; 0: never
+	calm     bool     // it pauses between batches, and its tables never get full
+	boot     [16]byte // the boot id that it sees; zero: the machine's
 	fault    sabotage.Fault
+	killIn   string // the phase in which it kills itself; "": none
 }
 
 func (c childConfig) env() string {
-	return fmt.Sprintf("%s %d %d %d %d %d %d %d %s", c.scenario, c.from, c.now, c.speed, c.sync, c.seed, c.batches, c.fault, c.dir)
+	return fmt.Sprintf("%s %d %d %d %d %d %d %t %x %d .%s %s",
+		c.scenario, c.from, c.now, c.speed, c.sync, c.seed, c.batches, c.calm, c.boot[:2], c.fault, c.killIn, c.dir)
 }
 
 func parseChild(s string) (c childConfig, err error) {
-	_, err = fmt.Sscanf(s, "%s %d %d %d %d %d %d %d %s", &c.scenario, &c.from, &c.now, &c.speed, &c.sync, &c.seed, &c.batches, &c.fault, &c.dir)
+	var boot []byte
+	_, err = fmt.Sscanf(s, "%s %d %d %d %d %d %d %t %x %d %s %s",
+		&c.scenario, &c.from, &c.now, &c.speed, &c.sync, &c.seed, &c.batches, &c.calm, &boot, &c.fault, &c.killIn, &c.dir)
+	copy(c.boot[:], boot)
+	c.killIn = strings.TrimPrefix(c.killIn, ".")
 	return c, err
 }
 
@@ -69,6 +82,8 @@ func TestFaultChild(t *testing.T) {
 		childLoad(c, out)
 	case "errors":
 		childErrors(c, out)
+	case "stopped":
+		childStopped(c, out)
 	case "full":
 		childFull(c, out)
 	default:
@@ -113,86 +128,30 @@ func startChild(t *testing.T, c childConfig, stdin string, wrap ...string) (*exe
 	return cmd, stdout
 }
 
-// keyRange is a range of key numbers and when it was acknowledged.
-type keyRange struct {
-	from, n uint64
-	at      int64
+// acked tells that marks were acknowledged.
+func (o *childOutput) acked(e *Engine, from, n uint64, at int64) {
+	o.printf("a %d %d %d %d %d .", from, n, at, e.clock.read(), time.Now().UnixNano())
 }
 
-// ledger is what the parent knows: every key that was tried and every key that
-// was acknowledged.
-type ledger struct {
-	p     *faultPart
-	tried uint64 // all key numbers below
-	acked []keyRange
-	now   int64 // newest engine time that a child told
-	keys  uint64
-	first func() // called at a child's first word
-}
-
-// read takes down what a child says until its end.
-func (l *ledger) read(r io.Reader) {
-	s := bufio.NewScanner(r)
-	s.Buffer(nil, 1<<20)
-	for s.Scan() {
-		line, ok := strings.CutPrefix(s.Text(), "#")
-		if !ok {
-			continue
-		}
-		if l.first != nil {
-			l.first()
-			l.first = nil
-		}
-		word, rest, _ := strings.Cut(line, " ")
-		switch word {
-		case "t", "a":
-			var k keyRange
-			if n, _ := fmt.Sscan(rest, &k.from, &k.n, &k.at); n != 3 || !strings.HasSuffix(rest, ".") {
-				continue // cut off by the kill
-			}
-			l.now = max(l.now, k.at)
-			l.tried = max(l.tried, k.from+k.n)
-			if word == "a" {
-				l.acked = append(l.acked, k)
-				l.keys += k.n
-			}
-		case "p":
-			l.p.count("phase "+rest, 1)
-		case "bad":
-			l.p.errorf("%s", rest)
-		case "e":
-			l.p.errorf("a child failed: %s", rest)
-		}
-	}
-}
-
-// alive are the acknowledged ranges that are younger than the window at now.
-func (l *ledger) alive(now int64, window time.Duration) (alive []keyRange) {
-	for _, k := range l.acked {
-		if now-k.at < int64(window) {
-			alive = append(alive, k)
-		}
-	}
-	return alive
-}
-
-func (l *ledger) stdin(alive []keyRange) string {
-	var b strings.Builder
-	for _, k := range alive {
-		fmt.Fprintf(&b, "%d %d %d\n", k.from, k.n, k.at)
-	}
-	return b.String()
-}
-
-const childWindow = time.Hour
+const (
+	childWindow   = time.Hour
+	childInterval = 5 * time.Millisecond
+)
 
 func (c childConfig) options() Options {
 	begun := time.Now()
-	return Options{
-		Window: childWindow, Capacity: 20_000, Generations: 8, Shards: 4, Sync: c.sync, SyncEvery: 5 * time.Millisecond, MinFreeDisk: -1,
+	o := Options{
+		Window: childWindow, Capacity: 20_000, Generations: 8, Shards: 4, Sync: c.sync, SyncEvery: childInterval, MinFreeDisk: -1,
 		Now:       func() time.Time { return time.Unix(0, c.now).Add(time.Since(begun) * time.Duration(c.speed)) },
-		tableKeys: 6000, ringBytes: 64 << 10, lastFlush: 3000,
+		tableKeys: 6000, ringBytes: 64 << 10, lastFlush: 3000, workEvery: 20 * time.Millisecond,
 	}
+	if c.boot != [16]byte{} {
+		o.bootID = &c.boot
+	}
+	if c.calm {
+		o.tableKeys, o.ringBytes = 100_000, 8<<20
+	}
+	return o
 }
 
 // childLoad marks new keys and asks for old ones, in three goroutines, until it
@@ -206,10 +165,12 @@ func childLoad(c childConfig, out *childOutput) {
 		}
 	}
 	opts := c.options()
+	opts.phase, opts.fs = c.phases(out), toldFS{persist.OS(), out}
 	next := c.from
 	for life := 0; ; life++ {
-		out.printf("p open")
+		done := opts.phase("open")
 		e, err := Open(c.dir, opts)
+		done()
 		if err != nil {
 			out.printf("e open: %v", err)
 			return
@@ -232,15 +193,19 @@ func childLoad(c childConfig, out *childOutput) {
 						out.printf("e %v", err)
 						return
 					}
+					if c.calm {
+						<-time.After(time.Duration(rng.IntN(10)) * time.Millisecond)
+					}
 				}
 			}()
 		}
 		wg.Wait()
-		out.printf("p close")
+		done = opts.phase("close")
 		if err := e.Close(); err != nil {
 			out.printf("e close: %v", err)
 			return
 		}
+		done()
 	}
 }
 
@@ -257,7 +222,7 @@ func childBatch(e *Engine, rng *rand.Rand, take func(uint64) uint64, old []keyRa
 	if err != nil {
 		return fmt.Errorf("admit: %w", err)
 	}
-	out.printf("a %d %d %d .", from, n, at)
+	out.acked(e, from, n, at)
 	for i, v := range vs {
 		if v != dedup.Fresh {
 			out.printf("bad key %d, never tried before, is %v", from+uint64(i), v)
@@ -306,7 +271,7 @@ func childErrors(c childConfig, out *childOutput) {
 			out.printf("bad a mark was accepted after a failed sync")
 			return
 		case err == nil:
-			out.printf("a %d %d %d .", next, 50, at)
+			out.acked(e, next, 50, at)
 			if next-c.from > 20_000 {
 				out.printf("bad no sync failed in %d keys", next-c.from)
 				return

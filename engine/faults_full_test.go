@@ -3,12 +3,15 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -16,133 +19,299 @@ import (
 	"github.com/firstseen/firstseen/internal/sabotage"
 )
 
-// TestFaultsDiskFull fills a small disk again and again under a child: no SIGBUS,
+// fullKinds are what a full disk is made ready for: each fill is for one of them.
+var fullKinds = []string{"ring", "journal", "marks", "flush", "merge", "snapshot", "close"}
+
+// TestFaultsDiskFull fills small disks again and again under a child: no SIGBUS,
 // ErrDiskFull, marks again once there is room, nothing acknowledged lost.
 func TestFaultsDiskFull(t *testing.T) {
-	body := func(p *faultPart) {
-		disk := smallDisk(t)
-		l := &ledger{p: p, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).UnixNano()}
-		c := childConfig{scenario: "full", dir: filepath.Join(disk, "seen"), now: l.now, speed: 1, batches: faultScale(4, 100), fault: p.fault}
-		cmd, stdout := startChild(t, c, "")
-		l.read(stdout)
-		if err := cmd.Wait(); err != nil {
-			p.errorf("the child ended with %v", err)
+	runFaults(t, func(p *faultPart) {
+		disks := map[string]string{"tmpfs": smallDisk(t), "ext4": newLoopDisk(t, smallDiskBytes, "-m", "0").mount}
+		for _, where := range sortedKeys(disks) {
+			for round := range faultScale(1, 9) {
+				if !p.done() {
+					fullRound(p, disks[where], where, round)
+				}
+			}
 		}
-		p.count("keys acknowledged", int(l.keys))
-		_ = os.Remove(filepath.Join(disk, "ballast"))
-		e, err := Open(c.dir, childFullOptions(c))
-		if err != nil {
-			p.fatalf("open afterwards: %v", err)
+		if p.fault != sabotage.None {
+			return
 		}
-		for _, k := range l.acked {
-			p.count("keys looked up at the end", p.checkKeys(e, "at the end", faultKeys(k.from, k.n), nil))
+		for _, what := range []string{"ring", "journal", "marks", "flush", "merge", "snapshot", "flush of Close", "snapshot of Close", "Close"} {
+			for where := range disks {
+				if p.mu.figures["full for the "+what+" on "+where] == 0 {
+					p.errorf("%s never met a full disk on %s", what, where)
+				}
+			}
 		}
-		faultClose(t, e)
+	}, sabotage.IgnoreRoom)
+}
+
+// fullRound lets a child have a disk full once for each kind, and looks for all
+// that it was answered.
+func fullRound(p *faultPart, disk, where string, round int) {
+	l := &ledger{p: p, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).UnixNano(), where: " on " + where}
+	c := childConfig{scenario: "full", dir: filepath.Join(disk, "seen"), now: l.now, speed: 1, sync: Sync(round % 3), seed: uint64(round),
+		batches: len(fullKinds), fault: p.fault}
+	cmd, stdout := startChild(p.t, c, "")
+	l.read(stdout)
+	if err := cmd.Wait(); err != nil {
+		p.errorf("%s, round %d: the child ended with %v", where, round, err)
 	}
-	runFaults(t, body, sabotage.IgnoreRoom)
+	p.count("keys acknowledged", int(l.keys))
+	if err := os.RemoveAll(ballastPath(c.dir)); err != nil {
+		p.t.Fatal(err)
+	}
+	e, err := Open(c.dir, childFullOptions(c))
+	if err != nil {
+		p.fatalf("open afterwards: %v", err)
+	}
+	for _, k := range l.acked {
+		p.count("keys looked up at the end", p.checkKeys(e, "at the end", faultKeys(k.from, k.n), nil))
+	}
+	faultClose(p.t, e)
+	if err := os.RemoveAll(c.dir); err != nil {
+		p.t.Fatal(err)
+	}
 }
 
 func childFullOptions(c childConfig) Options {
 	o := c.options()
-	o.MinFreeDisk, o.Sync, o.tableKeys, o.ringBytes = 6<<20, SyncNone, 20_000, 1<<20
+	o.MinFreeDisk, o.tableKeys, o.ringBytes = -1, 2000, 1<<20
 	return o
 }
 
-// childFull leaves a little room, marks until it is told that the disk is full,
-// makes room again and goes on.
+// A filler is a child that has its disk full again and again.
+type filler struct {
+	c     childConfig
+	out   *childOutput
+	rng   *rand.Rand
+	kind  string   // of the present fill
+	next  uint64   // key number
+	acked []uint64 // where the present fill's batches begin
+}
+
 func childFull(c childConfig, out *childOutput) {
-	rng := rand.New(rand.NewPCG(c.seed, 7))
-	e, err := Open(c.dir, childFullOptions(c))
-	if err != nil {
-		out.printf("e open: %v", err)
-		return
-	}
-	next := c.from
+	f := &filler{c: c, out: out, rng: rand.New(rand.NewPCG(c.seed, 7)), next: c.from}
 	for fill := range c.batches {
-		if err := ballast(c.dir, int64(1+rng.IntN(12))<<20); err != nil {
-			out.printf("e ballast: %v", err)
+		f.kind, f.acked = fullKinds[fill%len(fullKinds)], nil
+		do := f.fill
+		if f.kind == "ring" {
+			do = f.ring
+		}
+		if err := do(); err != nil {
+			out.printf("e fill for %s: %v", f.kind, err)
 			return
 		}
-		full, err := fillUp(e, out, &next)
-		if err != nil {
-			out.printf("e fill %d: %v", fill, err)
-			return
+		out.printf("p fills")
+	}
+}
+
+// ring has no room for the ring of a new directory.
+func (f *filler) ring() error {
+	if err := f.ballast(f.rng.Int64N(1 << 20)); err != nil {
+		return err
+	}
+	e, err := Open(f.c.dir, childFullOptions(f.c))
+	if err == nil {
+		return errors.Join(errors.New("there was room"), e.Close())
+	}
+	if err := f.full(f.kind, err); err != nil {
+		return err
+	}
+	if err := os.Remove(ballastPath(f.c.dir)); err != nil {
+		return err
+	}
+	if e, err = Open(f.c.dir, childFullOptions(f.c)); err != nil {
+		return err
+	}
+	return f.again(e)
+}
+
+// fill opens, takes the room away, does what its kind says and gives the room back.
+func (f *filler) fill() error {
+	o := childFullOptions(f.c)
+	o.Logger = slog.New(fullLog{f})
+	left := int64(0)
+	switch f.kind {
+	case "marks": // there still is room for a flush
+		o.MinFreeDisk, left = 6<<20, 5<<20+f.rng.Int64N(1<<20)
+	case "flush":
+		left = f.rng.Int64N(4 << 20)
+	case "journal": // the ring is there, nobody flushes
+		o.tableKeys = 100_000
+	case "merge":
+		left = 4<<20 + f.rng.Int64N(64<<10)
+	}
+	e, err := Open(f.c.dir, o)
+	if err != nil {
+		return err
+	}
+	for range 10 {
+		if err := f.mark(e); err != nil {
+			return err
 		}
-		if full {
-			out.printf("p disk full")
+	}
+	if err := f.ballast(left); err != nil {
+		return err
+	}
+	switch f.kind {
+	case "journal":
+		for range 5 {
+			err = errors.Join(err, f.mark(e))
 		}
-		if fill%3 == 2 { // also while it is full
-			if err := e.Close(); err != nil && !errors.Is(err, dedup.ErrDiskFull) {
-				out.printf("e close: %v", err)
-				return
-			}
-			if e, err = Open(c.dir, childFullOptions(c)); err != nil {
-				if !errors.Is(err, dedup.ErrDiskFull) {
-					out.printf("e open on a full disk: %v", err)
-					return
-				}
-				_ = os.Remove(ballastPath(c.dir))
-				if e, err = Open(c.dir, childFullOptions(c)); err != nil {
-					out.printf("e open: %v", err)
-					return
-				}
-			}
+		f.out.printf("p full for the journal")
+	case "merge":
+		// Not when it is due but now; the log tells that there was no room.
+		err = e.do(context.Background(), func() error { return e.merge(e.liveNumber(), true) })
+		err = errors.Join(err, f.untilFull(e))
+	case "snapshot":
+		err = f.full(f.kind, e.Snapshot(context.Background()))
+	case "close":
+		if err = f.full("Close", e.Close()); err == nil {
+			e, err = f.reopen(o)
 		}
-		if err := os.Remove(ballastPath(c.dir)); err != nil && !errors.Is(err, os.ErrNotExist) {
-			out.printf("e %v", err)
-			return
-		}
-		if !worksAgain(e, out, &next) {
-			return
-		}
-		out.printf("p works again")
+	default:
+		err = f.untilFull(e)
+	}
+	if err != nil {
+		return err
+	}
+	if err := os.Remove(ballastPath(f.c.dir)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return f.again(e)
+}
+
+// reopen opens while the disk is full, or once it no longer is.
+func (f *filler) reopen(o Options) (*Engine, error) {
+	e, err := Open(f.c.dir, o)
+	if err == nil {
+		f.out.printf("p opened while full")
+		return e, nil
+	}
+	if err := errors.Join(f.full("Open", err), os.Remove(ballastPath(f.c.dir))); err != nil {
+		return nil, err
+	}
+	return Open(f.c.dir, o)
+}
+
+// again marks once there is room, and finds after reopening what was acknowledged
+// since.
+func (f *filler) again(e *Engine) error {
+	if err := f.works(e); err != nil {
+		return err
 	}
 	if err := e.Close(); err != nil {
-		out.printf("e close: %v", err)
+		return fmt.Errorf("close: %w", err)
 	}
+	e, err := Open(f.c.dir, childFullOptions(f.c))
+	if err != nil {
+		return err
+	}
+	for _, from := range f.acked {
+		for n := from; n < from+fullBatch; n++ {
+			if ok, err := e.Contains(context.Background(), faultKey(n)); err != nil || !ok {
+				return fmt.Errorf("key %d was acknowledged; after reopening: %v, %w", n, ok, cmp.Or(err, errors.New("missed")))
+			}
+		}
+	}
+	f.out.printf("p works again")
+	return e.Close()
+}
+
+// full notes that something met the full disk; anything else is an error.
+func (f *filler) full(what string, err error) error {
+	if !errors.Is(err, dedup.ErrDiskFull) {
+		return fmt.Errorf("on a full disk: %w", cmp.Or(err, errors.New("no error")))
+	}
+	f.out.printf("p full for the %s", what)
+	return nil
+}
+
+// fullLog hears of the background's full disks.
+type fullLog struct{ f *filler }
+
+func (h fullLog) Enabled(context.Context, slog.Level) bool { return true }
+func (h fullLog) WithAttrs([]slog.Attr) slog.Handler       { return h }
+func (h fullLog) WithGroup(string) slog.Handler            { return h }
+
+func (h fullLog) Handle(_ context.Context, r slog.Record) error {
+	what := map[string]string{
+		"keys were left to the journal at the close":    "flush of Close",
+		"the filters could not be written at the close": "snapshot of Close",
+		"a merge waits for room":                        "merge",
+		"background work failed":                        "background",
+	}[r.Message]
+	r.Attrs(func(a slog.Attr) bool {
+		if err, ok := a.Value.Any().(error); ok && what != "" && errors.Is(err, dedup.ErrDiskFull) {
+			h.f.out.printf("p full for the %s", what)
+		}
+		return true
+	})
+	return nil
 }
 
 func ballastPath(dir string) string { return filepath.Join(filepath.Dir(dir), "ballast") }
 
 // ballast takes all room of the disk but left bytes.
-func ballast(dir string, left int64) error {
-	f, err := os.Create(ballastPath(dir))
+func (f *filler) ballast(left int64) (err error) {
+	file, err := os.Create(ballastPath(f.c.dir))
 	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, file.Close()) }()
 	chunk := make([]byte, 256<<10)
 	for {
-		free, err := freeBytes(dir)
+		free, err := freeBytes(filepath.Dir(f.c.dir))
 		if err != nil || free <= left {
-			return errors.Join(err, f.Close())
+			return err
 		}
-		if _, err := f.Write(chunk[:min(int64(len(chunk)), free-left)]); err != nil {
-			return errors.Join(err, f.Close())
-		}
-	}
-}
-
-// fillUp marks until the disk is full, or for a while where it never is.
-func fillUp(e *Engine, out *childOutput, next *uint64) (full bool, err error) {
-	for range 400 {
-		if err := childMark(e, out, next); errors.Is(err, dedup.ErrDiskFull) {
-			return true, nil
+		if _, err := file.Write(chunk[:min(int64(len(chunk)), free-left)]); errors.Is(err, syscall.ENOSPC) {
+			return nil
 		} else if err != nil {
-			return false, err
+			return err
 		}
 	}
-	return false, nil
 }
 
-func childMark(e *Engine, out *childOutput, next *uint64) error {
-	const n = 500
+// untilFull marks until it is told that the disk is full: by the guard, or because
+// a flush found it so.
+func (f *filler) untilFull(e *Engine) error {
+	for range 400 {
+		if err := f.mark(e); err != nil {
+			if f.kind == "marks" {
+				return f.full(f.kind, err)
+			}
+			return f.full("flush", err)
+		}
+	}
+	return errors.New("400 batches and the disk is not full")
+}
+
+// works marks, as soon as the engine has noticed that there is room.
+func (f *filler) works(e *Engine) error {
+	var err error
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); <-time.After(10 * time.Millisecond) {
+		if err = f.mark(e); err == nil || !errors.Is(err, dedup.ErrDiskFull) {
+			break
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("with room again: %w", err)
+	}
+	return nil
+}
+
+const fullBatch = 500
+
+func (f *filler) mark(e *Engine) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	at := e.clock.read()
-	out.printf("t %d %d %d .", *next, n, at)
-	from := *next
-	*next += n
-	vs, err := e.AdmitBatch(ctx, nil, faultKeys(from, n))
+	from, at := f.next, e.clock.read()
+	f.out.printf("t %d %d %d .", from, fullBatch, at)
+	f.next += fullBatch
+	vs, err := e.AdmitBatch(ctx, nil, faultKeys(from, fullBatch))
 	if err != nil {
 		return err
 	}
@@ -151,20 +320,7 @@ func childMark(e *Engine, out *childOutput, next *uint64) error {
 			return fmt.Errorf("key %d, never tried before, is %v", from+uint64(i), v)
 		}
 	}
-	out.printf("a %d %d %d .", from, n, at)
+	f.acked = append(f.acked, from)
+	f.out.acked(e, from, fullBatch, at)
 	return nil
-}
-
-func worksAgain(e *Engine, out *childOutput, next *uint64) bool {
-	var err error
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); <-time.After(10 * time.Millisecond) {
-		if err = childMark(e, out, next); err == nil {
-			return true
-		}
-		if !errors.Is(err, dedup.ErrDiskFull) {
-			break
-		}
-	}
-	out.printf("bad with room again a mark gives %v", err)
-	return false
 }

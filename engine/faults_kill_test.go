@@ -12,31 +12,41 @@ import (
 	"github.com/firstseen/firstseen/internal/sabotage"
 )
 
-// TestFaultsKill kills a child under load at random moments, again and again over
-// the same directory: nothing that was acknowledged may be missed, nothing that
-// was never tried may be called a duplicate.
+// killPhases are those in which a kill is aimed at.
+var killPhases = []string{"open", "flush", "merge", "rotation", "close"}
+
+// TestFaultsKill kills a child under load, again and again over the same directory,
+// at random moments and in the middle of each phase: nothing that was acknowledged
+// may be missed, nothing that was never tried may be called a duplicate.
 func TestFaultsKill(t *testing.T) {
-	runFaults(t, func(p *faultPart) { killCycles(p, faultScale(50, 1000)) }, sabotage.SkipFilterAdd, sabotage.ReleaseEarly)
+	runFaults(t, func(p *faultPart) { killCycles(p, faultScale(50, 1000), uint64(faultScale(0, 10e6))) },
+		sabotage.SkipFilterAdd, sabotage.ReleaseEarly)
 }
 
-func killCycles(p *faultPart, cycles int) {
+func killCycles(p *faultPart, cycles int, keys uint64) {
 	t := p.t
 	rng := rand.New(rand.NewPCG(1, 2))
 	l := &ledger{p: p, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).UnixNano()}
 	dir := filepath.Join(t.TempDir(), "seen")
 	c := childConfig{scenario: "load", dir: dir, speed: 1500, fault: p.fault}
-	for cycle := range cycles {
+	hits := map[string]int{}
+	for cycle := 0; cycle < cycles || l.keys < keys; cycle++ {
 		if p.done() {
 			return
 		}
 		c.from, c.now, c.seed = l.tried, l.now, uint64(cycle)
-		c.sync, c.batches = Sync(rng.IntN(3)), 1+rng.IntN(40)
+		c.sync, c.batches, c.killIn = Sync(rng.IntN(3)), 1+rng.IntN(40), ""
+		if cycle%2 == 1 {
+			c.killIn = killPhases[cycle/2%len(killPhases)]
+		}
 		cmd, stdout := startChild(t, c, l.stdin(l.alive(c.now, childWindow)))
 		// Counted from its first word, which is that it is going to open: the short
 		// lives end in Open, the longer ones anywhere.
 		life := time.Duration(rng.IntN(faultScale(250, 500))) * time.Millisecond
 		timer := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() })
-		l.first = func() { timer.Reset(life) }
+		if c.killIn == "" {
+			l.first = func() { timer.Reset(life) }
+		}
 		l.read(stdout)
 		timer.Stop()
 		_ = cmd.Wait()
@@ -48,8 +58,19 @@ func killCycles(p *faultPart, cycles int) {
 			return
 		}
 		p.count("kills", 1)
+		for _, name := range killPhases {
+			if l.in[name] > 0 {
+				hits[name]++
+			}
+		}
 	}
 	p.count("keys acknowledged", int(l.keys))
+	for _, name := range killPhases {
+		p.count("kills in "+name, hits[name])
+		if hits[name] == 0 {
+			p.errorf("no kill came in %s", name)
+		}
+	}
 	// All of them at last.
 	c.now = l.now
 	opts := c.options()

@@ -2,17 +2,15 @@ package engine
 
 import (
 	"errors"
-	"math/rand/v2"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/firstseen/firstseen/internal/sabotage"
 	"github.com/firstseen/firstseen/persist"
 )
 
@@ -30,9 +28,11 @@ func mountFor(t *testing.T, args ...string) (dir string) {
 	return dir
 }
 
+const smallDiskBytes = 64 << 20
+
 func smallDisk(t *testing.T) string {
 	t.Helper()
-	return mountFor(t, "-t", "tmpfs", "-o", "size=64m", "tmpfs")
+	return mountFor(t, "-t", "tmpfs", "-o", fmt.Sprintf("size=%d", smallDiskBytes), "tmpfs")
 }
 
 func freeBytes(dir string) (int64, error) { return persist.FreeSpace(dir) }
@@ -48,75 +48,45 @@ func shutdown(dir string) error {
 	return errors.Join(err, f.Close())
 }
 
-// TestFaultsPowerLoss cuts the power of an ext4 file system in a file, under a
-// child that marks with SyncAlways: nothing that was acknowledged may be lost.
-func TestFaultsPowerLoss(t *testing.T) {
+// A loopDisk is an ext4 file system in a file.
+type loopDisk struct{ image, mount string }
+
+// newLoopDisk makes and mounts one, or skips the test loudly. The file lies in
+// memory where it can: what the disk below does, and for whom, is no part of this.
+func newLoopDisk(t *testing.T, size int64, mkfs ...string) *loopDisk {
+	t.Helper()
 	if _, err := exec.LookPath("mkfs.ext4"); err != nil {
 		faultSkip(t, "there is no mkfs.ext4")
 	}
-	runFaults(t, func(p *faultPart) { powerCycles(p, faultScale(10, 300)) }, sabotage.AnswerEarly, sabotage.PublishUnsynced)
-}
-
-func powerCycles(p *faultPart, cycles int) {
-	t := p.t
-	image := filepath.Join(t.TempDir(), "disk")
-	if err := os.WriteFile(image, nil, 0o600); err != nil {
+	dir, err := os.MkdirTemp("/dev/shm", "firstseen-")
+	if err != nil {
+		dir = t.TempDir()
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	d := &loopDisk{image: filepath.Join(dir, "disk")}
+	if err := errors.Join(os.WriteFile(d.image, nil, 0o600), os.Truncate(d.image, size)); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Truncate(image, 256<<20); err != nil {
-		t.Fatal(err)
-	}
-	if out, err := exec.Command("mkfs.ext4", "-q", "-F", image).CombinedOutput(); err != nil {
+	if out, err := exec.Command("mkfs.ext4", append(mkfs, "-q", "-F", d.image)...).CombinedOutput(); err != nil {
 		faultSkip(t, "mkfs.ext4: %v: %s", err, out)
 	}
-	rng := rand.New(rand.NewPCG(3, 4))
-	l := &ledger{p: p, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).UnixNano()}
-	mount := mountFor(t, "-o", "loop", image)
-	for cycle := 0; cycle < cycles && !p.done(); cycle++ {
-		c := childConfig{scenario: "load", dir: filepath.Join(mount, "seen"), from: l.tried, now: l.now, speed: 1500,
-			seed: uint64(cycle), batches: 5 + rng.IntN(60), fault: p.fault}
-		cmd, stdout := startChild(t, c, l.stdin(l.alive(l.now, childWindow)))
-		cut := make(chan error, 1)
-		timer := time.AfterFunc(time.Duration(60+rng.IntN(400))*time.Millisecond, func() {
-			cut <- shutdown(mount)
-			_ = cmd.Process.Kill()
-		})
-		fails := len(p.mu.fails)
-		l.read(stdout)
-		_ = cmd.Wait()
-		if timer.Stop() {
-			p.errorf("cycle %d: the child ended before the power did", cycle)
-			return
-		}
-		if err := <-cut; err != nil {
-			faultSkip(t, "the shutdown ioctl: %v", err)
-		}
-		// What it says once its disk is gone is no broken promise; missed keys are
-		// found below.
-		p.mu.fails = p.mu.fails[:fails]
-		if err := unix.Unmount(mount, 0); err != nil {
-			t.Fatal(err)
-		}
-		if out, err := exec.Command("mount", "-o", "loop", image, mount).CombinedOutput(); err != nil {
-			p.fatalf("mounting again: %v: %s", err, out)
-		}
-		p.count("power cuts", 1)
-		c.now = l.now
-		opts := c.options()
-		opts.Now = func() time.Time { return time.Unix(0, l.now) }
-		e, err := Open(c.dir, opts)
-		if err != nil {
-			p.errorf("cycle %d: open: %v", cycle, err)
-			return
-		}
-		for _, k := range l.alive(e.clock.read(), childWindow) {
-			p.count("keys looked up", p.checkKeys(e, "after the power cut", faultKeys(k.from, k.n), nil))
-		}
-		l.now = max(l.now, e.clock.read())
-		e.crash(t)
+	d.mount = mountFor(t, "-o", "loop", d.image)
+	return d
+}
+
+// again mounts it anew, as after a power cut: what the kernel had not written is
+// gone.
+func (d *loopDisk) again(t *testing.T) {
+	t.Helper()
+	d.unmount(t)
+	if out, err := exec.Command("mount", "-o", "loop", d.image, d.mount).CombinedOutput(); err != nil {
+		t.Fatalf("mounting again: %v: %s", err, out)
 	}
-	p.count("keys acknowledged", int(l.keys))
-	if err := unix.Unmount(mount, 0); err != nil {
+}
+
+func (d *loopDisk) unmount(t *testing.T) {
+	t.Helper()
+	if err := unix.Unmount(d.mount, 0); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -2,4 +2,5 @@
 
 package engine
 
-func childFull(childConfig, *childOutput) {}
+func childFull(childConfig, *childOutput)    {}
+func childStopped(childConfig, *childOutput) {}

@@ -121,6 +121,8 @@ type flushed struct {
 // point: frames durable, runs written, store synced, manifest replaced, look-ups
 // switched over, and only then the journal's room given back.
 func (e *Engine) flush(tables []*shards.Unflushed) error {
+	defer e.phase("flush")()
+	at := e.moment()
 	if err := e.journal.Sync(); err != nil {
 		return err
 	}
@@ -147,7 +149,7 @@ func (e *Engine) flush(tables []*shards.Unflushed) error {
 			return err
 		}
 	}
-	if err := e.promise(done); err != nil {
+	if err := e.promise(done, at); err != nil {
 		return err
 	}
 	for _, f := range done {
@@ -286,14 +288,14 @@ func tombstonesByForm(stones []shards.Tombstone) (out [hash.Forms][]shards.Tombs
 
 // promise writes the manifest with new runs (I5), and with how far the runs of
 // each shard reach in the journal.
-func (e *Engine) promise(done []flushed) error {
+func (e *Engine) promise(done []flushed, at moment) error {
 	tables := map[*shards.Unflushed]bool{}
 	for _, f := range done {
 		tables[f.table] = true
 	}
 	tail := e.set.Tail(e.journal.State().End, tables)
 	return e.store.update(func(m *persist.Manifest) {
-		e.describe(m)
+		e.describe(m, at)
 		for _, f := range done {
 			g := generationMeta(m, f.table.Generation)
 			if g != nil && len(f.runs) > 0 {
@@ -312,13 +314,19 @@ func (e *Engine) promise(done []flushed) error {
 	})
 }
 
+// A moment is a time that a manifest may tell, by both clocks. Who writes it there
+// has synced the journal since it was read, so that a power loss takes no mark
+// whose call had returned by then.
+type moment struct{ clock, wall int64 }
+
+func (e *Engine) moment() moment { return moment{e.clock.read(), e.opts.Now().UnixNano()} }
+
 // describe brings the manifest's list of generations up to date.
 //
 // It reads them while the manifest is locked: of two writers the later one must
 // not bring back what the earlier one knew to be over.
-func (e *Engine) describe(m *persist.Manifest) {
-	generations, now := e.heldGenerations(), e.clock.read()
-	old := m.Generations
+func (e *Engine) describe(m *persist.Manifest, at moment) {
+	generations, old := e.heldGenerations(), m.Generations
 	m.Generations = make([]persist.GenerationMeta, 0, len(generations))
 	for _, g := range generations {
 		gm := persist.GenerationMeta{Number: g.number}
@@ -331,7 +339,13 @@ func (e *Engine) describe(m *persist.Manifest) {
 		m.Generations = append(m.Generations, gm)
 	}
 	m.Lost = heldGaps(m.Lost, generations)
-	m.Clock, m.Wall = max(m.Clock, now), e.opts.Now().UnixNano()
+	// One that was read before a step of the wall may come after the one that tells
+	// of it (keepStep).
+	if at.clock > m.Clock {
+		m.Clock, m.Wall = at.clock, at.wall
+	} else if at.clock == m.Clock {
+		m.Wall = max(m.Wall, at.wall)
+	}
 	m.Window, m.Span = int64(e.opts.Window), int64(e.opts.span())
 	m.Capacity = e.capacity.Load()
 }

@@ -139,6 +139,14 @@ func (e *Engine) setDiskFull(full bool) {
 	}
 }
 
+// phase tells a test that it begins, and that it ended by what it returns.
+func (e *Engine) phase(name string) (end func()) {
+	if e.opts.phase == nil {
+		return func() {}
+	}
+	return e.opts.phase(name)
+}
+
 // post gives the worker something to do; it drops it after Close.
 func (e *Engine) post(run func() error) {
 	select {
@@ -224,7 +232,12 @@ func (e *Engine) afterRotation() error {
 	if !e.rotated.Swap(false) {
 		return nil
 	}
-	err := e.store.update(e.describe)
+	defer e.phase("rotation")()
+	at := e.moment()
+	err := e.journal.Sync()
+	if err == nil {
+		err = e.store.update(func(m *persist.Manifest) { e.describe(m, at) })
+	}
 	if errors.Is(err, dedup.ErrDiskFull) {
 		e.rotated.Store(true) // idleWork tries again
 		return err
@@ -248,6 +261,30 @@ func (e *Engine) afterRotation() error {
 		}
 	}
 	return e.grow()
+}
+
+// keepStep has the manifest tell that the wall has run ahead, before anything is
+// marked that a kill and the next opening would else take for older than it is (I4).
+//
+//	10:00  the manifest is written
+//	10:01  the machine is suspended; the monotonic clock stands
+//	20:00  it goes on; a key is marked, at 10:01 by the engine's clock
+//	20:01  kill, opening: ten hours since the manifest, so it is 20:01, and the key
+//	       that was marked a minute ago is ten hours old
+func (e *Engine) keepStep() error {
+	if !e.clock.stepped.Load() || sabotage.On(sabotage.ForgetStep) {
+		return nil
+	}
+	at := e.moment()
+	err := e.journal.Sync()
+	if err == nil {
+		err = e.store.update(func(m *persist.Manifest) { e.describe(m, at) })
+	}
+	if err == nil {
+		// What has run ahead since is seen by the next reading.
+		e.clock.stepped.Store(false)
+	}
+	return err
 }
 
 // removeDropped takes segments that the manifest no longer names out of the

@@ -84,8 +84,10 @@ func (e *Engine) merge(generation uint64, all bool) error {
 	}
 	// A flush may need its room beside this.
 	if err := e.checkFree(bytes + max(0, e.opts.MinFreeDisk)); err != nil {
-		return nil //nolint:nilerr // no room now; another time
+		e.opts.Logger.Debug("a merge waits for room", "generation", generation, "error", err)
+		return nil // another time
 	}
+	defer e.phase("merge")()
 	dst, err := e.store.newSegment(max(bytes, e.segmentBytes()))
 	if err != nil {
 		return err

@@ -69,6 +69,7 @@ func (e *Engine) open() error {
 	}
 	e.snapshotEnds = map[uint64]persist.Pos{}
 	e.store = newStore(e.dir, e.fs, e.opts.Logger, e.opts.Generations)
+	e.store.told = func(m *persist.Manifest) { e.clock.ahead.Store(m.Wall - m.Clock) }
 	m, err := persist.ReadManifest(e.fs, e.dir)
 	if err != nil {
 		return missing(err, filepath.Join(e.dir, persist.ManifestName))
@@ -202,6 +203,7 @@ func (e *Engine) openJournal() error {
 		Sync:      persist.SyncMode(e.opts.Sync),
 		Interval:  e.opts.SyncEvery,
 		Logger:    e.opts.Logger,
+		BootID:    e.opts.bootID,
 	})
 	return err
 }
@@ -261,7 +263,12 @@ func (e *Engine) shut() error {
 			// The runs and the journal hold everything; opening takes longer.
 			e.opts.Logger.Warn("the filters could not be written at the close", "error", err)
 		}
-		errs = append(errs, e.store.update(e.describe))
+		at := e.moment()
+		err := e.journal.Sync()
+		if err == nil {
+			err = e.store.update(func(m *persist.Manifest) { e.describe(m, at) })
+		}
+		errs = append(errs, err)
 	}
 	errs = append(errs, e.journal.Close(!failed), e.store.close())
 	e.set.Close()

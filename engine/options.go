@@ -34,7 +34,7 @@ const (
 	SyncAlways Sync = iota
 	// SyncInterval gives marks to the operating system before the answer and
 	// syncs every SyncEvery: marks survive kill -9, a power loss can take the
-	// last interval.
+	// last interval. The next opening says so (RecoveryStats.MayHaveLost).
 	SyncInterval
 	// SyncNone leaves the time of the sync to the operating system: marks
 	// survive kill -9, a power loss can take any number of the newest ones.
@@ -90,7 +90,8 @@ type Options struct {
 	Mode Mode
 	// Sync is SyncAlways by default.
 	Sync Sync
-	// SyncEvery is the interval of SyncInterval. Default 100 ms.
+	// SyncEvery is the interval of SyncInterval. A sync that takes longer delays
+	// the next one, and what a power loss can take grows by it. Default 100 ms.
 	SyncEvery time.Duration
 	// Lease is how long a claim is held before others may have the key. It
 	// should exceed the slowest handler; see also Engine.Extend. Default 1 minute.
@@ -119,6 +120,9 @@ type Options struct {
 	lastFlush uint64
 	workEvery time.Duration // instead of scrubEvery: merges come often
 	fs        persist.FS
+	passed    func() time.Duration           // the monotonic clock, for a Now without one
+	bootID    *[16]byte                      // instead of the machine's: a power cut that the kernel lives through
+	phase     func(name string) (end func()) // told what begins, and by end that it is over
 }
 
 const (

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/internal/hash"
@@ -22,7 +23,8 @@ import (
 // runs), then the journal's frames, which are newer than all of them.
 func (e *Engine) restore(m *persist.Manifest) error {
 	wall := e.opts.Now().UnixNano()
-	e.clock.start(e.opts.Now, m.Clock+max(0, wall-m.Wall))
+	e.clock.ahead.Store(m.Wall - m.Clock)
+	e.clock.start(&e.opts, m.Clock+max(0, wall-m.Wall))
 	for _, g := range m.Generations {
 		e.window.generations = append(e.window.generations, generation{g.Number, g.Start, g.End})
 		e.set.Hold(g.Number, false, false)
@@ -297,22 +299,25 @@ func (e *Engine) replay(m *persist.Manifest) error {
 	e.set.EndReplay()
 	e.journal.Release(m.Tail)
 	e.recovery.Clean, e.recovery.DroppedBytes = found.Clean, found.Dropped
-	if found.PowerLoss && e.opts.Sync != SyncAlways {
-		e.noteLoss()
+	if found.MayHaveLost != 0 {
+		e.noteLoss(found.MayHaveLost, max(m.Clock, newest))
 	}
-	wall := e.opts.Now().UnixNano()
-	e.clock.start(e.opts.Now, max(m.Clock+max(0, wall-m.Wall), newest))
+	wall, live := e.opts.Now().UnixNano(), m.Generations[len(m.Generations)-1]
+	e.clock.start(&e.opts, max(m.Clock+max(0, wall-m.Wall), newest, live.Start))
 	e.rotateAt.Store(0) // the first call looks
 	return nil
 }
 
-// noteLoss says how much a power loss may have taken, as far as it is known.
-func (e *Engine) noteLoss() {
-	e.recovery.MayHaveLost = e.opts.SyncEvery
-	if e.opts.Sync == SyncNone {
-		e.recovery.MayHaveLost = -1
+// noteLoss says what a power loss may have taken: marks of the last d (-1: of any
+// time) whose calls returned after since. Neither the manifest's clock nor a frame
+// that is there can be newer than a mark that is not: the journal loses its end
+// only.
+func (e *Engine) noteLoss(d time.Duration, since int64) {
+	if sabotage.On(sabotage.HideLoss) {
+		return
 	}
-	e.opts.Logger.Warn("the machine stopped without a clean close: the newest marks may be lost", "at_most", e.recovery.MayHaveLost)
+	e.recovery.MayHaveLost, e.recovery.LostSince = d, time.Unix(0, since)
+	e.opts.Logger.Warn("the machine stopped without a clean close: the newest marks may be lost", "at_most", d, "since", e.recovery.LostSince)
 }
 
 func (e *Engine) replayRotation(f *persist.Frame) error {

@@ -14,7 +14,7 @@ import (
 // and with live also that of the live one. Only the worker calls it (and Close,
 // when there is no worker any more).
 func (e *Engine) snapshot(live bool) error {
-	end := e.journal.State().End
+	end, at := e.journal.State().End, e.moment()
 	gs := e.heldGenerations()
 	for i, g := range gs {
 		isLive := i == len(gs)-1
@@ -34,7 +34,7 @@ func (e *Engine) snapshot(live bool) error {
 		}
 	}
 	if live && e.opts.Mode == Approximate {
-		return e.coverBySnapshots(end)
+		return e.coverBySnapshots(end, at)
 	}
 	return nil
 }
@@ -97,9 +97,9 @@ func (e *Engine) writeSnapshot(g generation) error {
 // coverBySnapshots tells the manifest that every frame up to end is in a
 // snapshot: bits are set before a frame is appended, and all generations were
 // written after end was read. Only without a store.
-func (e *Engine) coverBySnapshots(end persist.Pos) error {
+func (e *Engine) coverBySnapshots(end persist.Pos, at moment) error {
 	err := e.store.update(func(m *persist.Manifest) {
-		e.describe(m)
+		e.describe(m, at)
 		for i := range m.Covered {
 			m.Covered[i] = max(m.Covered[i], end)
 		}

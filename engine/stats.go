@@ -127,13 +127,17 @@ type LatencyStats struct {
 
 // RecoveryStats tells what the last Open found.
 type RecoveryStats struct {
-	Clean        bool          `json:"clean"`            // the directory was closed in order
-	Replayed     uint64        `json:"replayed_keys"`    // keys from the journal
-	Rebuilt      int           `json:"rebuilt"`          // generations whose filter was made anew from runs
-	DroppedBytes int64         `json:"dropped_bytes"`    // of an unfinished write at the journal's end
-	MayHaveLost  time.Duration `json:"may_have_lost_ns"` // after a power loss without SyncAlways
-	Gaps         []Gap         `json:"gaps,omitempty"`
-	Took         time.Duration `json:"took_ns"`
+	Clean        bool   `json:"clean"`         // the directory was closed in order
+	Replayed     uint64 `json:"replayed_keys"` // keys from the journal
+	Rebuilt      int    `json:"rebuilt"`       // generations whose filter was made anew from runs
+	DroppedBytes int64  `json:"dropped_bytes"` // of an unfinished write at the journal's end
+	// After a power loss without SyncAlways: marks of the last MayHaveLost before
+	// it may be lost (-1: of any time), and a sync under way then adds its
+	// duration. None is whose call had returned at LostSince, by the engine's clock.
+	MayHaveLost time.Duration `json:"may_have_lost_ns"`
+	LostSince   time.Time     `json:"lost_since,omitzero"`
+	Gaps        []Gap         `json:"gaps,omitempty"`
+	Took        time.Duration `json:"took_ns"`
 }
 
 // A Gap is a lost piece of the window.

@@ -21,7 +21,8 @@ type store struct {
 	dir    string
 	fs     persist.FS
 	logger *slog.Logger
-	slots  int // generations that a filter tells apart
+	slots  int                       // generations that a filter tells apart
+	told   func(m *persist.Manifest) // of each manifest that is on disk
 
 	// runs holds what a shard's confirms ask, newest first. A list never
 	// changes; it is replaced with the shard locked.
@@ -263,6 +264,7 @@ func (s *store) update(change func(m *persist.Manifest)) error {
 		delete(s.dropped, id)
 	}
 	s.manifest = *m
+	s.told(m)
 	return nil
 }
 

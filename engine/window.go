@@ -52,15 +52,24 @@ func (e *Engine) rotateIn(room int, now int64) error {
 		if !due {
 			break
 		}
-		if err := e.rotateFrame(g, end); err != nil {
+		if err := e.rotateTo(g, end); err != nil {
 			return err
 		}
 		room -= persist.FrameSpace(rotateBytes)
-		e.beginGeneration(g, end)
 	}
 	e.journal.Unreserve(room)
 	e.retireLocked(now)
 	wake(e.kick)
+	return nil
+}
+
+// rotateTo logs a generation's beginning and begins it.
+func (e *Engine) rotateTo(g generation, end int64) error {
+	defer e.phase("rotation")()
+	if err := e.rotateFrame(g, end); err != nil {
+		return err
+	}
+	e.beginGeneration(g, end)
 	return nil
 }
 

@@ -39,9 +39,20 @@ type JournalConfig struct {
 	// Interval of SyncInterval, 100 ms when zero.
 	Interval time.Duration
 	Logger   *slog.Logger // nil: none
+	// BootID replaces the machine's own: a test that cuts the power of a file
+	// system goes on under the same kernel. nil otherwise.
+	BootID *[16]byte
+}
 
-	// bootID replaces the machine's, for tests.
-	bootID *[16]byte
+// atRisk is what the configuration lets a power loss take.
+func (c *JournalConfig) atRisk() time.Duration {
+	switch c.Sync {
+	case SyncAlways:
+		return 0
+	case SyncInterval:
+		return c.Interval
+	}
+	return noBound
 }
 
 const (
@@ -136,8 +147,8 @@ func OpenJournal(c JournalConfig) (*Journal, error) {
 		c.Interval = defaultInterval
 	}
 	j := &Journal{cfg: c, boot: readBootID()}
-	if c.bootID != nil {
-		j.boot = *c.bootID
+	if c.BootID != nil {
+		j.boot = *c.BootID
 	}
 	j.moved.L = &j.mu
 	if err := j.openFile(); err != nil {

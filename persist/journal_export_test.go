@@ -15,7 +15,7 @@ const (
 // WithBoot gives c another machine run: what an earlier one handed to its
 // operating system need not be there.
 func (c JournalConfig) WithBoot(n byte) JournalConfig {
-	c.bootID = &[16]byte{n}
+	c.BootID = &[16]byte{n}
 	return c
 }
 

@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/firstseen/firstseen/dedup"
 )
@@ -25,7 +27,8 @@ import (
 //	  40   8  clean end: position behind the last frame, when flag 1 is set
 //	  48   8  sequence: the larger one is the newer copy
 //	  56   4  flags: 1 = closed cleanly
-//	  60   4  0
+//	  60   4  what the epoch's Sync lets a power loss take, in ms rounded up:
+//	          0 = nothing, 2^32-1 = no bound
 //	  64  16  the journal's random identity; its first 4 bytes are the salt
 //	  80  16  boot id of the machine when the epoch began, 0 = not known
 //	4092   4  CRC32C of bytes 0 to 4091, in every version
@@ -39,6 +42,8 @@ const (
 	headerLen      = 4096
 	ringStart      = 2 * headerLen
 	headerClean    = 1
+	riskNoBound    = math.MaxUint32
+	noBound        = time.Duration(-1)
 )
 
 // journalHeader is a decoded copy.
@@ -52,6 +57,23 @@ type journalHeader struct {
 	clean      bool
 	id         [16]byte
 	boot       [16]byte
+	risk       uint32
+}
+
+// putRisk and mayLose translate the header's risk.
+func (h *journalHeader) putRisk(d time.Duration) {
+	h.risk = riskNoBound
+	if d >= 0 {
+		ms := (d + time.Millisecond - 1) / time.Millisecond
+		h.risk = uint32(min(ms, riskNoBound-1))
+	}
+}
+
+func (h *journalHeader) mayLose() time.Duration {
+	if h.risk == riskNoBound {
+		return noBound
+	}
+	return time.Duration(h.risk) * time.Millisecond
 }
 
 // salt makes the frames of one journal invalid in every other one, and keeps
@@ -71,6 +93,7 @@ func (h *journalHeader) encode() []byte {
 	if h.clean {
 		binary.LittleEndian.PutUint32(b[56:], headerClean)
 	}
+	binary.LittleEndian.PutUint32(b[60:], h.risk)
 	copy(b[64:], h.id[:])
 	copy(b[80:], h.boot[:])
 	binary.LittleEndian.PutUint32(b[4092:], crc32.Checksum(b[:4092], castagnoli))
@@ -100,6 +123,7 @@ func decodeJournalHeader(b []byte) (journalHeader, error) {
 		clean:      binary.LittleEndian.Uint32(b[56:])&headerClean != 0,
 		id:         [16]byte(b[64:80]),
 		boot:       [16]byte(b[80:96]),
+		risk:       binary.LittleEndian.Uint32(b[60:]),
 	}
 	if h.ring < minRing || h.ring%headerLen != 0 || h.start%frameAlign != 0 || h.epochStart%frameAlign != 0 {
 		return h, errHeader

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"time"
 
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/internal/sabotage"
@@ -19,8 +20,12 @@ type Replayed struct {
 	Dropped int64 // bytes of an unfinished write behind End, as far as they can be told
 	Clean   bool  // the journal was closed cleanly, or is new
 	// PowerLoss: the machine was started anew since a run that was not closed
-	// cleanly, so that in modes other than SyncAlways frames may be missing.
+	// cleanly, or nobody can tell whether it was.
 	PowerLoss bool
+	// MayHaveLost is how much the mode of that run let the power loss take: 0
+	// nothing, -1 any number of the newest frames. Frames that were waited for
+	// when the last one here had not been appended are here.
+	MayHaveLost time.Duration
 }
 
 // Replay gives the frames from a position on to apply, in their order, and makes
@@ -73,6 +78,7 @@ func (j *Journal) begin(from, end Pos) error {
 		j.head.epoch++
 		j.head.epochStart, j.head.clean, j.head.cleanEnd = end, false, 0
 		j.head.boot = j.boot
+		j.head.putRisk(j.cfg.atRisk())
 		j.head.sequence++
 		err = writeJournalHeader(j.file, &j.head)
 	}

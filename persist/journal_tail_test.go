@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"testing"
+	"time"
 
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/internal/faultfs"
@@ -208,4 +209,32 @@ func TestJournalPowerCut(t *testing.T) {
 	if r.PowerLoss || r.Clean || r.Dropped != 0 {
 		t.Errorf("%+v", r)
 	}
+}
+
+// TestJournalMayHaveLost: after a power loss the journal says what the mode of the
+// run before allowed, whatever the mode of this one. Where nobody knows which run
+// of the machine it is, any end that was not clean may have been one.
+func TestJournalMayHaveLost(t *testing.T) {
+	f := func(sync persist.SyncMode, interval time.Duration, clean bool, then byte, want time.Duration) {
+		t.Helper()
+		c := persist.JournalConfig{FS: mappedFS{}, Path: "journal", RingBytes: 4096, Sync: sync, Interval: interval}.WithBoot(1)
+		j := openJournal(t, c)
+		mustReplay(t, j, 0)
+		if err := j.Close(clean); err != nil {
+			t.Fatal(err)
+		}
+		c.Sync = persist.SyncAlways
+		_, r := mustReplay(t, openJournal(t, c.WithBoot(then)), 0)
+		if r.MayHaveLost != want || r.Clean != clean || r.PowerLoss != (!clean && then != 1) {
+			t.Errorf("%v, %v, clean %v, boot %d: %+v, want %v", sync, interval, clean, then, r, want)
+		}
+	}
+	f(persist.SyncAlways, 0, false, 2, 0)
+	f(persist.SyncInterval, 0, false, 2, 100*time.Millisecond)
+	f(persist.SyncInterval, 1500*time.Microsecond, false, 2, 2*time.Millisecond)
+	f(persist.SyncInterval, 1<<62, false, 2, (1<<32-2)*time.Millisecond)
+	f(persist.SyncNone, 0, false, 2, -1)
+	f(persist.SyncNone, 0, false, 0, -1)
+	f(persist.SyncNone, 0, false, 1, 0)
+	f(persist.SyncNone, 0, true, 2, 0)
 }

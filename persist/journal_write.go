@@ -274,6 +274,9 @@ func (j *Journal) syncEvery(interval time.Duration) {
 		case <-j.stop:
 			return
 		case <-tick.C:
+			if sabotage.On(sabotage.SkipInterval) {
+				continue
+			}
 			if j.syncAll() != nil {
 				return
 			}

@@ -31,6 +31,9 @@ const (
 	IgnoreRoom            // engine: nobody looks whether the disk is full
 	IgnoreContext         // engine, shards: a wait for room does not end with its context
 	IgnoreGap             // engine: a known gap is not held against any key
+	SkipInterval          // persist: nobody syncs when an interval is over
+	ForgetStep            // engine: the manifest is not told that the wall was set forward (I4)
+	HideLoss              // engine: what a power loss may have taken is not told
 )
 
 var active atomic.Uint32
