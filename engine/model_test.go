@@ -357,7 +357,7 @@ func TestModel(t *testing.T) {
 // memoryDir is a temporary directory in memory where the system has such: a crash
 // of the engine alone loses nothing there either, and a sync costs nothing.
 func memoryDir(t *testing.T) string {
-	dir, err := os.MkdirTemp("/dev/shm", "firstseen-model-")
+	dir, err := os.MkdirTemp("/dev/shm", "firstseen-")
 	if err != nil {
 		return t.TempDir()
 	}

@@ -31,6 +31,8 @@ const (
 	IgnoreRoom            // engine: nobody looks whether the disk is full
 	IgnoreContext         // engine, shards: a wait for room does not end with its context
 	IgnoreGap             // engine: a known gap is not held against any key
+	IgnoreAge             // persist: a journal may end before what the caller knows of (I5)
+	RouteUnkeyed          // engine: untrusted keys are routed by the unkeyed hash
 )
 
 var active atomic.Uint32
