@@ -331,7 +331,7 @@ func damageAnywhere(p *faultPart) {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	for range faultScale(150, 2000) {
+	for before := p.mu.figures["damages"]; p.mu.figures["damages"]-before < int64(faultScale(150, 2000)) && !p.done(); {
 		name, other := files[rng.IntN(len(files))], files[rng.IntN(len(files))]
 		size := fileSize(pt.healthy, name)
 		at := rng.Int64N(size + 1)
