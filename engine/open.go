@@ -201,7 +201,7 @@ func (e *Engine) openJournal() error {
 		RingBytes: ring,
 		Sync:      persist.SyncMode(e.opts.Sync),
 		Interval:  e.opts.SyncEvery,
-		NotBefore: persist.Pos(e.opts.NotBefore),
+		NotBefore: e.opts.NotBefore,
 		Logger:    e.opts.Logger,
 	})
 	return err

@@ -197,7 +197,7 @@ func (e *Engine) Stats() Stats {
 
 func journalStats(j persist.JournalState, waits uint64) JournalStats {
 	return JournalStats{RingBytes: j.RingBytes, UsedBytes: j.Used, Written: j.Bytes, Syncs: j.Syncs, Unsynced: j.Unsynced, WaitsOnRoom: waits,
-		Durable: uint64(j.Durable)}
+		Durable: j.Durable}
 }
 
 // generationStats sums what the manifest says of a generation; gm may be nil.
