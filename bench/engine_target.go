@@ -35,6 +35,8 @@ func EngineCandidates() []Candidate {
 			engine.Options{Sync: engine.SyncNone}),
 		exact("firstseen-compact", "engine, exact, small filter on bits-and-blooms, synced every 100 ms", Kill,
 			engine.Options{Sync: engine.SyncInterval, Filter: bloom.Compact}),
+		exact("firstseen-untrusted", "engine, exact, keyed hash for keys of strangers, synced every 100 ms", Kill,
+			engine.Options{Sync: engine.SyncInterval, UntrustedKeys: true}),
 		approximate("firstseen-approximate", "engine without a store, fast filter", engine.Options{}),
 		approximate("firstseen-approximate-compact", "engine without a store, small filter", engine.Options{Filter: bloom.Compact}),
 	}

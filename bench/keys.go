@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"math/bits"
+
+	"github.com/firstseen/firstseen/internal/hash/hashtest"
 )
 
 // Key lengths in bytes.
@@ -30,6 +32,10 @@ type keyMaker struct {
 // appendKey appends the key of index to dst. For one seed and kind, different
 // indices below 2^62 have different keys, and the same index always the same.
 func (m keyMaker) appendKey(dst []byte, index uint64) []byte {
+	if m.kind == Hostile {
+		hi := mix(index>>2 ^ m.seed)
+		return hashtest.AppendFour(dst, hi, mix(hi+0x9e3779b97f4a7c15), index)
+	}
 	hi := mix(index ^ m.seed)
 	lo := mix(hi + 0x9e3779b97f4a7c15)
 	switch m.kind {

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/internal/hash/hashtest"
 )
 
 // model is the plain answer: the clock at which each key was marked last.
@@ -95,7 +96,7 @@ func TestStreamIsSeeded(t *testing.T) {
 }
 
 func TestKeys(t *testing.T) {
-	lengths := map[KeyKind][2]int{Raw16: {16, 16}, UUID: {36, 36}, Raw36: {36, 36}, Variable: {variableMin, variableMax}}
+	lengths := map[KeyKind][2]int{Raw16: {16, 16}, UUID: {36, 36}, Raw36: {36, 36}, Variable: {variableMin, variableMax}, Hostile: {hashtest.FourLen, hashtest.FourLen}}
 	for kind, bounds := range lengths {
 		m := keyMaker{kind: kind, seed: 5}
 		seen := make(map[string]bool)

@@ -61,7 +61,7 @@ func describe(name string) string {
 		return name
 	}
 	kind := map[KeyKind]string{
-		Raw16: "16-byte keys", UUID: "UUID texts", Raw36: "36-byte keys", Variable: "keys of 8 to 71 bytes",
+		Raw16: "16-byte keys", UUID: "UUID texts", Raw36: "36-byte keys", Variable: "keys of 8 to 71 bytes", Hostile: "keys that collide in fours",
 	}[w.Kind]
 	switch {
 	case w.Spread == Zipf:

@@ -33,6 +33,7 @@ const (
 	UUID     KeyKind = "uuid"     // UUID version 4 as 36 characters
 	Raw36    KeyKind = "raw36"    // 36 bytes without structure
 	Variable KeyKind = "variable" // 8 to 71 bytes without structure
+	Hostile  KeyKind = "hostile"  // 24 bytes; four each have the same XXH64 under every seed
 )
 
 // A Workload says which keys come in which order. The zero value of a field
@@ -58,6 +59,7 @@ var workloads = []struct {
 	{"uuid", Workload{0.006, Uniform, UUID}},
 	{"raw36", Workload{0.006, Uniform, Raw36}},
 	{"variable", Workload{0.006, Uniform, Variable}},
+	{"hostile", Workload{0.006, Uniform, Hostile}},
 }
 
 // WorkloadNames lists the names that ParseWorkload knows.
@@ -108,9 +110,9 @@ func (w Workload) check() error {
 		return fmt.Errorf("bench: no spread %q: uniform, near, zipf or expired", w.Spread)
 	}
 	switch w.Kind {
-	case Raw16, UUID, Raw36, Variable:
+	case Raw16, UUID, Raw36, Variable, Hostile:
 	default:
-		return fmt.Errorf("bench: no kind of keys %q: raw16, uuid, raw36 or variable", w.Kind)
+		return fmt.Errorf("bench: no kind of keys %q: raw16, uuid, raw36, variable or hostile", w.Kind)
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/internal/hash"
+	"github.com/firstseen/firstseen/internal/sabotage"
 	"github.com/firstseen/firstseen/persist"
 )
 
@@ -52,7 +53,7 @@ func (e *Engine) accept(id persist.Identity) error {
 		return fmt.Errorf("%w: %w", dedup.ErrIncompatible, errors.Join(problems...))
 	}
 	e.id, e.opts.Shards = id, int(id.Shards)
-	e.hasher = hash.New(id.Seed, id.Untrusted)
+	e.hasher = hash.New(id.Seed, id.Untrusted && !sabotage.On(sabotage.RouteUnkeyed))
 	return nil
 }
 
@@ -87,6 +88,10 @@ func (e *Engine) remains() (string, error) {
 // create makes the directory's files. The marker goes last: before that nothing
 // can have been marked.
 func (e *Engine) create() error {
+	if e.opts.NotBefore > 0 {
+		return &dedup.CorruptError{File: e.dir, Offset: -1,
+			Detail: fmt.Sprintf("nothing was ever marked in it, position %d of the journal must be there", e.opts.NotBefore)}
+	}
 	marker := filepath.Join(e.dir, creatingName)
 	if err := persist.WriteFileAtomic(e.fs, marker, []byte("firstseen: this directory is being made\n")); err != nil {
 		return err

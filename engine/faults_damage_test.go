@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -17,25 +18,27 @@ import (
 	"github.com/firstseen/firstseen/persist"
 )
 
-// patient is a directory that is damaged in many ways, each time a copy of it.
+// patient is a directory that is damaged in many ways and healed after each.
 type patient struct {
 	p       *faultPart
 	opts    Options
-	healthy string // never opened
-	older   string // the same directory some flushes earlier
+	healthy string            // never opened
+	older   string            // the same directory some flushes earlier
+	durable uint64            // how far the healthy one is known to reach
+	dir     string            // the one that is damaged, and opened
+	sound   map[string][]byte // what belongs in it, by path; nil: a directory
 	marked  [][]byte
 	others  [][]byte
-	n       int
 }
 
 // newPatient makes a directory with two generations, several runs, snapshots and
 // a journal that has to be replayed.
 func newPatient(p *faultPart, mode Mode) *patient {
 	clock := newFakeClock()
-	dir := p.t.TempDir()
+	dir := memoryDir(p.t)
 	pt := &patient{p: p, healthy: dir, others: faultKeys(1e6, 40), opts: Options{
 		Window: time.Hour, Capacity: 300, Generations: 3, BitsPerKey: 64, Shards: 1, Mode: mode, MinFreeDisk: -1,
-		Now: clock.now, tableKeys: 5000, ringBytes: 32 << 10,
+		Now: clock.now, tableKeys: 5000, ringBytes: 8 << 10,
 	}}
 	e := faultOpen(p.t, dir, pt.opts)
 	mark := func(from, n uint64) {
@@ -57,7 +60,7 @@ func newPatient(p *faultPart, mode Mode) *patient {
 	flush()
 	faultWait(p.t, "rotation", func() bool { return !e.rotated.Load() && len(e.Stats().Generations) == 2 })
 	faultClose(p.t, e)
-	pt.older = p.t.TempDir()
+	pt.older = memoryDir(p.t)
 	if err := os.CopyFS(pt.older, os.DirFS(dir)); err != nil {
 		p.t.Fatal(err)
 	}
@@ -68,33 +71,118 @@ func newPatient(p *faultPart, mode Mode) *patient {
 		p.t.Fatal(err)
 	}
 	mark(120, 20)
+	pt.durable = e.Stats().Journal.Durable
 	e.crash(p.t)
+	pt.learn()
 	return pt
 }
 
-// try damages a copy and looks what comes of it: it is refused, or every answer
-// is right or an error. damage returns false where there is nothing to damage.
+// learn notes what the healthy directory holds and makes the other one.
+func (pt *patient) learn() {
+	pt.sound = map[string][]byte{}
+	err := fs.WalkDir(os.DirFS(pt.healthy), ".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || path == "." || d.Name() == persist.LockName {
+			return err
+		}
+		if d.IsDir() {
+			pt.sound[path] = nil
+			return nil
+		}
+		if d.Name() == "DISCARD" { // a megabyte of zeroes that every opening removes
+			if err := os.Truncate(filepath.Join(pt.healthy, path), 4096); err != nil {
+				return err
+			}
+		}
+		content, err := os.ReadFile(filepath.Join(pt.healthy, path))
+		pt.sound[path] = append([]byte{}, content...)
+		return err
+	})
+	if err != nil {
+		pt.p.t.Fatal(err)
+	}
+	pt.dir = memoryDir(pt.p.t)
+	pt.heal()
+}
+
+// heal writes what is not as it should be. Reading a hundred small files takes
+// less than a copy of them, and most damage is refused before more of them change.
+func (pt *patient) heal() {
+	heal := func(path string) error {
+		want := pt.sound[path]
+		full := filepath.Join(pt.dir, path)
+		info, err := os.Lstat(full)
+		if err == nil && info.IsDir() != (want == nil) {
+			err = errors.Join(os.RemoveAll(full), fs.ErrNotExist)
+		}
+		if want == nil {
+			if err != nil {
+				return os.Mkdir(full, 0o755)
+			}
+			return nil
+		}
+		if err == nil && info.Size() == int64(len(want)) {
+			if got, err := os.ReadFile(full); err == nil && bytes.Equal(got, want) {
+				return nil
+			}
+		}
+		return os.WriteFile(full, want, 0o644)
+	}
+	for _, path := range sortedKeys(pt.sound) { // a directory before what is in it
+		if err := heal(path); err != nil {
+			pt.p.t.Fatal(err)
+		}
+	}
+	err := filepath.WalkDir(pt.dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, _ := filepath.Rel(pt.dir, path)
+		if _, ok := pt.sound[rel]; ok || rel == "." || rel == persist.LockName {
+			return nil
+		}
+		if err := os.RemoveAll(path); err != nil || !d.IsDir() {
+			return err
+		}
+		return fs.SkipDir
+	})
+	if err != nil {
+		pt.p.t.Fatal(err)
+	}
+}
+
+func (pt *patient) names() (names []string) {
+	entries, err := os.ReadDir(pt.dir)
+	if err != nil {
+		pt.p.t.Fatal(err)
+	}
+	for _, entry := range entries {
+		names = append(names, entry.Name())
+	}
+	return names
+}
+
+// try damages the directory and looks what comes of it: it is refused and nothing
+// of it is removed, or every answer is right or an error. damage returns false
+// where there is nothing to damage.
 func (pt *patient) try(what string, damage func(dir string) bool) {
 	if pt.p.done() {
 		return
 	}
-	pt.n++
-	dir := filepath.Join(pt.p.t.TempDir(), "d")
-	if err := os.CopyFS(dir, os.DirFS(pt.healthy)); err != nil {
-		pt.p.t.Fatal(err)
-	}
-	defer os.RemoveAll(dir)
-	if !damage(dir) {
+	defer pt.heal()
+	if !damage(pt.dir) {
 		return
 	}
 	pt.p.count("damages", 1)
-	segments, _ := persist.ListSegmentDirs(dir)
-	e, err := Open(dir, pt.opts)
+	names := pt.names()
+	e, err := Open(pt.dir, pt.opts)
 	switch {
 	case errors.Is(err, dedup.ErrCorrupt) || errors.Is(err, dedup.ErrIncompatible):
 		pt.p.count("refused", 1)
-		if left, _ := persist.ListSegmentDirs(dir); !slices.Equal(left, segments) {
-			pt.p.errorf("%s: it was refused, and of segments %v %v are left", what, segments, left)
+		left := pt.names()
+		for _, name := range names {
+			if !slices.Contains(left, name) {
+				pt.p.errorf("%s: it was refused, and of %v %v are left", what, names, left)
+			}
 		}
 		return
 	case err != nil:
@@ -140,41 +228,89 @@ func fileSize(dir, name string) int64 {
 	return info.Size()
 }
 
-// exhaust flips bits of a file, and cuts it off, at every stride-th byte.
-func (pt *patient) exhaust(name string, from, to, stride int64) {
-	for at := from; at < to; at += stride {
-		bits := []int{int(at % 8)}
-		if faultScale(0, 1) == 1 {
-			bits = []int{0, 1, 2, 3, 4, 5, 6, 7}
+// fileSpan is a part of a file: bytes from to below to. In the short form every
+// stride-th byte is damaged in one bit. In the long form every bit of what is
+// used is, and one bit of each byte of what is not.
+type fileSpan struct {
+	name             string
+	from, to, stride int64
+	used             bool
+}
+
+// exhaust flips bits of a span, one after the other.
+func (pt *patient) exhaust(s fileSpan) {
+	long := pt.p.fault == sabotage.None && faultScale(0, 1) == 1
+	stride := s.stride
+	if long {
+		stride = 1
+	}
+	for at := s.from; at < s.to; at += stride {
+		first, last := int(at%8), int(at%8)
+		if long && s.used {
+			first, last = 0, 7
 		}
-		for _, bit := range bits {
-			pt.try(fmt.Sprintf("bit %d of byte %d of %s", bit, at, name), func(dir string) bool { return flipBit(dir, name, at, bit) })
+		for bit := first; bit <= last; bit++ {
+			pt.try(fmt.Sprintf("bit %d of byte %d of %s", bit, at, s.name), func(dir string) bool { return flipBit(dir, s.name, at, bit) })
+			pt.p.count("bits of "+s.name, 1)
 		}
-		if at%(4*stride) == 0 {
-			pt.try(fmt.Sprintf("%s cut to %d bytes", name, at), func(dir string) bool {
-				return os.Truncate(filepath.Join(dir, name), at) == nil
-			})
-		}
+	}
+}
+
+// cut cuts a file off, in the long form at every length.
+func (pt *patient) cut(name string, stride int64) {
+	if pt.p.fault == sabotage.None && faultScale(0, 1) == 1 {
+		stride = 1
+	}
+	for at := int64(0); at < fileSize(pt.healthy, name); at += stride {
+		pt.try(fmt.Sprintf("%s cut to %d bytes", name, at), func(dir string) bool {
+			return os.Truncate(filepath.Join(dir, name), at) == nil
+		})
+		pt.p.count("truncations", 1)
 	}
 }
 
 func damageSmallFiles(p *faultPart) {
 	for _, mode := range []Mode{Exact, Approximate} {
 		pt := newPatient(p, mode)
-		long := faultScale(0, 1) == 1
-		stride := func(short int64) int64 {
-			if long {
-				return 1
-			}
-			return short
+		var (
+			mark    = journalName + persist.MarkSuffix
+			first   = persist.SnapshotPath("", 1)
+			second  = persist.SnapshotPath("", 2)
+			ring    = fileSize(pt.healthy, journalName)
+			content = pt.sound[journalName]
+			end     = int64(len(bytes.TrimRight(content, "\x00"))) // of the newest frame, FORMAT.md
+		)
+		for _, s := range []fileSpan{
+			{first, 0, fileSize(pt.healthy, first), 61, true},
+			{second, 0, fileSize(pt.healthy, second), 151, true},
+			{journalName, 8192, end, 41, true},
+			{journalName, end, ring, 97, false},
+			{mark, 0, 128, 11, true},
+			{mark, 128, fileSize(pt.healthy, mark), 997, false},
+			{journalName, 0, 96, 13, true},
+			{journalName, 96, 4092, 613, false},
+			{journalName, 4092, 4096 + 96, 13, true},
+			{journalName, 4096 + 96, 8188, 613, false},
+			{journalName, 8188, 8192, 1, true},
+			{persist.ManifestName, 0, fileSize(pt.healthy, persist.ManifestName), 7, true},
+			{persist.IdentityName, 0, fileSize(pt.healthy, persist.IdentityName), 1, true},
+		} {
+			pt.exhaust(s)
 		}
-		pt.exhaust(persist.IdentityName, 0, fileSize(pt.healthy, persist.IdentityName), 1)
-		pt.exhaust(persist.ManifestName, 0, fileSize(pt.healthy, persist.ManifestName), stride(7))
-		pt.exhaust(journalName, 0, 4096, stride(193))
-		pt.exhaust(journalName+".mark", 0, 128, stride(11))
-		pt.exhaust(persist.SnapshotPath("", 1), 0, fileSize(pt.healthy, persist.SnapshotPath("", 1)), stride(61))
-		pt.exhaust(journalName, 8192, fileSize(pt.healthy, journalName), int64(faultScale(613, 7)))
+		names := []string{first, second, journalName, mark, persist.ManifestName, persist.IdentityName}
+		for i, name := range names {
+			pt.cut(name, max(1, fileSize(pt.healthy, name)/11))
+			pt.try("no "+name, func(dir string) bool { return os.Remove(filepath.Join(dir, name)) == nil })
+			for _, other := range names[:i] {
+				pt.try(fmt.Sprintf("%s and %s swapped", name, other), func(dir string) bool { return swapFiles(dir, name, other) })
+			}
+		}
 	}
+}
+
+func swapFiles(dir, one, other string) bool {
+	a, b := filepath.Join(dir, one), filepath.Join(dir, other)
+	return errors.Join(os.Rename(a, a+"~"), os.Rename(b, a), os.Rename(a+"~", b)) == nil
 }
 
 func TestFaultsDamageSmallFiles(t *testing.T) {
@@ -195,7 +331,7 @@ func damageAnywhere(p *faultPart) {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	for range faultScale(150, 2000) {
+	for before := p.mu.figures["damages"]; p.mu.figures["damages"]-before < int64(faultScale(150, 2000)) && !p.done(); {
 		name, other := files[rng.IntN(len(files))], files[rng.IntN(len(files))]
 		size := fileSize(pt.healthy, name)
 		at := rng.Int64N(size + 1)
@@ -209,10 +345,7 @@ func damageAnywhere(p *faultPart) {
 		case 1:
 			pt.try(fmt.Sprintf("cut %s at %d", name, at), func(dir string) bool { return os.Truncate(path(dir), at) == nil })
 		case 2:
-			pt.try(fmt.Sprintf("swap %s and %s", name, other), func(dir string) bool {
-				a, b := path(dir), filepath.Join(dir, other)
-				return errors.Join(os.Rename(a, a+"~"), os.Rename(b, a), os.Rename(a+"~", b)) == nil
-			})
+			pt.try(fmt.Sprintf("swap %s and %s", name, other), func(dir string) bool { return swapFiles(dir, name, other) })
 		case 3:
 			pt.try(fmt.Sprintf("zeroes in %s from %d", name, at), func(dir string) bool {
 				f, err := os.OpenFile(path(dir), os.O_RDWR, 0)
@@ -272,10 +405,10 @@ func olderParts(p *faultPart) {
 			})
 			pt.try(fmt.Sprintf("%v mode, all but %s of an older state", mode, name), func(dir string) bool {
 				if name != persist.ManifestName && name != journalName {
-					// The same as a whole older directory, which nothing in it can tell.
+					// The same as a whole older directory, see olderDirectory.
 					return false
 				}
-				keep := filepath.Join(p.t.TempDir(), "keep")
+				keep := dir + "~"
 				return errors.Join(os.Rename(filepath.Join(dir, name), keep), os.RemoveAll(dir), os.CopyFS(dir, os.DirFS(pt.older)),
 					os.RemoveAll(filepath.Join(dir, name)), os.Rename(keep, filepath.Join(dir, name))) == nil
 			})
@@ -304,6 +437,31 @@ func copyAll(from, to string) error {
 		return err
 	}
 	return os.WriteFile(to, b, 0o644)
+}
+
+// olderDirectory puts a whole older state in the place of the newer one, or an
+// empty directory. Nothing in it can tell: the caller has to know better.
+func olderDirectory(p *faultPart) {
+	for _, mode := range []Mode{Exact, Approximate} {
+		pt := newPatient(p, mode)
+		pt.opts.NotBefore = pt.durable
+		refused := p.mu.figures["refused"]
+		pt.try("the newest state", func(string) bool { return true })
+		if p.mu.figures["refused"] > refused {
+			p.errorf("%v mode: the newest state was refused", mode)
+		}
+		for what, from := range map[string]string{"an older state": pt.older, "an empty directory": p.t.TempDir()} {
+			pt.try(fmt.Sprintf("%v mode, %s", mode, what), func(dir string) bool {
+				return errors.Join(os.RemoveAll(dir), os.CopyFS(dir, os.DirFS(from))) == nil
+			})
+		}
+	}
+}
+
+// TestFaultsOlderDirectory restores a directory as a whole from a backup and tells
+// the engine how far it had come.
+func TestFaultsOlderDirectory(t *testing.T) {
+	runFaults(t, olderDirectory, sabotage.IgnoreAge)
 }
 
 // TestFaultsOlderParts restores single parts of a directory from a backup, and

@@ -5,11 +5,13 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/internal/hash"
+	"github.com/firstseen/firstseen/internal/hash/hashtest"
 	"github.com/firstseen/firstseen/internal/sabotage"
 )
 
@@ -88,4 +90,70 @@ func hostileKeys(p *faultPart, untrusted bool) {
 		}
 	}
 	faultClose(p.t, e)
+}
+
+// TestFaultsHostileWork counts what an engine does for keys that were built against
+// the unkeyed hash by somebody who even knows the directory's seed. With
+// UntrustedKeys they must be keys like others: at most twice the work that random
+// ones make. Time is the benchmark's matter (dedupbench, workload hostile).
+func TestFaultsHostileWork(t *testing.T) {
+	runFaults(t, func(p *faultPart) {
+		random := hostileWork(p, "random", func(_ *hash.Hasher, i uint64) []byte { return faultKey(8 * i) })
+		for family, build := range map[string]func(h *hash.Hasher, i uint64) []byte{
+			"one hash": func(h *hash.Hasher, i uint64) []byte { return h.Text(hash.Key{Hi: 0x1234567800000000, Lo: i}) },
+			// A thousand in a block of the filter, and neighbours in table and runs.
+			"one hash prefix": func(h *hash.Hasher, i uint64) []byte {
+				return h.Text(hash.Key{Hi: 0xabcdef<<40 | i<<12, Lo: i})
+			},
+			"fours of one xxHash64": func(_ *hash.Hasher, i uint64) []byte { return hashtest.Four(i) },
+		} {
+			for what, n := range hostileWork(p, family, build) {
+				if n > 2*random[what]+20 {
+					p.errorf("%s: %d %s, random keys make %d", family, n, what, random[what])
+				}
+			}
+		}
+	}, sabotage.RouteUnkeyed)
+}
+
+// hostileWork admits keys twice, the second time out of runs, and returns what
+// was counted meanwhile.
+func hostileWork(p *faultPart, family string, build func(unkeyed *hash.Hasher, i uint64) []byte) map[string]uint64 {
+	const batch = 500
+	n := faultScale(10_000, 200_000)
+	if p.fault != sabotage.None {
+		n = 10_000 // keys that do meet take time by their square
+	}
+	// Room in a table for a fifth of the shard's keys: five runs each, where none
+	// is sealed early because it is full in one place.
+	e := faultOpen(p.t, memoryDir(p.t), Options{Window: time.Hour, Capacity: uint64(n), Shards: 4, Sync: SyncNone, UntrustedKeys: true,
+		MinFreeDisk: -1, tableKeys: n / 20, ringBytes: 4 << 20})
+	unkeyed := hash.New(e.id.Seed, false)
+	keys := make([][]byte, n)
+	for i := range keys {
+		keys[i] = build(unkeyed, uint64(i))
+	}
+	for range 2 {
+		for part := range slices.Chunk(keys, batch) {
+			if _, err := e.AdmitBatch(context.Background(), nil, part); err != nil {
+				p.fatalf("%s: %v", family, err)
+			}
+		}
+		e.set.Seal(^uint64(0))
+		faultWait(p.t, "flush", func() bool { return e.Stats().Flush.UnflushedKeys == 0 })
+	}
+	s := e.Stats()
+	faultClose(p.t, e)
+	if s.Verdicts.Fresh != uint64(n) || s.Verdicts.Duplicate != uint64(n) {
+		p.errorf("%s: of %d keys sent twice %d were fresh", family, n, s.Verdicts.Fresh)
+	}
+	work := map[string]uint64{
+		"needless look-ups": s.Lookups.FalsePositive,
+		"runs asked":        s.Lookups.RunsAsked,
+		"flushes":           s.Flush.Flushes,
+	}
+	for what, n := range work {
+		p.count(what+", "+family, int(n))
+	}
+	return work
 }

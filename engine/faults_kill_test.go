@@ -98,10 +98,12 @@ func TestFaultsSyncErrors(t *testing.T) {
 			l := &ledger{p: p, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).UnixNano()}
 			dir := filepath.Join(t.TempDir(), "seen")
 			c := childConfig{scenario: "errors", dir: dir, now: l.now, speed: 1, fault: p.fault}
-			// One sync of the journal, or all syncs of everything from then on.
-			inject := fmt.Sprintf("inject=fdatasync:error=EIO:when=%d", 3*n+5)
+			// One sync of the journal, or all syncs of everything from then on. strace
+			// counts for each thread, and none of them makes many more.
+			nth := 3 * (1 + (n-1)%40)
+			inject := fmt.Sprintf("inject=fdatasync:error=EIO:when=%d", nth+5)
 			if n%2 == 0 {
-				inject = fmt.Sprintf("inject=fdatasync,fsync,msync:error=EIO:when=%d+", 3*n)
+				inject = fmt.Sprintf("inject=fdatasync,fsync,msync:error=EIO:when=%d+", nth)
 			}
 			cmd, stdout := startChild(t, c, "", strace, "-f", "-qq", "-o", os.DevNull,
 				"-e", "trace=fdatasync,fsync,msync", "-e", inject)
@@ -111,7 +113,7 @@ func TestFaultsSyncErrors(t *testing.T) {
 			opts := c.options()
 			e, err := Open(dir, opts)
 			if err != nil {
-				p.errorf("sync %d failed: open afterwards: %v", 3*n, err)
+				p.errorf("sync %d failed: open afterwards: %v", nth, err)
 				continue
 			}
 			for _, k := range l.acked {

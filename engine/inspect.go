@@ -116,7 +116,7 @@ func Inspect(ctx context.Context, dir string) (out Inspection, err error) {
 	}
 	out.Clean, out.JournalKeys = found.Clean, keys
 	out.Journal = journalStats(state, 0)
-	out.Journal.UsedBytes = int64(found.End - m.Tail)
+	out.Journal.UsedBytes, out.Journal.Durable = int64(found.End-m.Tail), found.End
 	out.Keys = keys
 	for k := range m.Generations {
 		g := &m.Generations[k]

@@ -62,6 +62,9 @@ type model struct {
 	held   map[string]heldClaim
 	stale  []dedup.Claim
 	log    []string
+
+	restarts  int   // of a thousand operations: long lives show other things than short ones
+	restarted int64 // how often it was
 }
 
 type heldClaim struct {
@@ -168,7 +171,11 @@ func (m *model) open() {
 func (m *model) step() {
 	ctx := context.Background()
 	now := m.e.clock.read()
-	switch op := m.rng.IntN(100); {
+	if m.rng.IntN(1000) < m.restarts {
+		m.restartSomehow()
+		return
+	}
+	switch op := m.rng.IntN(95); {
 	case op < 40:
 		keys := m.keys(1 + m.rng.IntN(60))
 		m.notef("admit %d", len(keys))
@@ -226,27 +233,32 @@ func (m *model) step() {
 		if err := m.e.Snapshot(ctx); err != nil {
 			m.fatalf("snapshot: %v", err)
 		}
-	case op < 95:
+	default:
 		m.notef("flush")
 		m.e.set.Seal(^uint64(0))
-	case op < 97:
+	}
+}
+
+func (m *model) restartSomehow() {
+	m.restarted++
+	if m.rng.IntN(5) < 2 {
 		m.restart(func() {
 			m.notef("close")
 			if err := m.e.Close(); err != nil {
 				m.fatalf("close: %v", err)
 			}
 		})
-	default:
-		m.restart(func() {
-			m.notef("crash")
-			m.e.crash(m.t)
-			for key, at := range m.gone {
-				if _, again := m.marked[key]; !again {
-					m.marked[key] = at
-				}
-			}
-		})
+		return
 	}
+	m.restart(func() {
+		m.notef("crash")
+		m.e.crash(m.t)
+		for key, at := range m.gone {
+			if _, again := m.marked[key]; !again {
+				m.marked[key] = at
+			}
+		}
+	})
 }
 
 // restart ends the engine; claims live in memory only.
@@ -357,7 +369,7 @@ func TestModel(t *testing.T) {
 // memoryDir is a temporary directory in memory where the system has such: a crash
 // of the engine alone loses nothing there either, and a sync costs nothing.
 func memoryDir(t *testing.T) string {
-	dir, err := os.MkdirTemp("/dev/shm", "firstseen-model-")
+	dir, err := os.MkdirTemp("/dev/shm", "firstseen-")
 	if err != nil {
 		return t.TempDir()
 	}
@@ -390,10 +402,14 @@ func runModel(t *testing.T, seed uint64, ops int) {
 		lastFlush:     uint64(1 + rng.IntN(400)),
 		workEvery:     2 * time.Millisecond,
 	}
+	m.restarts = 4 << rng.IntN(4)
 	m.open()
 	for range ops {
 		m.step()
 	}
+	faultFigures.add("Model", "seeds", 1)
+	faultFigures.add("Model", "operations", int64(ops))
+	faultFigures.add("Model", "restarts", m.restarted)
 	if err := m.e.Close(); err != nil {
 		m.fatalf("close: %v", err)
 	}

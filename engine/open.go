@@ -202,6 +202,7 @@ func (e *Engine) openJournal() error {
 		RingBytes: ring,
 		Sync:      persist.SyncMode(e.opts.Sync),
 		Interval:  e.opts.SyncEvery,
+		NotBefore: e.opts.NotBefore,
 		Logger:    e.opts.Logger,
 		BootID:    e.opts.bootID,
 	})

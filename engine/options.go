@@ -106,6 +106,12 @@ type Options struct {
 	// keys can't make all of them meet in one place. Costs about 20 ns a key;
 	// fixed when the directory is made.
 	UntrustedKeys bool
+	// NotBefore is how far the directory must have come: JournalStats.Durable of
+	// an earlier session, kept elsewhere, for example beside the consumer's offset.
+	// A directory that was restored from an older backup, or is new, fails to open
+	// with ErrCorrupt; nothing inside of it can tell. 0, the default, asks for
+	// nothing.
+	NotBefore uint64
 	// OnGap is Refuse by default.
 	OnGap OnGap
 	// Logger gets what an operator should know. Default: none.

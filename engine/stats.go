@@ -91,6 +91,7 @@ type JournalStats struct {
 	Syncs       uint64 `json:"syncs"`
 	Unsynced    int64  `json:"unsynced_bytes"`
 	WaitsOnRoom uint64 `json:"waits_on_room"`
+	Durable     uint64 `json:"durable_position"` // only grows; see Options.NotBefore
 }
 
 // FlushStats describes the way from memory to runs.
@@ -199,7 +200,8 @@ func (e *Engine) Stats() Stats {
 }
 
 func journalStats(j persist.JournalState, waits uint64) JournalStats {
-	return JournalStats{RingBytes: j.RingBytes, UsedBytes: j.Used, Written: j.Bytes, Syncs: j.Syncs, Unsynced: j.Unsynced, WaitsOnRoom: waits}
+	return JournalStats{RingBytes: j.RingBytes, UsedBytes: j.Used, Written: j.Bytes, Syncs: j.Syncs, Unsynced: j.Unsynced, WaitsOnRoom: waits,
+		Durable: j.Durable}
 }
 
 // generationStats sums what the manifest says of a generation; gm may be nil.

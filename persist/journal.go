@@ -36,6 +36,9 @@ type JournalConfig struct {
 	// Start is the position of the first frame of a new file, a multiple of 8.
 	Start Pos
 	Sync  SyncMode
+	// NotBefore is a position that the caller knows to have been durable: a file
+	// that does not reach it is an older copy.
+	NotBefore Pos
 	// Interval of SyncInterval, 100 ms when zero.
 	Interval time.Duration
 	Logger   *slog.Logger // nil: none

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/internal/faultfs"
 	"github.com/firstseen/firstseen/persist"
 )
 
@@ -178,6 +179,41 @@ func TestI5JournalCut(t *testing.T) {
 	j = openJournal(t, persist.JournalConfig{FS: mappedFS{}, Path: "journal", RingBytes: 4096, Start: from})
 	if _, r := mustReplay(t, j, from); r.End != from || !r.Clean {
 		t.Fatalf("%+v", r)
+	}
+}
+
+// TestI5JournalNotBefore: a journal that is whole, and ends before a position that
+// was durable, is an older copy, and it is left as it is.
+func TestI5JournalNotBefore(t *testing.T) {
+	for _, clean := range []bool{false, true} {
+		f := faultfs.New()
+		c := persist.JournalConfig{FS: f, Path: "journal", RingBytes: 4096}
+		j := openJournal(t, c)
+		mustReplay(t, j, 0)
+		fr := randomFrame(rand.New(rand.NewPCG(1, 1)), 50)
+		if err := appendWait(j, &fr); err != nil {
+			t.Fatal(err)
+		}
+		durable := j.State().Durable
+		if err := j.Close(clean); err != nil {
+			t.Fatal(err)
+		}
+		before := image(t, f)
+		c.NotBefore = durable + 8
+		j = openJournal(t, c)
+		if _, _, err := replay(j, 0); !errors.Is(err, dedup.ErrCorrupt) {
+			t.Errorf("clean %v: it ends at %d, NotBefore is %d: %v", clean, durable, c.NotBefore, err)
+		}
+		_ = j.Close(false)
+		if !bytes.Equal(before, image(t, f)) {
+			t.Errorf("clean %v: a refused journal was changed", clean)
+		}
+		c.NotBefore = durable
+		j = openJournal(t, c)
+		if got, _ := mustReplay(t, j, 0); len(got) != 1 {
+			t.Errorf("clean %v: %d frames, want 1", clean, len(got))
+		}
+		_ = j.Close(false)
 	}
 }
 

@@ -36,8 +36,8 @@ type Replayed struct {
 // The first frame that is not whole is taken for the log's end only where
 // nothing proves that more was there: otherwise the error is a
 // *dedup.CorruptError (I5). Proofs are the header's clean end, the place where
-// the epoch began, the watermark, and any later frame that says that this one was
-// durable when it was appended.
+// the epoch began, the watermark, any later frame that says that this one was
+// durable when it was appended, and JournalConfig.NotBefore.
 //
 // Frames behind an unfinished write stay dead: each Replay begins a new epoch,
 // and behind its beginning only frames of that epoch count.
@@ -143,6 +143,9 @@ func (r *replayer) run(apply func(f *Frame) error) error {
 		r.out.Frames++
 	}
 	r.out.End, r.out.Bytes = pos, int64(pos-r.from)
+	if pos < r.j.cfg.NotBefore && !sabotage.On(sabotage.IgnoreAge) { // whole, but not the newest state
+		return r.j.corrupt(pos, fmt.Sprintf("it ends at position %d, position %d was reached before: an older copy", pos, r.j.cfg.NotBefore))
+	}
 	return nil
 }
 

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/cespare/xxhash/v2"
+
+	"github.com/firstseen/firstseen/internal/hash/hashtest"
 )
 
 // testSeed is a directory's seed, fixed by n.
@@ -154,6 +156,26 @@ func collidingPair(t testing.TB) (a, b []byte) {
 		t.Fatal(err)
 	}
 	return a, b
+}
+
+// TestFour: four keys each meet in xxHash64 whatever its seed, not under the keyed
+// hash, and all are different.
+func TestFour(t *testing.T) {
+	seen := map[string]bool{}
+	for i := range uint64(4000) {
+		first, key := hashtest.Four(i&^3), hashtest.Four(i)
+		if seen[string(key)] || len(key) != hashtest.FourLen {
+			t.Fatalf("key %d is there already or of %d bytes", i, len(key))
+		}
+		seen[string(key)] = true
+		trusted, untrusted := New(testSeed(i), false), New(testSeed(i), true)
+		if trusted.Record(first) != trusted.Record(key) {
+			t.Fatalf("key %d does not meet key %d", i, i&^3)
+		}
+		if i&3 != 0 && untrusted.Record(first) == untrusted.Record(key) {
+			t.Fatalf("key %d meets key %d under the keyed hash", i, i&^3)
+		}
+	}
 }
 
 // TestCollidingPair: what collides under xxHash64 is two keys here (I3).

@@ -34,6 +34,8 @@ const (
 	SkipInterval          // persist: nobody syncs when an interval is over
 	ForgetStep            // engine: the manifest is not told that the wall was set forward (I4)
 	HideLoss              // engine: what a power loss may have taken is not told
+	IgnoreAge             // persist: a journal may end before what the caller knows of (I5)
+	RouteUnkeyed          // engine: untrusted keys are routed by the unkeyed hash
 )
 
 var active atomic.Uint32

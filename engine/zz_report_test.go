@@ -2,8 +2,8 @@ package engine
 
 import "testing"
 
-// TestFaultsZReport comes last of the suite, as its file does: Go runs tests in
-// the order of their files.
+// TestFaultsZReport comes last, after the model test too, as its file does: Go runs
+// tests in the order of their files.
 func TestFaultsZReport(t *testing.T) {
 	if err := faultFigures.print(); err != nil {
 		t.Fatal(err)
