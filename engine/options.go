@@ -110,7 +110,7 @@ type Options struct {
 	// an earlier session, kept elsewhere, for example beside the consumer's offset.
 	// A directory that was restored from an older backup, or is new, fails to open
 	// with ErrCorrupt; nothing inside of it can tell. 0, the default, asks for
-	// nothing.
+	// nothing: what to give after a restore or a repair on purpose.
 	NotBefore uint64
 	// OnGap is Refuse by default.
 	OnGap OnGap
