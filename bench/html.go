@@ -174,7 +174,7 @@ func section(g group) pageSection {
 		{"Memory", "bytes of RAM a remembered key", barChart("memory a key by target", memory)},
 	}
 	if len(disk) > 0 {
-		s.Pictures = append(s.Pictures, picture{"Disk", "bytes a key after closing, preallocated journals apart", barChart("disk a key by target", disk)})
+		s.Pictures = append(s.Pictures, picture{"Disk", "bytes a key, open or after closing, the smaller; preallocated journals apart", barChart("disk a key by target", disk)})
 	}
 	return s
 }

@@ -40,7 +40,7 @@ type Result struct {
 	MemoryPeak int64 `json:"memory_peak_bytes"` // anonymous resident memory above what it was before opening, servers included
 	MemoryEnd  int64 `json:"memory_end_bytes"`  // the same at the end, after a collection of garbage
 	Mapped     int64 `json:"mapped_bytes"`      // resident pages of files at the end; the system may take them back
-	Disk       int64 `json:"disk_bytes"`        // allocated blocks after Close, without the ring
+	Disk       int64 `json:"disk_bytes"`        // allocated blocks, without the ring; open or after Close, the smaller
 	Ring       int64 `json:"ring_bytes"`
 	Usage      Usage `json:"usage"` // as the target says, at the end
 

@@ -195,7 +195,7 @@ func (r *Result) collect(workers []*worker) {
 	}
 }
 
-// settle measures memory with the target still open.
+// settle measures memory and disk with the target still open.
 func (m *measurement) settle(r *Result, before memory) {
 	r.Usage = m.target.Usage()
 	peak := max(m.peak, ownMemory().anonymous+r.Usage.Process)
@@ -207,14 +207,21 @@ func (m *measurement) settle(r *Result, before memory) {
 	if n := r.Remembered(); n > 0 {
 		r.MemoryPerKey = float64(r.MemoryEnd) / float64(n)
 	}
+	m.disk(r)
 }
 
-// disk measures what lies on the disk after Close. Keys that only the ring
-// holds are left out of the division, as the ring is left out of the bytes.
+// disk measures what lies on the disk, with the target open and after Close, and
+// keeps the smaller: some write logs into tables when they close, others what
+// makes the next opening quick. Keys that only the ring holds are left out of the
+// division, as the ring is left out of the bytes.
 func (m *measurement) disk(r *Result) {
-	r.Disk, r.Ring = allocatedBytes(m.dir, m.c.Candidate.Journal)
+	disk, ring := allocatedBytes(m.dir, m.c.Candidate.Journal)
+	if r.Disk > 0 && disk > r.Disk {
+		return
+	}
+	r.Disk, r.Ring = disk, ring
 	if n := r.Remembered(); n > r.Usage.Unflushed {
-		r.DiskPerKey = float64(r.Disk) / float64(n-r.Usage.Unflushed)
+		r.DiskPerKey = float64(disk) / float64(n-r.Usage.Unflushed)
 	}
 }
 
