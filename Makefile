@@ -3,6 +3,7 @@ SHELL       := bash
 .SHELLFLAGS := -euo pipefail -c
 GO       ?= go
 FUZZTIME ?= 10s
+FUZZMEM  ?= 4000000
 BENCH    ?= .
 SEEDS    ?= 10000
 
@@ -25,8 +26,8 @@ lint: bin/golangci-lint ## gofmt and golangci-lint
 	@unformatted=$$(gofmt -l .) && test -z "$$unformatted" || { echo "gofmt would change: $$unformatted"; exit 1; }
 	bin/golangci-lint run ./...
 
-fuzz: ## every fuzz target for FUZZTIME
-	@grep -rn --include='*_test.go' -oE '^func Fuzz[A-Za-z0-9_]+' . | sed -E 's|/[^/]*:[0-9]+:func | |' | sort -u | \
+fuzz: ## every fuzz target for FUZZTIME, with at most FUZZMEM kB of memory a process
+	@ulimit -d $(FUZZMEM); grep -rn --include='*_test.go' -oE '^func Fuzz[A-Za-z0-9_]+' . | sed -E 's|/[^/]*:[0-9]+:func | |' | sort -u | \
 	while read -r dir name; do \
 		echo "== $$dir $$name"; \
 		$(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$dir" || exit 1; \

@@ -41,8 +41,12 @@ func record(f *persist.Frame) (r shards.Record, start uint64) {
 		Now:        f.Time,
 		Payload:    f.Payload,
 	}
-	if f.Kind == persist.KindForget {
+	switch f.Kind {
+	case persist.KindMark:
+	case persist.KindForget:
 		r.Kind = shards.Forget
+	default:
+		r.Kind = shards.NoKind
 	}
 	return r, f.End - uint64(persist.FrameSpace(len(f.Payload)))
 }

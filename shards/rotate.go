@@ -6,6 +6,7 @@ import (
 	"runtime"
 
 	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/internal/hash"
 )
 
 // Rotate makes generation the live one: unflushed keys of the one before are
@@ -139,7 +140,7 @@ func (s *Set) AddHashes(shard int, generation uint64, hashes []uint64) {
 // positions, at opening. Records of a shard come in the order they were logged.
 func (s *Set) Replay(b *Batch, r *Record, start, end uint64) error {
 	if r.Shard >= len(s.shards) {
-		return fmt.Errorf("the log names shard %d of %d", r.Shard, len(s.shards))
+		return fmt.Errorf("the log names shard %d of %d: %w", r.Shard, len(s.shards), dedup.ErrCorrupt)
 	}
 	sh := &s.shards[r.Shard]
 	if err := s.decode(b, r); err != nil {
@@ -201,8 +202,12 @@ func (s *Set) EndReplay() {
 	}
 }
 
-// decode fills b with the keys of a record.
+// decode fills b with the keys of a record. A record that no engine writes is
+// damage that the log's checksums did not see.
 func (s *Set) decode(b *Batch, r *Record) error {
+	if r.Kind >= NoKind || r.Form >= hash.Forms || r.Count < 0 || r.Count > len(r.Payload) {
+		return fmt.Errorf("a record of kind %d, form %d and %d keys in %d bytes: %w", r.Kind, r.Form, r.Count, len(r.Payload), dedup.ErrCorrupt)
+	}
 	b.grow(r.Count)
 	b.fixed = r.Form.Fixed()
 	b.Out = append(b.out[:0], make([]dedup.Verdict, r.Count)...)
@@ -212,7 +217,7 @@ func (s *Set) decode(b *Batch, r *Record) error {
 	}
 	le := binary.LittleEndian
 	p := r.Payload
-	short := fmt.Errorf("a record of %d keys of form %d has %d bytes", r.Count, r.Form, len(r.Payload))
+	short := fmt.Errorf("a record of %d keys of form %d has %d bytes: %w", r.Count, r.Form, len(r.Payload), dedup.ErrCorrupt)
 	for i := range r.Count {
 		var h uint64
 		b.lo[i], b.form[i], b.at[i] = 0, r.Form, int32(i)
@@ -236,7 +241,7 @@ func (s *Set) decode(b *Batch, r *Record) error {
 			h = s.c.Hasher.Record(b.record[i])
 		}
 		if h>>(64-s.shardBits) != uint64(r.Shard) {
-			return fmt.Errorf("a record of shard %d holds a key of another shard", r.Shard)
+			return fmt.Errorf("a record of shard %d holds a key of another shard: %w", r.Shard, dedup.ErrCorrupt)
 		}
 		b.order[i] = h << s.shardBits
 	}

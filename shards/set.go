@@ -20,6 +20,7 @@ type Kind uint8
 const (
 	Mark   Kind = iota // the keys are remembered
 	Forget             // all marks so far of the keys are taken back
+	NoKind             // what no engine writes
 )
 
 // A Record is what a shard hands to the log: keys of one form, marked or

@@ -244,12 +244,15 @@ func TestReplayRefuses(t *testing.T) {
 		"too long":       func(r *Record) { r.Payload = append(append([]byte(nil), pair...), 0) },
 		"too many":       func(r *Record) { r.Count = 2 },
 		"variable short": func(r *Record) { r.Form, r.Payload = hash.Bytes, []byte{5, 'a'} },
+		"no kind":        func(r *Record) { r.Kind = NoKind },
+		"no form":        func(r *Record) { r.Form = hash.Forms },
+		"countless":      func(r *Record) { r.Count = 1 << 40 },
 		"variable none":  func(r *Record) { r.Form, r.Payload = hash.Bytes, nil },
 	} {
 		r := good
 		change(&r)
-		if err := h.set.Replay(&b, &r, 24, 48); err == nil {
-			t.Errorf("%s: taken", name)
+		if err := h.set.Replay(&b, &r, 24, 48); !errors.Is(err, dedup.ErrCorrupt) {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 	if got := h.look(key16(1)); got[0] != dedup.Duplicate {

@@ -1,0 +1,104 @@
+package persist
+
+import (
+	"encoding/binary"
+	"errors"
+	"hash/crc32"
+	"testing"
+
+	"github.com/firstseen/firstseen/dedup"
+)
+
+func FuzzDecodeIdentity(f *testing.F) {
+	data := Identity{Seed: [32]byte{1, 2, 3}, Shards: 16, Untrusted: true, Created: 4}.encode()
+	f.Add(data[sealHeader : len(data)-4])
+	f.Fuzz(func(t *testing.T, body []byte) {
+		data := seal(identityMagic, identityVersion, body)
+		id, err := decodeIdentity(data, IdentityName)
+		if err != nil {
+			if !errors.Is(err, dedup.ErrCorrupt) {
+				t.Fatal(err)
+			}
+			return
+		}
+		if string(id.encode()) != string(data) {
+			t.Fatalf("%+v encodes differently", id)
+		}
+	})
+}
+
+func FuzzDecodeJournalHeader(f *testing.F) {
+	h := journalHeader{ring: minRing, start: 8, epoch: 2, epochStart: 16, cleanEnd: 24, sequence: 5, clean: true, id: [16]byte{6}, boot: [16]byte{7}, risk: 8}
+	f.Add(h.encode()[:4092])
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if len(data) > 4092 {
+			return
+		}
+		b := make([]byte, headerLen)
+		copy(b, data)
+		binary.LittleEndian.PutUint32(b[4092:], crc32.Checksum(b[:4092], castagnoli))
+		h, err := decodeJournalHeader(b)
+		if err != nil {
+			return
+		}
+		if again, err := decodeJournalHeader(h.encode()); err != nil || again != h {
+			t.Fatalf("%+v encodes as %+v, %v", h, again, err)
+		}
+	})
+}
+
+func FuzzParseNote(f *testing.F) {
+	var b [markNoteLen]byte
+	markNote{durable: 1, written: 2, epoch: 3}.put(b[:], 4)
+	f.Add(b[:], uint32(4))
+	f.Fuzz(func(t *testing.T, data []byte, salt uint32) {
+		if len(data) < markNoteLen {
+			return
+		}
+		n, ok := parseNote(data, salt)
+		if !ok {
+			return
+		}
+		var again [markNoteLen]byte
+		n.put(again[:], salt)
+		if string(again[:]) != string(data[:markNoteLen]) {
+			t.Fatalf("%+v is put as %x, was %x", n, again, data[:markNoteLen])
+		}
+	})
+}
+
+// FuzzBlock: a block of any bytes, as a salvaged one may be, is refused or gives
+// as many keys as it has, and finds them.
+func FuzzBlock(f *testing.F) {
+	f.Add(uint8(0), uint32(4096), uint8(4), uint32(7), make([]byte, 28))
+	f.Add(uint8(3), uint32(2), uint8(0), uint32(1), []byte("\x01a\x02bc"))
+	f.Fuzz(func(t *testing.T, form uint8, blocks uint32, zeros uint8, block uint32, records []byte) {
+		if blocks == 0 || zeros > maxZeros || block >= blocks {
+			return
+		}
+		r := &Run{meta: RunMeta{Form: form, Blocks: blocks, Zeros: zeros}, layout: layoutOf(uint64(blocks), zeros)}
+		var b Block
+		if !b.parse(r, block, records) {
+			return
+		}
+		b.sum()
+		rest := 0
+		for i := range b.Len() {
+			if !fixedForm(form) {
+				key := b.Key(i)
+				if rest += 1 + len(key); !findBytes(records, key) {
+					t.Fatalf("key %d, %x, is not found", i, key)
+				}
+				continue
+			}
+			rest += r.layout.recordBytes()
+			order, lo := b.Pair(i)
+			if in, part := blockOf(order, blocks); in == block && b.Len() == 1 && !r.layout.find(records, block, part, order, lo) {
+				t.Fatalf("order %#x is not found", order)
+			}
+		}
+		if rest != len(records) {
+			t.Fatalf("%d keys of %d bytes in a block of %d", b.Len(), rest, len(records))
+		}
+	})
+}
