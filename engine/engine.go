@@ -54,6 +54,7 @@ type Engine struct {
 	kick     chan struct{} // wakes maintain
 	flushing chan struct{} // wakes flush
 	jobs     chan job      // for work
+	stepping chan struct{} // a slot for keepStep
 	recovery RecoveryStats
 
 	capacity     atomic.Uint64          // keys within a window that the filters are sized for
@@ -252,7 +253,7 @@ func (e *Engine) begin(ctx context.Context, marks bool) (*call, error) {
 	}
 	now := e.clock.read()
 	if marks && e.clock.stepped.Load() {
-		if err := e.do(ctx, e.keepStep); err != nil {
+		if err := e.keepStep(ctx); err != nil {
 			e.gate.RUnlock()
 			return nil, fmt.Errorf("engine: noting a step of the wall: %w", err)
 		}

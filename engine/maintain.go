@@ -233,17 +233,10 @@ func (e *Engine) afterRotation() error {
 		return nil
 	}
 	defer e.phase("rotation")()
-	at := e.moment()
-	err := e.journal.Sync()
-	if err == nil {
-		err = e.store.update(func(m *persist.Manifest) { e.describe(m, at) })
-	}
-	if errors.Is(err, dedup.ErrDiskFull) {
-		e.rotated.Store(true) // idleWork tries again
-		return err
-	}
-	if err != nil {
-		e.fail("writing the manifest", err)
+	if err := e.keepMoment(); err != nil {
+		if errors.Is(err, dedup.ErrDiskFull) {
+			e.rotated.Store(true) // idleWork tries again
+		}
 		return err
 	}
 	generations := e.heldGenerations()
@@ -271,18 +264,36 @@ func (e *Engine) afterRotation() error {
 //	20:00  it goes on; a key is marked, at 10:01 by the engine's clock
 //	20:01  kill, opening: ten hours since the manifest, so it is 20:01, and the key
 //	       that was marked a minute ago is ten hours old
-func (e *Engine) keepStep() error {
+//
+// The first call after the step does it, the others wait for that one: the worker
+// may be at a merge.
+func (e *Engine) keepStep(ctx context.Context) error {
+	select {
+	case e.stepping <- struct{}{}:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	defer func() { <-e.stepping }()
 	if !e.clock.stepped.Load() || sabotage.On(sabotage.ForgetStep) {
 		return nil
 	}
+	if err := e.keepMoment(); err != nil {
+		return err
+	}
+	// What has run ahead since is seen by the next reading.
+	e.clock.stepped.Store(false)
+	return nil
+}
+
+// keepMoment has the manifest tell what time and window are.
+func (e *Engine) keepMoment() error {
 	at := e.moment()
 	err := e.journal.Sync()
 	if err == nil {
 		err = e.store.update(func(m *persist.Manifest) { e.describe(m, at) })
 	}
-	if err == nil {
-		// What has run ahead since is seen by the next reading.
-		e.clock.stepped.Store(false)
+	if err != nil && !errors.Is(err, dedup.ErrDiskFull) {
+		e.fail("writing the manifest", err)
 	}
 	return err
 }

@@ -233,6 +233,7 @@ func (e *Engine) newSet(m *persist.Manifest) error {
 		c.Confirmer = e.store
 	}
 	e.kick, e.flushing, e.jobs = make(chan struct{}, 1), make(chan struct{}, 1), make(chan job, 16)
+	e.stepping = make(chan struct{}, 1)
 	e.stop, e.stopNow = context.WithCancel(context.Background())
 	e.calls.New = func() any { return &call{e: e} }
 	var err error
@@ -264,12 +265,7 @@ func (e *Engine) shut() error {
 			// The runs and the journal hold everything; opening takes longer.
 			e.opts.Logger.Warn("the filters could not be written at the close", "error", err)
 		}
-		at := e.moment()
-		err := e.journal.Sync()
-		if err == nil {
-			err = e.store.update(func(m *persist.Manifest) { e.describe(m, at) })
-		}
-		errs = append(errs, err)
+		errs = append(errs, e.keepMoment())
 	}
 	errs = append(errs, e.journal.Close(!failed), e.store.close())
 	e.set.Close()
