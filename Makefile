@@ -7,7 +7,7 @@ FUZZMEM  ?= 4000000
 BENCH    ?= .
 SEEDS    ?= 10000
 
-.PHONY: help build test race lint fuzz bench bench-once dedupbench faults ci clean
+.PHONY: help build test race race-faults lint fuzz bench bench-once dedupbench faults ci clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -21,6 +21,9 @@ test: ## everything that must hold, under three minutes
 
 race: ## the library under the race detector, without the engine's long streams and faults
 	$(GO) test -race -short -timeout 10m -skip 'TestFaults|TestStream' ./dedup/ ./bloom/ ./shards/ ./persist/ ./engine/ ./internal/...
+
+race-faults: ## the engine's long streams and the short form of its faults under the race detector
+	$(GO) test -race -timeout 60m -run 'TestFaults|TestStream' ./engine/
 
 lint: bin/golangci-lint ## gofmt and golangci-lint
 	@unformatted=$$(gofmt -l .) && test -z "$$unformatted" || { echo "gofmt would change: $$unformatted"; exit 1; }
