@@ -19,6 +19,7 @@ import (
 	"github.com/dgraph-io/badger/v4/options"
 
 	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/internal/sabotage"
 )
 
 // This file and badger_open.go are the only ones that know Badger. A segment has
@@ -139,6 +140,20 @@ func syncPath(path string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
+// storeRoom is more than Badger writes when it opens or closes: a table of the
+// segment's few hundred short entries, and the beginnings of logs.
+const storeRoom = 1 << 20
+
+// checkRoom says ErrDiskFull where Badger would lack room: it writes through maps,
+// and what doesn't fit ends the process (SIGBUS) or leaves it in a panic.
+func checkRoom(dir string) error {
+	free, err := FreeSpace(dir)
+	if err != nil || free >= storeRoom || sabotage.On(sabotage.IgnoreRoom) {
+		return nil //nolint:nilerr // where nobody knows how much there is, we try
+	}
+	return fmt.Errorf("%w: %d KB are free, %d are needed", dedup.ErrDiskFull, free>>10, storeRoom>>10)
+}
+
 // close closes Badger. A store with a leaked lock is left as kill -9 would leave
 // it, with its goroutines idle: all that was promised has been synced before.
 func (s *store) close() (err error) {
@@ -158,10 +173,28 @@ func (s *store) close() (err error) {
 			err = fmt.Errorf("persist: closing segment %s: badger panicked: %v", s.dir, p)
 		}
 	}()
+	if err := checkRoom(s.dir); err != nil {
+		// What it would write is in its log.
+		return fmt.Errorf("persist: segment %s is left open: %w", s.dir, err)
+	}
 	if err := s.db.Close(); err != nil {
 		return fmt.Errorf("persist: closing segment %s: %w", s.dir, diskFull(err))
 	}
 	return nil
+}
+
+// giveUp gives the room of the values back where closing would lack it. Nobody
+// reads them any more.
+func (s *store) giveUp() {
+	if checkRoom(s.dir) == nil {
+		return
+	}
+	logs, _ := filepath.Glob(filepath.Join(s.dir, "*.vlog"))
+	for _, name := range logs {
+		if err := punchFile(name); err != nil {
+			s.log.logger.Warn("the room of a removed segment comes back later", "file", name, "error", err)
+		}
+	}
 }
 
 // reader starts a read transaction that lasts until the store is closed; it sees

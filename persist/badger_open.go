@@ -37,6 +37,9 @@ func openStore(dir string, maxBytes int64, logger *slog.Logger) (*store, error) 
 	if err := prepareStore(dir); err != nil {
 		return nil, err
 	}
+	if err := checkRoom(dir); err != nil {
+		return nil, fmt.Errorf("persist: opening segment %s: %w", dir, err)
+	}
 	s, err := startStore(dir, maxBytes, logger)
 	if err == nil {
 		err = s.log.failure() // "Ignoring table", for one

@@ -2,6 +2,8 @@
 
 package persist
 
+import "errors"
+
 // Sync is fsync; package os makes it F_FULLFSYNC where fsync alone promises
 // nothing.
 func (o *osFile) Sync() error { return o.f.Sync() }
@@ -11,6 +13,9 @@ func (o *osFile) Sync() error { return o.f.Sync() }
 func (o *osFile) Map(int64) ([]byte, error) { return nil, nil }
 
 func (o *osFile) Unmap([]byte) error { return nil }
+
+// punchFile is not known elsewhere: the blocks come back when the process ends.
+func punchFile(string) error { return errors.ErrUnsupported }
 
 // unmapPages spares interrupts where it is known how.
 func unmapPages([]byte) {}

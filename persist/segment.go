@@ -143,10 +143,12 @@ func (s *Segment) Sync() error {
 
 // Close waits for the calls under way, which finish, and closes the store. Later
 // calls on the segment and its runs give ErrRetired. It may be called again.
-func (s *Segment) Close() error {
+func (s *Segment) Close() error { return s.closeWith(s.store.close) }
+
+func (s *Segment) closeWith(closeStore func() error) error {
 	s.close.Do(func() {
 		s.pins.drain()
-		s.close.err = s.store.close()
+		s.close.err = closeStore()
 	})
 	return s.close.err
 }
@@ -155,7 +157,10 @@ func (s *Segment) Close() error {
 // manifest must not name the segment any more.
 func (s *Segment) Remove() error {
 	// Whether closing succeeded is of no interest: nothing is left to lose.
-	closeErr := s.Close()
+	closeErr := s.closeWith(func() error {
+		s.store.giveUp()
+		return s.store.close()
+	})
 	if err := RemoveSegmentDir(s.config.Dir, s.config.ID); err != nil {
 		return errors.Join(err, closeErr)
 	}
