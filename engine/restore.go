@@ -110,14 +110,16 @@ func (e *Engine) findOrphans(m *persist.Manifest) (orphans map[uint64]bool, err 
 // restoreGeneration opens the runs of one generation and fills its filter.
 func (e *Engine) restoreGeneration(g *persist.GenerationMeta) error {
 	byShard := make([][]*persist.Run, e.opts.Shards)
-	complete := true
+	lost := map[uint64]persist.RunMeta{} // promised and not opened
 	for _, sm := range g.Segments {
+		for _, m := range sm.Runs {
+			lost[m.ID] = m
+		}
 		seg, runs, err := e.openSegment(sm)
 		if err != nil {
 			if err := e.gap(g, err); err != nil {
 				return err
 			}
-			complete = false
 		}
 		if seg == nil {
 			continue
@@ -128,6 +130,7 @@ func (e *Engine) restoreGeneration(g *persist.GenerationMeta) error {
 		}
 		for _, r := range runs {
 			byShard[r.Meta().Shard] = append(byShard[r.Meta().Shard], r)
+			delete(lost, r.Meta().ID)
 		}
 	}
 	for shard, runs := range byShard {
@@ -142,7 +145,7 @@ func (e *Engine) restoreGeneration(g *persist.GenerationMeta) error {
 			}
 		}
 	}
-	return e.restoreFilter(g, byShard, complete)
+	return e.restoreFilter(g, byShard, lost)
 }
 
 func (e *Engine) openSegment(sm persist.SegmentMeta) (*persist.Segment, []*persist.Run, error) {
@@ -173,9 +176,9 @@ func (e *Engine) restoreTombstones(r *persist.Run, g *persist.GenerationMeta) er
 }
 
 // restoreFilter takes the bits from the snapshot and adds the keys of every run
-// that is younger; without a usable snapshot all runs are. complete says that
-// all of the generation's runs could be opened.
-func (e *Engine) restoreFilter(g *persist.GenerationMeta, byShard [][]*persist.Run, complete bool) error {
+// that is younger; without a usable snapshot all runs are. lost are those
+// of the generation that could not be opened.
+func (e *Engine) restoreFilter(g *persist.GenerationMeta, byShard [][]*persist.Run, lost map[uint64]persist.RunMeta) error {
 	gen := generation{g.Number, g.Start, g.End}
 	positions, sealed, err := e.loadSnapshot(gen)
 	if err == nil && slices.Min(positions) < g.Snapshot {
@@ -201,23 +204,27 @@ func (e *Engine) restoreFilter(g *persist.GenerationMeta, byShard [][]*persist.R
 	if e.opts.Mode == Approximate {
 		return nil
 	}
-	if !usable && (!complete || e.hasGap(g.Number)) {
+	blind := !usable && e.hasGap(g.Number)
+	for _, m := range lost {
+		blind = blind || !m.Tombstones && (!usable || m.MaxPos > positions[m.Shard])
+	}
+	if blind {
 		e.blind(g.Number) // the lost runs' keys are in no filter
 	}
-	var missing []*persist.Run
+	var younger []*persist.Run
 	for shard, runs := range byShard {
 		for _, r := range runs {
 			m := r.Meta()
 			if m.Tombstones || usable && m.MaxPos <= positions[shard] || sabotage.On(sabotage.SkipRebuild) {
 				continue
 			}
-			missing = append(missing, r)
+			younger = append(younger, r)
 		}
 	}
-	if len(missing) > 0 {
+	if len(younger) > 0 {
 		e.recovery.Rebuilt++
 	}
-	for _, err := range e.addRuns(missing, g.Number) {
+	for _, err := range e.addRuns(younger, g.Number) {
 		if err := e.gap(g, err); err != nil {
 			return err
 		}
