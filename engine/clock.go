@@ -19,23 +19,23 @@ import (
 // not: until the manifest tells the new one a kill would make the next opening take
 // the step for time that passed. See Engine.keepStep.
 type clock struct {
-	now     func() time.Time
-	passed  func() time.Duration // since base, by now's own monotonic part when nil
-	last    atomic.Int64         // newest time given out
-	off     atomic.Int64         // to add to what passed since base
-	ahead   atomic.Int64         // what the wall is ahead by, as the manifest on disk says
-	stepped atomic.Bool          // it is further ahead now
-	base    time.Time
-	mu      sync.Mutex // serialises steps back
+	now    func() time.Time
+	passed func() time.Duration // since base, by now's own monotonic part when nil
+	last   atomic.Int64         // newest time given out
+	off    atomic.Int64         // to add to what passed since base
+	ahead  atomic.Int64         // what the wall is ahead by, as the manifest on disk says
+	base   time.Time
+	mu     sync.Mutex // serialises steps back
 }
 
 // stepTolerance is how much the wall may run ahead of this clock unnoticed: the
 // two are disciplined apart by at most 0.05 %, so a manifest lasts some minutes.
 const stepTolerance = 100 * time.Millisecond
 
-// start sets the clock.
-func (c *clock) start(o *Options, t int64) {
+// start sets the clock to what at makes of the wall.
+func (c *clock) start(o *Options, at func(wall int64) int64) {
 	c.now, c.base, c.passed = o.Now, o.Now(), nil
+	t := at(c.base.UnixNano())
 	if o.passed != nil {
 		began := o.passed()
 		c.passed = func() time.Duration { return o.passed() - began }
@@ -55,23 +55,27 @@ func (c *clock) ask() (passed, wall int64) {
 
 // read returns the time.
 func (c *clock) read() int64 {
+	t, _ := c.look()
+	return t
+}
+
+// look returns the time, and whether the wall is further ahead than the manifest
+// tells.
+func (c *clock) look() (t int64, stepped bool) {
 	off := c.off.Load() // before the source is asked: one that goes back raises it
 	passed, wall := c.ask()
-	t := off + passed
-	if wall-t > c.ahead.Load()+int64(stepTolerance) {
-		c.stepped.Store(true)
-	}
+	t = off + passed
 	last := c.last.Load()
+	stepped = wall-max(t, last) > c.ahead.Load()+int64(stepTolerance)
 	switch {
 	case sabotage.On(sabotage.FollowWall):
-		return c.now().UnixNano()
+		t = wall
 	case t > last:
 		c.last.CompareAndSwap(last, t) // losing to another reader is as good
-		return t
-	case t == last:
-		return t
+	case t < last:
+		t = c.back()
 	}
-	return c.back()
+	return t, stepped
 }
 
 // back handles a source that went back: time stands still for this reading and

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/persist"
 )
 
 // TestI4OvertakenReader: a reader that was paused for a second or more between
@@ -30,7 +31,7 @@ func TestI4OvertakenReader(t *testing.T) {
 			f()
 		}
 		return now
-	}}, 0)
+	}}, func(int64) int64 { return 0 })
 	began := c.read()
 	between = func() {
 		source.advance(time.Minute)
@@ -65,4 +66,28 @@ func TestI4SuspendThenKill(t *testing.T) {
 	wall.advance(time.Minute)
 	e = mustOpen(t, dir, o)
 	admitAll(t, e, intKeys(0, 20), dedup.Duplicate)
+}
+
+// TestStepBackWritesFew: while a Now without a monotonic part is behind, time
+// stands still; that is no step ahead, which each call would have to note.
+func TestStepBackWritesFew(t *testing.T) {
+	wall := newFakeClock()
+	o := testOptions(wall)
+	o.Sync = SyncNone
+	e := mustOpen(t, t.TempDir(), o)
+	written := func() (n uint64) {
+		e.store.view(func(m *persist.Manifest) { n = m.Sequence })
+		return n
+	}
+	wall.advance(time.Second)
+	admitAll(t, e, intKeys(0, 10), dedup.Fresh)
+	wall.advance(-500 * time.Millisecond)
+	flushAll(t, e)
+	before := written()
+	for i := range 100 {
+		admitAll(t, e, intKeys(100+10*i, 10), dedup.Fresh)
+	}
+	if n := written() - before; n > 2 {
+		t.Errorf("%d manifests for 100 calls", n)
+	}
 }

@@ -55,6 +55,7 @@ type Engine struct {
 	flushing chan struct{} // wakes flush
 	jobs     chan job      // for work
 	stepping chan struct{} // a slot for keepStep
+	noting   atomic.Bool   // maintain has begun one
 	recovery RecoveryStats
 
 	capacity     atomic.Uint64          // keys within a window that the filters are sized for
@@ -251,8 +252,8 @@ func (e *Engine) begin(ctx context.Context, marks bool) (*call, error) {
 		e.gate.RUnlock()
 		return nil, err
 	}
-	now := e.clock.read()
-	if marks && e.clock.stepped.Load() {
+	now, stepped := e.clock.look()
+	if marks && stepped {
 		if err := e.keepStep(ctx); err != nil {
 			e.gate.RUnlock()
 			return nil, fmt.Errorf("engine: noting a step of the wall: %w", err)

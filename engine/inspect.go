@@ -116,7 +116,10 @@ func Inspect(ctx context.Context, dir string) (out Inspection, err error) {
 	}
 	out.Clean, out.JournalKeys = found.Clean, keys
 	out.Journal = journalStats(state, 0)
-	out.Journal.UsedBytes, out.Journal.Durable = int64(found.End-m.Tail), found.End
+	out.Journal.UsedBytes = int64(found.End - m.Tail)
+	if found.Clean { // else some of it may lie in the page cache only
+		out.Journal.Durable = found.End
+	}
 	out.Keys = keys
 	for k := range m.Generations {
 		g := &m.Generations[k]

@@ -40,7 +40,16 @@ func (e *Engine) maintainLoop(onDisk []generation) {
 		case <-e.kick:
 		case <-tick.C:
 		}
-		now := e.clock.read()
+		now, stepped := e.clock.look()
+		if stepped && e.noting.CompareAndSwap(false, true) {
+			// A call that waits since before the step will answer without having seen it.
+			e.running.Go(func() {
+				defer e.noting.Store(false)
+				if err := e.keepStep(e.stop); err != nil && e.stop.Err() == nil {
+					e.workFailed(err)
+				}
+			})
+		}
 		if now >= e.rotateAt.Load() {
 			if err := e.tryRotate(now); err != nil && e.stop.Err() == nil {
 				e.fail("beginning a generation", err)
@@ -274,15 +283,10 @@ func (e *Engine) keepStep(ctx context.Context) error {
 		return context.Cause(ctx)
 	}
 	defer func() { <-e.stepping }()
-	if !e.clock.stepped.Load() || sabotage.On(sabotage.ForgetStep) {
+	if _, stepped := e.clock.look(); !stepped || sabotage.On(sabotage.ForgetStep) {
 		return nil
 	}
-	if err := e.keepMoment(); err != nil {
-		return err
-	}
-	// What has run ahead since is seen by the next reading.
-	e.clock.stepped.Store(false)
-	return nil
+	return e.keepMoment()
 }
 
 // keepMoment has the manifest tell what time and window are.
@@ -292,7 +296,7 @@ func (e *Engine) keepMoment() error {
 	if err == nil {
 		err = e.store.update(func(m *persist.Manifest) { e.describe(m, at) })
 	}
-	if err != nil && !errors.Is(err, dedup.ErrDiskFull) {
+	if err != nil && (!errors.Is(err, dedup.ErrDiskFull) || errors.Is(err, dedup.ErrFailed)) {
 		e.fail("writing the manifest", err)
 	}
 	return err

@@ -22,9 +22,8 @@ import (
 // manifest's generations and runs, the filters (from snapshots, else from the
 // runs), then the journal's frames, which are newer than all of them.
 func (e *Engine) restore(m *persist.Manifest) error {
-	wall := e.opts.Now().UnixNano()
 	e.clock.ahead.Store(m.Wall - m.Clock)
-	e.clock.start(&e.opts, m.Clock+max(0, wall-m.Wall))
+	e.clock.start(&e.opts, func(wall int64) int64 { return m.Clock + max(0, wall-m.Wall) })
 	for _, g := range m.Generations {
 		e.window.generations = append(e.window.generations, generation{g.Number, g.Start, g.End})
 		e.set.Hold(g.Number, false, false)
@@ -309,8 +308,8 @@ func (e *Engine) replay(m *persist.Manifest) error {
 	if found.MayHaveLost != 0 {
 		e.noteLoss(found.MayHaveLost, max(m.Clock, newest))
 	}
-	wall, live := e.opts.Now().UnixNano(), m.Generations[len(m.Generations)-1]
-	e.clock.start(&e.opts, max(m.Clock+max(0, wall-m.Wall), newest, live.Start))
+	live := m.Generations[len(m.Generations)-1]
+	e.clock.start(&e.opts, func(wall int64) int64 { return max(m.Clock+max(0, wall-m.Wall), newest, live.Start) })
 	e.rotateAt.Store(0) // the first call looks
 	return nil
 }

@@ -15,10 +15,13 @@ const firstVariableForm = 3
 
 func fixedForm(form uint8) bool { return form < firstVariableForm }
 
-// blocksFor is the number of blocks of a run for so many keys: a third more than
-// blockKeys asks for, where records then take a byte less.
-func blocksFor(keys uint64, zeros uint8) uint64 {
+// blocksFor is the number of blocks of a run for so many keys: up to a third more
+// than blockKeys asks for, where records then take a byte less.
+func blocksFor(keys uint64, form, zeros uint8) uint64 {
 	n := max(1, (keys+blockKeys-1)/blockKeys)
+	if !fixedForm(form) {
+		return n
+	}
 	bits := 64 - int(zeros) - 8*(layoutOf(n, zeros).width-1)
 	if more := uint64(1) << bits; bits < 32 && n < more && more <= n+n/3 {
 		return more

@@ -243,9 +243,12 @@ func TestLayout(t *testing.T) {
 			}
 		}
 	}
+	if n := blocksFor(20_000_000/7/16, firstVariableForm, 4); n != (20_000_000/7/16+47)/48 {
+		t.Errorf("%d blocks of a variable form", n)
+	}
 	// A window of 20 million keys in 16 shards takes 14 bytes a record.
 	const keys = 20_000_000 / 7 / 16
-	if n := blocksFor(keys, 4); n != 4096 || keys/n < 32 {
+	if n := blocksFor(keys, 0, 4); n != 4096 || keys/n < 32 {
 		t.Errorf("%d blocks for %d keys", n, keys)
 	} else if l := layoutOf(n, 4); l.recordBytes() != 14 {
 		t.Errorf("%d bytes a record", l.recordBytes())

@@ -60,7 +60,7 @@ func (s *Segment) newRun(spec RunSpec, limit int) *RunWriter {
 		w.err = fmt.Errorf("persist: run %d: orders lack %d bits, at most %d may be", spec.ID, spec.Zeros, maxZeros)
 		return w
 	}
-	blocks := blocksFor(spec.MaxKeys, spec.Zeros)
+	blocks := blocksFor(spec.MaxKeys, spec.Form, spec.Zeros)
 	if blocks > maxRunBytes/blockSum || (fixedForm(spec.Form) && spec.MaxKeys > maxRunBytes/fixedRecord) {
 		w.err = fmt.Errorf("persist: run %d: %d keys are too many for one run", spec.ID, spec.MaxKeys)
 		return w

@@ -2,6 +2,7 @@ package shards
 
 import (
 	"runtime"
+	"slices"
 	"sync"
 
 	"github.com/firstseen/firstseen/internal/mem"
@@ -80,9 +81,23 @@ func (t *table) free() {
 	}
 }
 
-// cleanOne clears one returned region, or frees it if there are enough clean
-// ones of its size; it reports whether there was one.
-func (p *pool) cleanOne() bool {
+// resize frees the clean regions of other sizes, which nobody will ask for again.
+func (p *pool) resize(table, arena int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mu.clean = slices.DeleteFunc(p.mu.clean, func(r *mem.Region) bool {
+		n := 8 * len(r.Uint64s())
+		gone := n != table && n != arena
+		if gone {
+			r.Free()
+		}
+		return gone
+	})
+}
+
+// cleanOne clears one returned region, or frees it if it has none of the sizes or
+// there are enough clean ones of its size; it reports whether there was one.
+func (p *pool) cleanOne(table, arena int) bool {
 	p.mu.Lock()
 	n := len(p.mu.dirty)
 	if n == 0 {
@@ -97,7 +112,8 @@ func (p *pool) cleanOne() bool {
 			same++
 		}
 	}
-	keep := same < p.mu.limit
+	n = 8 * len(r.Uint64s())
+	keep := same < p.mu.limit && (n == table || n == arena)
 	p.mu.Unlock()
 	if !keep {
 		r.Free()

@@ -157,7 +157,16 @@ func (s *Set) Touch() {
 }
 
 // SetMaxKeys changes Config.MaxKeys.
-func (s *Set) SetMaxKeys(keys int) { s.maxKeys.Store(int64(keys)) }
+func (s *Set) SetMaxKeys(keys int) {
+	s.maxKeys.Store(int64(keys))
+	s.pool.resize(s.regionSizes())
+}
+
+// regionSizes are the lengths of the regions that are recycled: full tables and
+// arenas.
+func (s *Set) regionSizes() (table, arena int) {
+	return tableBytes(s.fullHome()), arenaBytes(int(s.maxKeys.Load()))
+}
 
 // Tombstones counts the forgotten keys that are remembered as such.
 func (s *Set) Tombstones() (n int) {
