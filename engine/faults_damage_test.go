@@ -35,7 +35,7 @@ type patient struct {
 // a journal that has to be replayed.
 func newPatient(p *faultPart, mode Mode) *patient {
 	clock := newFakeClock()
-	dir := memoryDir(p.t)
+	dir := memoryDir(p.t, 64<<20)
 	pt := &patient{p: p, healthy: dir, others: faultKeys(1e6, 40), opts: Options{
 		Window: time.Hour, Capacity: 300, Generations: 3, BitsPerKey: 64, Shards: 1, Mode: mode, MinFreeDisk: -1,
 		Now: clock.now, tableKeys: 5000, ringBytes: 8 << 10,
@@ -60,7 +60,7 @@ func newPatient(p *faultPart, mode Mode) *patient {
 	flush()
 	faultWait(p.t, "rotation", func() bool { return !e.rotated.Load() && len(e.Stats().Generations) == 2 })
 	faultClose(p.t, e)
-	pt.older = memoryDir(p.t)
+	pt.older = memoryDir(p.t, 64<<20)
 	if err := os.CopyFS(pt.older, os.DirFS(dir)); err != nil {
 		p.t.Fatal(err)
 	}
@@ -100,7 +100,7 @@ func (pt *patient) learn() {
 	if err != nil {
 		pt.p.t.Fatal(err)
 	}
-	pt.dir = memoryDir(pt.p.t)
+	pt.dir = memoryDir(pt.p.t, 64<<20)
 	pt.heal()
 }
 

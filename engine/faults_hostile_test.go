@@ -126,7 +126,7 @@ func hostileWork(p *faultPart, family string, build func(unkeyed *hash.Hasher, i
 	}
 	// Room in a table for a fifth of the shard's keys: five runs each, where none
 	// is sealed early because it is full in one place.
-	e := faultOpen(p.t, memoryDir(p.t), Options{Window: time.Hour, Capacity: uint64(n), Shards: 4, Sync: SyncNone, UntrustedKeys: true,
+	e := faultOpen(p.t, memoryDir(p.t, 64<<20), Options{Window: time.Hour, Capacity: uint64(n), Shards: 4, Sync: SyncNone, UntrustedKeys: true,
 		MinFreeDisk: -1, tableKeys: n / 20, ringBytes: 4 << 20})
 	unkeyed := hash.New(e.id.Seed, false)
 	keys := make([][]byte, n)

@@ -104,7 +104,7 @@ func TestFaultsLinearizable(t *testing.T) {
 			runtime.Gosched()
 			return nil
 		})
-		e := faultOpen(t, memoryDir(t), Options{Window: time.Hour, Capacity: 5000, Generations: 3, Shards: 2, Sync: SyncAlways,
+		e := faultOpen(t, memoryDir(t, 64<<20), Options{Window: time.Hour, Capacity: 5000, Generations: 3, Shards: 2, Sync: SyncAlways,
 			MinFreeDisk: -1, Lease: 24 * time.Hour, Now: clock.now, tableKeys: 50, ringBytes: 256 << 10, fs: journal})
 		for h := range faultScale(200, 10_000) {
 			if p.done() {

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -58,12 +59,7 @@ func newLoopDisk(t *testing.T, size int64, mkfs ...string) *loopDisk {
 	if _, err := exec.LookPath("mkfs.ext4"); err != nil {
 		faultSkip(t, "there is no mkfs.ext4")
 	}
-	dir, err := os.MkdirTemp("/dev/shm", "firstseen-")
-	if err != nil {
-		dir = t.TempDir()
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	d := &loopDisk{image: filepath.Join(dir, "disk")}
+	d := &loopDisk{image: filepath.Join(memoryDir(t, size), "disk")}
 	if err := errors.Join(os.WriteFile(d.image, nil, 0o600), os.Truncate(d.image, size)); err != nil {
 		t.Fatal(err)
 	}
@@ -79,14 +75,29 @@ func newLoopDisk(t *testing.T, size int64, mkfs ...string) *loopDisk {
 func (d *loopDisk) again(t *testing.T) {
 	t.Helper()
 	d.unmount(t)
-	if out, err := exec.Command("mount", "-o", "loop", d.image, d.mount).CombinedOutput(); err != nil {
-		t.Fatalf("mounting again: %v: %s", err, out)
-	}
+	patiently(t, "mounting again", func() error {
+		out, err := exec.Command("mount", "-o", "loop", d.image, d.mount).CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+		return nil
+	})
 }
 
 func (d *loopDisk) unmount(t *testing.T) {
 	t.Helper()
-	if err := unix.Unmount(d.mount, 0); err != nil {
-		t.Fatal(err)
+	patiently(t, "unmounting", func() error { return unix.Unmount(d.mount, 0) })
+}
+
+// patiently tries again for a while: a killed process keeps a mount busy, and the
+// kernel a loop device, for some moments.
+func patiently(t *testing.T, what string, try func() error) {
+	t.Helper()
+	err := try()
+	for end := time.Now().Add(20 * time.Second); err != nil && time.Now().Before(end); err = try() {
+		<-time.After(50 * time.Millisecond)
+	}
+	if err != nil {
+		t.Fatalf("%s: %v", what, err)
 	}
 }

@@ -2,8 +2,10 @@ package engine
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -49,13 +51,14 @@ func (w *power) cycles(n int) {
 		life := time.Duration(60+w.rng.IntN(400)) * time.Millisecond
 		if w.sync == SyncInterval && cycle%2 == 0 {
 			// Nothing but the interval syncs, for much longer than it lasts.
-			c.calm, c.speed, c.batches, life = true, 1, 1<<20, 140*childInterval
+			c.calm, c.speed, c.batches, life = true, 1, 1<<20, 280*childInterval
 		}
+		before := w.l.keys
 		if !w.run(c, life) {
 			return
 		}
 		p.count("power cuts", 1)
-		if !w.check(c) {
+		if !w.check(c, w.l.keys > before) {
 			p.errorf("that was cycle %d", cycle)
 			return
 		}
@@ -76,11 +79,16 @@ func (w *power) run(c childConfig, life time.Duration) bool {
 	p := w.p
 	cmd, stdout := startChild(p.t, c, w.l.stdin(w.l.alive(w.l.now, childWindow)))
 	cut := make(chan error, 1)
-	timer := time.AfterFunc(life, func() {
+	power := sync.OnceFunc(func() {
 		w.cut = time.Now().UnixNano()
 		cut <- shutdown(w.disk.mount)
 		_ = cmd.Process.Kill()
 	})
+	timer := time.AfterFunc(life, power)
+	if c.calm { // what its start takes is no part of its life
+		timer.Reset(time.Minute)
+		w.l.first = func() { timer.Reset(life) }
+	}
 	fails := len(p.mu.fails)
 	w.l.read(stdout)
 	_ = cmd.Wait()
@@ -99,11 +107,11 @@ func (w *power) run(c childConfig, life time.Duration) bool {
 }
 
 // check opens what is left, as the machine's next life does.
-func (w *power) check(c childConfig) bool {
+func (w *power) check(c childConfig, acknowledged bool) bool {
 	p, l := w.p, w.l
-	c.now = l.now
+	c.now = l.now // and stays there while it is open
 	opts := c.options()
-	opts.Now = func() time.Time { return time.Unix(0, l.now) }
+	opts.Now = func() time.Time { return time.Unix(0, c.now) }
 	opts.bootID = &[16]byte{w.boot[0] + 1, w.boot[1]}
 	opts.Sync = SyncAlways // what was at risk is told of the life before
 	e, err := Open(c.dir, opts)
@@ -115,31 +123,32 @@ func (w *power) check(c childConfig) bool {
 	l.now = max(l.now, e.clock.read())
 	alive := l.alive(l.now, childWindow)
 	if w.sync == SyncInterval {
-		return w.checkLost(e, alive, c.calm)
+		return w.checkLost(e, alive, c.calm && acknowledged)
 	}
 	if r := e.Stats().Recovery; r.MayHaveLost != 0 {
 		p.errorf("it may have lost marks of %v, with SyncAlways", r.MayHaveLost)
 	}
 	for _, k := range alive {
-		p.count("keys looked up", p.checkKeys(e, "after the power cut", faultKeys(k.from, k.n), nil))
+		what := fmt.Sprintf("%v after their answer the power was cut, %v after their mark", time.Duration(w.cut-k.wall), time.Duration(l.now-k.at))
+		p.count("keys looked up", p.checkKeys(e, what, faultKeys(k.from, k.n), nil))
 	}
 	return len(p.mu.fails) == 0
 }
 
 // overdueMost is in how many intervals the keys may come that were acknowledged
-// when a sync was due already: the scheduler's share. A calm child lives for 140.
+// when a sync was due already: the scheduler's share. A calm child lives for 280.
 const overdueMost = 50
 
 // checkLost finds what the cut took. It may be no key
 //   - that was acknowledged before the last whole sync began, where the next one
 //     began, or was to begin, an interval after it,
 //   - that lies outside of what the opening says. After a clean close, or before
-//     the child's opening was done, it need not say anything.
+//     the child's opening was done, it need not say anything; must says that it has to.
 //
 // What is lost leaves the ledger: it stays lost.
-func (w *power) checkLost(e *Engine, alive []keyRange, calm bool) bool {
+func (w *power) checkLost(e *Engine, alive []keyRange, must bool) bool {
 	p, r := w.p, e.Stats().Recovery
-	if says := r.MayHaveLost != 0; calm && !says || says && (r.MayHaveLost != childInterval || r.LostSince.IsZero()) {
+	if says := r.MayHaveLost != 0; must && !says || says && (r.MayHaveLost != childInterval || r.LostSince.IsZero()) {
 		p.errorf("the opening says that marks of %v since %v may be lost, the interval was %v", r.MayHaveLost, r.LostSince, childInterval)
 		return false
 	}

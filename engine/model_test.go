@@ -15,6 +15,7 @@ import (
 
 	"github.com/firstseen/firstseen/bloom"
 	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/persist"
 )
 
 var (
@@ -366,9 +367,13 @@ func TestModel(t *testing.T) {
 	}
 }
 
-// memoryDir is a temporary directory in memory where the system has such: a crash
-// of the engine alone loses nothing there either, and a sync costs nothing.
-func memoryDir(t *testing.T) string {
+// memoryDir is a temporary directory in memory where the system has such, with
+// need bytes of room: a crash of the engine alone loses nothing there either, and a
+// sync costs nothing.
+func memoryDir(t *testing.T, need int64) string {
+	if free, err := persist.FreeSpace("/dev/shm"); err != nil || free < need+64<<20 {
+		return t.TempDir()
+	}
 	dir, err := os.MkdirTemp("/dev/shm", "firstseen-")
 	if err != nil {
 		return t.TempDir()
@@ -384,7 +389,7 @@ func memoryDir(t *testing.T) string {
 func runModel(t *testing.T, seed uint64, ops int) {
 	rng := rand.New(rand.NewPCG(seed, 1))
 	clock := newFakeClock()
-	m := &model{t: t, rng: rng, dir: memoryDir(t), clock: clock, marked: map[string]int64{}, gone: map[string]int64{}, held: map[string]heldClaim{}}
+	m := &model{t: t, rng: rng, dir: memoryDir(t, 64<<20), clock: clock, marked: map[string]int64{}, gone: map[string]int64{}, held: map[string]heldClaim{}}
 	m.opts = Options{
 		Window:        time.Hour,
 		Capacity:      uint64(50 + rng.IntN(2000)),
