@@ -142,6 +142,9 @@ func (f *filler) fill() error {
 		o.tableKeys = 100_000
 	case "merge":
 		left = 4<<20 + f.rng.Int64N(64<<10)
+		o.workEvery = time.Hour // the worker must not be quicker
+	case "snapshot", "close":
+		o.workEvery = time.Hour // what a merge gives back would be room
 	}
 	e, err := Open(f.c.dir, o)
 	if err != nil {
@@ -151,6 +154,9 @@ func (f *filler) fill() error {
 		if err := f.mark(e); err != nil {
 			return err
 		}
+	}
+	for end := time.Now().Add(time.Minute); e.set.Sizes().Sealed > 0 && time.Now().Before(end); {
+		<-time.After(time.Millisecond) // a flush under way would take room, or hold what is to be merged
 	}
 	if err := f.ballast(left); err != nil {
 		return err
@@ -292,7 +298,7 @@ func (f *filler) untilFull(e *Engine) error {
 // works marks, as soon as the engine has noticed that there is room.
 func (f *filler) works(e *Engine) error {
 	var err error
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); <-time.After(10 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); <-time.After(10 * time.Millisecond) {
 		if err = f.mark(e); err == nil || !errors.Is(err, dedup.ErrDiskFull) {
 			break
 		}
@@ -306,7 +312,7 @@ func (f *filler) works(e *Engine) error {
 const fullBatch = 500
 
 func (f *filler) mark(e *Engine) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	from, at := f.next, e.clock.read()
 	f.out.printf("t %d %d %d .", from, fullBatch, at)

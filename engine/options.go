@@ -58,7 +58,8 @@ const (
 	// Refuse makes Open fail with ErrCorrupt.
 	Refuse OnGap = iota
 	// Report opens the directory and answers Unknown for keys that may have
-	// been marked in the lost part.
+	// been marked in the lost part: those that a filter knows or, where no Close or
+	// Snapshot has written the filter of what was lost, every new key.
 	Report
 )
 
