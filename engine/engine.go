@@ -62,8 +62,7 @@ type Engine struct {
 	rotated      atomic.Bool            // afterRotation has something to do
 	roomWanted   atomic.Bool            // a call, or a rotation, waits for room in the journal
 	snapshotting atomic.Bool            // a snapshot is among the jobs
-	snapshots    sync.Map               // sealed generation to the filterEpoch of its snapshot
-	filterEpoch  atomic.Uint64          // counts growths
+	snapshots    sync.Map               // sealed generations that have a snapshot of the present filter
 	snapshotEnds map[uint64]persist.Pos // the worker's: how far each generation's snapshot reaches
 	lost         []persist.GapMeta      // known gaps; changed by Open only
 	sorted       []shards.Pair          // the flusher's scratch

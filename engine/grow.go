@@ -31,16 +31,16 @@ func (e *Engine) grow() error {
 	e.opts.Logger.Info("the stream is denser than expected: filters grow", "from", capacity, "to", next)
 	for shard := range e.opts.Shards {
 		if err := e.set.Grow(shard, e.filterConfig(next), func(add func(uint64, []uint64)) error {
-			return e.eachHash(shard, add)
+			return e.eachOrder(shard, add)
 		}); err != nil {
 			return err
 		}
 	}
 	e.capacity.Store(next)
 	e.set.SetMaxKeys(e.tableKeys(next))
-	e.filterEpoch.Add(1)
 	e.counts.growths.Add(1)
-	// The snapshots of an earlier Close are of the old size.
+	// The snapshots that there are, are of the old size.
+	e.snapshots.Clear()
 	numbers, err := persist.ListSnapshots(e.fs, e.dir)
 	e.removeSnapshots(numbers)
 	return err
@@ -74,10 +74,10 @@ func (e *Engine) filterBytes(capacity uint64) float64 {
 	return float64(capacity) * float64(words) / float64(g-1) * e.opts.BitsPerKey / 8
 }
 
-// eachHash gives the hashes of all runs of a shard. A run that is retired on the
+// eachOrder gives the orders of all runs of a shard. A run that is retired on the
 // way has no keys of the window any more; one that was merged is found in the
 // new list.
-func (e *Engine) eachHash(shard int, add func(generation uint64, hashes []uint64)) error {
+func (e *Engine) eachOrder(shard int, add func(generation uint64, orders []uint64)) error {
 	for {
 		err := error(nil)
 		list := e.store.list(shard)
@@ -85,7 +85,7 @@ func (e *Engine) eachHash(shard int, add func(generation uint64, hashes []uint64
 			if !e.isHeld(entry.generation) {
 				continue
 			}
-			err = e.addRun(entry.run, func(hashes []uint64) { add(entry.generation, hashes) })
+			err = e.addRun(entry.run, func(orders []uint64) { add(entry.generation, orders) })
 			if err != nil {
 				break
 			}

@@ -248,19 +248,14 @@ func (e *Engine) afterRotation() error {
 		}
 		return err
 	}
-	generations := e.heldGenerations()
 	e.removeDropped()
 	e.removeOldSnapshots()
-	if e.opts.Mode == Exact {
-		// Ahead of the first flush: making a segment takes 5 to 8 ms.
-		if _, err := e.store.segmentFor(generations[len(generations)-1].number, e.segmentBytes()); err != nil {
-			return err
-		}
-	}
 	if e.opts.Mode == Approximate {
-		if err := e.snapshot(false); err != nil {
-			return err
-		}
+		return e.snapshot(false)
+	}
+	// Ahead of the first flush: making a segment takes 5 to 8 ms.
+	if _, err := e.store.segmentFor(e.liveNumber(), e.segmentBytes()); err != nil {
+		return err
 	}
 	return e.grow()
 }

@@ -186,7 +186,7 @@ func (e *Engine) restoreFilter(g *persist.GenerationMeta, byShard [][]*persist.R
 	usable := err == nil
 	switch {
 	case usable && sealed: // one made while the generation was live lacks its end
-		e.snapshots.Store(g.Number, e.filterEpoch.Load())
+		e.snapshots.Store(g.Number, true)
 	case usable:
 	case errors.Is(err, fs.ErrNotExist) && e.opts.Mode == Exact:
 	case e.opts.Mode == Exact:
@@ -242,7 +242,7 @@ func (e *Engine) addRuns(runs []*persist.Run, generation uint64) (errs []error) 
 		workers.Go(func() {
 			for i := int(next.Add(1)) - 1; i < len(runs); i = int(next.Add(1)) - 1 {
 				shard := int(runs[i].Meta().Shard)
-				failed[i] = e.addRun(runs[i], func(hashes []uint64) { e.set.AddHashes(shard, generation, hashes) })
+				failed[i] = e.addRun(runs[i], func(orders []uint64) { e.set.AddOrders(shard, generation, orders) })
 			}
 		})
 	}
@@ -250,28 +250,27 @@ func (e *Engine) addRuns(runs []*persist.Run, generation uint64) (errs []error) 
 	return slices.DeleteFunc(failed, func(err error) bool { return err == nil })
 }
 
-// addRun gives the whole hashes of a run's keys to add, some thousands at a time.
-func (e *Engine) addRun(r *persist.Run, add func(hashes []uint64)) error {
+// addRun gives the orders of a run's keys to add, some thousands at a time.
+func (e *Engine) addRun(r *persist.Run, add func(orders []uint64)) error {
 	const many = 4096
-	m := r.Meta()
-	fixed := hash.Form(m.Form).Fixed()
-	hashes := make([]uint64, 0, many+128)
+	fixed := hash.Form(r.Meta().Form).Fixed()
+	orders := make([]uint64, 0, many+128)
 	err := r.Scan(func(b *persist.Block) error {
 		for i := range b.Len() {
 			if fixed {
 				order, _ := b.Pair(i)
-				hashes = append(hashes, e.set.Hash(int(m.Shard), order))
+				orders = append(orders, order)
 			} else {
-				hashes = append(hashes, e.hasher.Record(b.Key(i)))
+				orders = append(orders, e.set.Order(e.hasher.Record(b.Key(i))))
 			}
 		}
-		if len(hashes) >= many {
-			add(hashes)
-			hashes = hashes[:0]
+		if len(orders) >= many {
+			add(orders)
+			orders = orders[:0]
 		}
 		return nil
 	})
-	add(hashes)
+	add(orders)
 	return err
 }
 

@@ -30,7 +30,7 @@ func (e *Engine) snapshot(live bool) error {
 			continue
 		}
 		if !isLive {
-			e.snapshots.Store(g.number, e.filterEpoch.Load())
+			e.snapshots.Store(g.number, true)
 		}
 	}
 	if live && e.opts.Mode == Approximate {
@@ -42,8 +42,8 @@ func (e *Engine) snapshot(live bool) error {
 // hasSnapshot reports whether a sealed generation has a snapshot of the present
 // filter.
 func (e *Engine) hasSnapshot(number uint64) bool {
-	epoch, ok := e.snapshots.Load(number)
-	return ok && epoch == e.filterEpoch.Load()
+	_, ok := e.snapshots.Load(number)
+	return ok
 }
 
 // writeSnapshot writes one generation's bits. The journal's end is read before

@@ -7,12 +7,12 @@ import (
 
 // MergeRuns writes the keys of runs, each once, as one run of the segment dst.
 // The runs are of one shard and form; hash gives the order of a variable form's
-// key as when it was written. spec.MaxKeys may be 0, for the sum of the runs' keys. It holds about 1 MiB a run in memory.
+// key as when it was written. spec.MaxKeys may be 0, for the sum of the runs'
+// keys. It holds about 1 MiB a run in memory.
 //
 // Every checksum, count and sum of the runs is verified on the way, so damage is
 // found and never carried over; the run then is not written to its end.
-func MergeRuns(dst *Segment, spec RunSpec, runs []*Run,
-	hash func(key []byte) (order uint64)) (*Run, error) {
+func MergeRuns(dst *Segment, spec RunSpec, runs []*Run, hash func(key []byte) (order uint64)) (*Run, error) {
 	if spec.MaxKeys == 0 {
 		for _, r := range runs {
 			spec.MaxKeys += r.meta.Keys

@@ -161,7 +161,7 @@ func (h *bed) flushOne() bool {
 				h.t.Errorf("shard %d holds hash %x", u.Shard, p.Hi)
 			}
 			r.keys[tombKey(form, p.Hi, lo, record)] = true
-			r.hashes = append(r.hashes, p.Hi)
+			r.orders = append(r.orders, h.set.Order(p.Hi))
 		}
 	}
 	if len(r.keys) != u.Keys() {
@@ -224,7 +224,7 @@ func (h *bed) restart() {
 		for _, r := range runs {
 			covered[shard] = max(covered[shard], r.end)
 			h.set.Restart(shard, r.seq+1)
-			h.set.AddHashes(shard, r.generation, slices.Clone(r.hashes))
+			h.set.AddOrders(shard, r.generation, r.orders)
 			for _, tomb := range r.tombstones {
 				h.set.AddTombstone(shard, tomb, r.seq, r.generation)
 			}

@@ -9,10 +9,10 @@ import (
 // Grow rebuilds one shard's filter larger while calls go on: from its first
 // moment every mark goes to both filters, then all keys that were there before
 // are added to the larger one, then it takes the other's place. Generations
-// must not be read by Column meanwhile. add is given a function for the whole
-// hashes of a generation's runs and must have called it for all of them when it
+// must not be read by Column meanwhile. add is given a function for the
+// orders of a generation's runs and must have called it for all of them when it
 // returns; the unflushed keys are added before it is called.
-func (s *Set) Grow(shard int, c bloom.Config, add func(add func(generation uint64, hashes []uint64)) error) error {
+func (s *Set) Grow(shard int, c bloom.Config, add func(add func(generation uint64, orders []uint64)) error) error {
 	larger, err := bloom.New(s.c.Kind, c)
 	if err != nil {
 		return err
@@ -43,16 +43,13 @@ func (s *Set) Grow(shard int, c bloom.Config, add func(add func(generation uint6
 	return nil
 }
 
-// addLarger adds whole hashes to the larger filter, unless their generation's
-// slot belongs to a newer one by now.
-func (s *shard) addLarger(generation uint64, hashes []uint64) {
-	for i := range hashes {
-		hashes[i] <<= s.set.shardBits
-	}
+// addLarger adds orders to the larger filter, unless their generation's slot
+// belongs to a newer one by now.
+func (s *shard) addLarger(generation uint64, orders []uint64) {
 	s.lockLater()
 	defer s.mu.Unlock()
 	if generation+uint64(s.set.c.Generations) > s.generation {
-		s.larger.AddBatch(s.set.Slot(generation), hashes)
+		s.larger.AddBatch(s.set.Slot(generation), orders)
 	}
 }
 

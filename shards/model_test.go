@@ -3,7 +3,6 @@ package shards
 import (
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"testing"
 
 	"github.com/firstseen/firstseen/bloom"
@@ -211,7 +210,7 @@ func (m *setModel) grow() {
 		err := m.set.Grow(shard, m.filterConfig(), func(add func(uint64, []uint64)) error {
 			for _, r := range m.runs.byShard[shard] {
 				if r.generation >= m.oldest {
-					add(r.generation, slices.Clone(r.hashes))
+					add(r.generation, r.orders)
 				}
 			}
 			return nil

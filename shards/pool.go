@@ -86,8 +86,8 @@ func (p *pool) resize(table, arena int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.mu.clean = slices.DeleteFunc(p.mu.clean, func(r *mem.Region) bool {
-		n := 8 * len(r.Uint64s())
-		gone := n != table && n != arena
+		size := len(r.Bytes())
+		gone := size != table && size != arena
 		if gone {
 			r.Free()
 		}
@@ -99,21 +99,20 @@ func (p *pool) resize(table, arena int) {
 // there are enough clean ones of its size; it reports whether there was one.
 func (p *pool) cleanOne(table, arena int) bool {
 	p.mu.Lock()
-	n := len(p.mu.dirty)
-	if n == 0 {
+	last := len(p.mu.dirty) - 1
+	if last < 0 {
 		p.mu.Unlock()
 		return false
 	}
-	r := p.mu.dirty[n-1]
-	p.mu.dirty = p.mu.dirty[:n-1]
-	same := 0
+	r := p.mu.dirty[last]
+	p.mu.dirty = p.mu.dirty[:last]
+	size, same := len(r.Bytes()), 0
 	for _, c := range p.mu.clean {
-		if len(c.Uint64s()) == len(r.Uint64s()) {
+		if len(c.Bytes()) == size {
 			same++
 		}
 	}
-	n = 8 * len(r.Uint64s())
-	keep := same < p.mu.limit && (n == table || n == arena)
+	keep := same < p.mu.limit && (size == table || size == arena)
 	p.mu.Unlock()
 	if !keep {
 		r.Free()

@@ -125,15 +125,12 @@ func (s *Set) AddTombstone(shard int, t Tombstone, seq, generation uint64) {
 	}
 }
 
-// AddHashes adds whole hashes of keys of one shard to the filter, to rebuild it.
-func (s *Set) AddHashes(shard int, generation uint64, hashes []uint64) {
+// AddOrders adds keys of one shard, by their orders, to the filter, to rebuild it.
+func (s *Set) AddOrders(shard int, generation uint64, orders []uint64) {
 	sh := &s.shards[shard]
-	for i := range hashes {
-		hashes[i] <<= s.shardBits
-	}
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	(*sh.filter.Load()).AddBatch(s.Slot(generation), hashes)
+	(*sh.filter.Load()).AddBatch(s.Slot(generation), orders)
 }
 
 // Replay applies one record of the log that starts and ends at the given

@@ -41,7 +41,7 @@ func TestConcurrentMarks(t *testing.T) {
 				c.Keys += uint64(i)
 				err := h.set.Grow(shard, c, func(add func(uint64, []uint64)) error {
 					for _, r := range h.runs.byShard[shard] {
-						add(r.generation, append([]uint64(nil), r.hashes...))
+						add(r.generation, r.orders)
 					}
 					return nil
 				})

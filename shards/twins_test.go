@@ -50,7 +50,7 @@ type memRuns struct {
 type memRun struct {
 	generation, seq, end uint64
 	keys                 map[string]bool
-	hashes               []uint64
+	orders               []uint64
 	tombstones           []Tombstone
 }
 
