@@ -21,6 +21,10 @@ type counts struct {
 }
 
 func (c *counts) add(b *shards.Counts) {
+	if *b == (shards.Counts{Fresh: b.Fresh}) {
+		c.fresh.Add(b.Fresh)
+		return
+	}
 	for _, p := range [...]struct {
 		to *atomic.Uint64
 		n  uint64

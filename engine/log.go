@@ -54,6 +54,9 @@ func record(f *persist.Frame) (r shards.Record, start uint64) {
 // frameSpace is the most room in the journal that marking keys can take: every
 // record, and a header for each shard, form and pass that can have one.
 func (e *Engine) frameSpace(keys [][]byte) int {
+	if len(keys) == 1 {
+		return persist.FrameSpace(recordSpace(len(keys[0]))) // mostly exact, so nothing is given back
+	}
 	n := 0
 	for _, key := range keys {
 		n += recordSpace(len(key))

@@ -84,7 +84,7 @@ func (s *store) Confirm(shard int, b *shards.Batch, pending []shards.Pending) er
 		if list == nil {
 			return nil
 		}
-		err := s.confirm(l, *list, shard, b, pending)
+		err := s.confirm(l, *list, b, pending)
 		if !errors.Is(err, persist.ErrRetired) {
 			return err
 		}
@@ -99,8 +99,30 @@ func (s *store) Confirm(shard int, b *shards.Batch, pending []shards.Pending) er
 	}
 }
 
-func (s *store) confirm(l *lookup, list []runEntry, shard int, b *shards.Batch, pending []shards.Pending) error {
-	l.collect(list, shard, b, pending)
+// Announce implements shards.Confirmer: the blocks that Confirm will read are on
+// their way from memory when it comes to them.
+func (s *store) Announce(shard int, b *shards.Batch, pending []shards.Pending) {
+	list := s.runs[shard].Load()
+	if list == nil {
+		return
+	}
+	for i := range *list {
+		r := &(*list)[i]
+		for j := range pending {
+			if r.mayHold(b, &pending[j]) {
+				r.run.Announce(b.Order(pending[j].I))
+			}
+		}
+	}
+}
+
+// mayHold reports whether the run has to be asked for a key.
+func (r *runEntry) mayHold(b *shards.Batch, p *shards.Pending) bool {
+	return p.Mask&r.bit != 0 && r.generation >= b.Oldest() && b.Form(p.I) == r.form
+}
+
+func (s *store) confirm(l *lookup, list []runEntry, b *shards.Batch, pending []shards.Pending) error {
+	l.collect(list, b, pending)
 	from := 0
 	for _, a := range l.asks {
 		qs := l.queries[from:a.end]
@@ -127,29 +149,19 @@ func (s *store) confirm(l *lookup, list []runEntry, shard int, b *shards.Batch, 
 	return nil
 }
 
-// collect puts together what each run is asked, and announces the blocks of all
-// of them to the memory.
-func (l *lookup) collect(list []runEntry, shard int, b *shards.Batch, pending []shards.Pending) {
+// collect puts together what each run is asked.
+func (l *lookup) collect(list []runEntry, b *shards.Batch, pending []shards.Pending) {
 	l.queries, l.asks = l.queries[:0], l.asks[:0]
 	for i := range list {
 		r := &list[i]
-		if r.generation < b.Oldest() {
-			continue // it waits for its removal
-		}
 		from := len(l.queries)
 		for j := range pending {
-			p := &pending[j]
-			if p.Mask&r.bit == 0 {
-				continue
+			if p := &pending[j]; r.mayHold(b, p) {
+				_, order, lo, record := b.Key(p.I)
+				l.queries = append(l.queries, persist.Query{Order: order, Lo: lo, Key: record, Index: int32(j)})
 			}
-			form, order, lo, record := b.Key(p.I)
-			if form != r.form {
-				continue
-			}
-			l.queries = append(l.queries, persist.Query{Order: order, Lo: lo, Key: record, Index: int32(j)})
 		}
 		if len(l.queries) > from {
-			r.run.Announce(l.queries[from:])
 			l.asks = append(l.asks, ask{r, len(l.queries)})
 		}
 	}

@@ -23,6 +23,17 @@ func unmapPages(p []byte) {
 	}
 }
 
+// mapPages puts the pages that p, a piece of a shared mapping of a file, touches
+// into the process's page table, ready to be written; what they hold does not
+// change. A page that was written back since then is looked at again when it is
+// written.
+func mapPages(p []byte) {
+	page := os.Getpagesize()
+	before := int(uintptr(unsafe.Pointer(unsafe.SliceData(p))) % uintptr(page))
+	// Advice: where it fails, the next write takes its faults as before.
+	_ = unix.Madvise(unsafe.Slice((*byte)(unsafe.Add(unsafe.Pointer(unsafe.SliceData(p)), -before)), before+len(p)), unix.MADV_POPULATE_WRITE)
+}
+
 // punchFile gives a file's blocks back and leaves its length: who has it mapped
 // reads zeroes, and not, as of a truncated one, SIGBUS.
 func punchFile(name string) error {

@@ -19,3 +19,6 @@ func punchFile(string) error { return errors.ErrUnsupported }
 
 // unmapPages spares interrupts where it is known how.
 func unmapPages([]byte) {}
+
+// mapPages is for mappings, and there are none.
+func mapPages([]byte) {}

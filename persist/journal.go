@@ -115,9 +115,10 @@ type Journal struct {
 	// and after a failure. Its lock is mu.
 	moved sync.Cond
 
-	// The goroutine of SyncInterval is started by Replay and ended by Close.
-	stop chan struct{}
-	done chan struct{}
+	// The goroutines are started by Replay and ended by Close.
+	stop    chan struct{} // nil before
+	running sync.WaitGroup
+	pages   ringPages
 }
 
 type stage uint8
@@ -237,7 +238,7 @@ func (j *Journal) Close(clean bool) error {
 	j.mu.Unlock()
 	if j.stop != nil {
 		close(j.stop)
-		<-j.done
+		j.running.Wait()
 	}
 	var err error
 	if ready && clean {

@@ -12,6 +12,9 @@ const (
 	FrameHeaderLen = frameHeaderLen
 )
 
+// PagesReady is the position up to which the ring's pages are mapped.
+func (j *Journal) PagesReady() Pos { return j.pages.ready.Load() }
+
 // WithBoot gives c another machine run: what an earlier one handed to its
 // operating system need not be there.
 func (c JournalConfig) WithBoot(n byte) JournalConfig {

@@ -98,9 +98,14 @@ func (j *Journal) begin(from, end Pos) error {
 	j.mu.pending.reset(end)
 	j.mu.spare.reset(end)
 	j.mu.stage = stageReady
+	j.stop = make(chan struct{})
 	if j.cfg.Sync == SyncInterval {
-		j.stop, j.done = make(chan struct{}), make(chan struct{})
-		go j.syncEvery(j.cfg.Interval)
+		j.running.Go(func() { j.syncEvery(j.cfg.Interval) })
+	}
+	// Another file system's mapping may be plain memory, which unmapping empties.
+	if _, real := j.file.(*osFile); real && j.ring != nil && j.cfg.Sync != SyncAlways {
+		j.pages.wanted, j.pages.ahead = make(chan struct{}, 1), min(pagesAhead, j.size)
+		j.running.Go(j.prefault)
 	}
 	return nil
 }

@@ -190,6 +190,7 @@ func (j *Journal) write(b *batch) (uint64, error) {
 	if j.ring != nil && len(b.data) <= mappedMax && j.cfg.Sync != SyncAlways {
 		copy(j.ring[off:], first)
 		copy(j.ring, second)
+		j.pages.wrote(b.start + uint64(len(b.data)))
 		return 0, nil
 	}
 	n := uint64(0)
@@ -249,6 +250,7 @@ func (j *Journal) syncLocked() {
 	j.mu.syncing = true
 	j.mu.Unlock()
 	upTo := j.written.Load() // before the sync: it covers no later write
+	j.unmapWritten(upTo)
 	err := j.file.Sync()
 	if err != nil {
 		j.fail("syncing", err)
@@ -266,7 +268,6 @@ func (j *Journal) syncLocked() {
 
 // syncEvery is the goroutine of SyncInterval. A failure shows in the next call.
 func (j *Journal) syncEvery(interval time.Duration) {
-	defer close(j.done)
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	for {

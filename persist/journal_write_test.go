@@ -2,6 +2,7 @@ package persist_test
 
 import (
 	"context"
+	"math/rand/v2"
 	"path/filepath"
 	"runtime"
 	"sync"
@@ -112,6 +113,52 @@ func TestJournalInterval(t *testing.T) {
 	syncs := j.State().Syncs
 	if err := j.Sync(); err != nil || j.State().Syncs != syncs {
 		t.Errorf("a sync with nothing to sync: %+v, %v", j.State(), err)
+	}
+	if err := j.Close(true); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestJournalPagesAhead: small batches find the ring's pages mapped, lap after lap,
+// and nothing that lies in them changes.
+func TestJournalPagesAhead(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Log("no mappings here")
+		return
+	}
+	defer goleak.VerifyNone(t)
+	c := persist.JournalConfig{Path: filepath.Join(t.TempDir(), "journal"), RingBytes: 1 << 16, Sync: persist.SyncNone}
+	j := openJournal(t, c)
+	mustReplay(t, j, 0)
+	rng := rand.New(rand.NewPCG(7, 7))
+	var kept []persist.Frame
+	for lap := range 3 {
+		kept = kept[:0]
+		for range 300 {
+			f := randomFrame(rng, 100)
+			if err := appendWait(j, &f); err != nil {
+				t.Fatal(err)
+			}
+			kept = append(kept, f)
+		}
+		end := j.State().End
+		for deadline := time.Now().Add(10 * time.Second); j.PagesReady() <= end; runtime.Gosched() {
+			if time.Now().After(deadline) {
+				t.Fatalf("lap %d: pages are mapped up to %d, the journal's end is %d", lap, j.PagesReady(), end)
+			}
+		}
+		if lap < 2 {
+			j.Release(end)
+		}
+	}
+	from := kept[0].End - uint64(persist.FrameSpace(len(kept[0].Payload)))
+	if err := j.Close(false); err != nil {
+		t.Fatal(err)
+	}
+	j = openJournal(t, c)
+	got, _ := mustReplay(t, j, from)
+	if err := sameFrames(kept, got); err != nil {
+		t.Error(err)
 	}
 	if err := j.Close(true); err != nil {
 		t.Fatal(err)

@@ -65,15 +65,13 @@ func (r *Run) Confirm(l *Lookup, qs []Query) (err error) {
 	return nil
 }
 
-// Announce has the processor fetch the blocks that Confirm is going to read for
-// qs, so that it does not wait for one after the other.
-func (r *Run) Announce(qs []Query) {
-	for i := range qs {
-		b, _ := blockOf(qs[i].Order, r.meta.Blocks)
-		from, to := r.index[b], r.index[b+1]
-		v := r.valueAt(from)
-		prefetch.Bytes(r.values[v].address+uintptr(from-r.starts[v]), int(to-from))
-	}
+// Announce has the processor fetch the block that Confirm is going to read for a
+// key of this order.
+func (r *Run) Announce(order uint64) {
+	b, _ := blockOf(order, r.meta.Blocks)
+	from, to := r.index[b], r.index[b+1]
+	v := r.valueAt(from)
+	prefetch.Bytes(r.values[v].address+uintptr(from-r.starts[v]), int(to-from))
 }
 
 // viewValue answers the queries from l.at on that fall into one value.

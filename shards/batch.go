@@ -79,6 +79,9 @@ func (b *Batch) Oldest() uint64 { return b.oldest }
 // Len returns the number of keys.
 func (b *Batch) Len() int { return b.n }
 
+// Form returns the form of the i-th routed key.
+func (b *Batch) Form(i int32) hash.Form { return b.form[i] }
+
 // Key returns the stored form of the i-th routed key; record is nil for the
 // fixed forms.
 func (b *Batch) Key(i int32) (form hash.Form, order, lo uint64, record []byte) {

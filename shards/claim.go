@@ -187,8 +187,7 @@ func (s *Set) Sweep(before int64) (swept uint64) {
 func (s *Set) Forget(b *Batch, now int64) error {
 	b.op, b.now = opMark, now
 	b.WaitPos, b.Counts = 0, Counts{}
-	shard := s.shardOf(b, 0)
-	sh := &s.shards[shard]
+	sh := &s.shards[b.single]
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	sh.forget(b.form[0], b.order[0], b.lo[0], b.recordOf(0))

@@ -45,7 +45,9 @@ type Log interface {
 
 // A Confirmer looks for keys in the runs of a shard. It sets Found and Seq of
 // each pending key that a run of the asked generations holds. No lock is held.
+// Announce tells it beforehand, so that the loads of all shards overlap.
 type Confirmer interface {
+	Announce(shard int, b *Batch, pending []Pending)
 	Confirm(shard int, b *Batch, pending []Pending) error
 }
 

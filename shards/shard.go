@@ -173,18 +173,26 @@ func (s *shard) growTable(b *Batch, form hash.Form) (*table, error) {
 	return t, nil
 }
 
-// markNew is mark for the common case: a fixed form, a table with room and a key
-// that is not in it. Else it does nothing and returns false.
-func (s *shard) markNew(b *Batch, i int) bool {
-	t := s.active.tables[b.form[i]]
-	if t == nil || t.arena != nil || 2*uint64(t.keys) >= t.home ||
-		t.insert(b.order[i], s.hi(b.order[i]), b.lo[i], nil) != inserted {
-		return false
+// markNew is mark for the common case, the keys from i on that no filter knows and
+// that are of one fixed form. It returns how many of them it marked: it stops
+// where the table wants a closer look.
+func (s *shard) markNew(b *Batch, i, to int) int {
+	form := b.form[i]
+	t := s.active.tables[form]
+	if t == nil || t.arena != nil {
+		return 0
 	}
-	s.active.keys++
-	b.fresh = append(b.fresh, int32(i))
-	b.answer(i, dedup.Fresh)
-	return true
+	end := i
+	for end < to && (b.mask[end]|s.blind)&s.held == 0 && b.form[end] == form {
+		end++
+	}
+	n := t.insertNew(b.order[i:end], b.lo[i:end], s.hi(0), s.set.shardBits)
+	s.active.keys += n
+	for end = i + n; i < end; i++ {
+		b.fresh = append(b.fresh, int32(i))
+		b.answer(i, dedup.Fresh)
+	}
+	return n
 }
 
 // mark adds the i-th key of the batch to the unflushed keys (I2: under the

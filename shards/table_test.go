@@ -74,6 +74,30 @@ func (w *tableTwin) insert(k tableKey) outcome {
 	return got
 }
 
+// insertNew adds keys as a batch does: as many at once as the table takes so, the
+// one after them alone.
+func (w *tableTwin) insertNew(keys []tableKey, shard uint64) {
+	w.t.Helper()
+	for len(keys) > 0 {
+		orders, los := make([]uint64, len(keys)), make([]uint64, len(keys))
+		for i, k := range keys {
+			orders[i], los[i] = k.order(), k.lo
+		}
+		n := w.table.insertNew(orders, los, shard, tableShardBits)
+		for _, k := range keys[:n] {
+			if w.want[k] {
+				w.t.Fatalf("%+v was there and was added", k)
+			}
+			w.want[k] = true
+			w.has(k)
+		}
+		if keys = keys[n:]; len(keys) > 0 {
+			w.insert(keys[0])
+			keys = keys[1:]
+		}
+	}
+}
+
 func (w *tableTwin) delete(k tableKey) {
 	w.t.Helper()
 	got := w.table.delete(k.order(), k.hi, k.lo, k.bytes(w.variable), tableShardBits)
@@ -152,6 +176,9 @@ func TestTableTwin(t *testing.T) {
 				for range 3000 {
 					k := pool[rng.IntN(len(pool))]
 					switch op := rng.IntN(10); {
+					case op < 2 && len(w.want) < 500 && !variable:
+						at := rng.IntN(len(pool) - 10)
+						w.insertNew(pool[at:][:rng.IntN(10)], shard&^(1<<(64-tableShardBits)-1))
 					case op < 5 && len(w.want) < 500:
 						w.insert(k)
 					case op < 8:
@@ -195,6 +222,30 @@ func twinKeys(rng *rand.Rand, shard uint64, variable bool) (keys []tableKey) {
 		add(middle+i<<50, i) // neighbouring home slots
 	}
 	return keys
+}
+
+// TestTableInsertNewLoad: the way for many keys stops at the load at which a table
+// is sealed, and an empty one takes most keys.
+func TestTableInsertNewLoad(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	w := newTableTwin(t, 1024, false)
+	added := 0
+	for w.table.keys < 512 {
+		k := tableKey{hi: rng.Uint64() >> tableShardBits, lo: rng.Uint64()}
+		n := w.table.insertNew([]uint64{k.order()}, []uint64{k.lo}, 0, tableShardBits)
+		if added += n; n == 0 {
+			w.insert(k)
+			continue
+		}
+		w.want[k] = true
+	}
+	if added < 450 {
+		t.Errorf("%d of 512 keys were added at once, at least 450 expected", added)
+	}
+	if n := w.table.insertNew([]uint64{1 << 60}, []uint64{1}, 0, tableShardBits); n != 0 {
+		t.Error("a table at its load took one more")
+	}
+	w.check()
 }
 
 // TestTableFull: keys of one hash fill the slots that a look-up walks, one more

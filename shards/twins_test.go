@@ -54,6 +54,8 @@ type memRun struct {
 	tombstones           []Tombstone
 }
 
+func (m *memRuns) Announce(int, *Batch, []Pending) {}
+
 func (m *memRuns) Confirm(shard int, b *Batch, pending []Pending) error {
 	m.mu.Lock()
 	m.asked++
