@@ -71,6 +71,7 @@ func (r *Run) Announce(order uint64) {
 	b, _ := blockOf(order, r.meta.Blocks)
 	from, to := r.index[b], r.index[b+1]
 	v := r.valueAt(from)
+	prefetch.Bytes(r.values[v].address-1, 1) // Badger reads its header there
 	prefetch.Bytes(r.values[v].address+uintptr(from-r.starts[v]), int(to-from))
 }
 

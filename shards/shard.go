@@ -182,16 +182,18 @@ func (s *shard) markNew(b *Batch, i, to int) int {
 	if t == nil || t.arena != nil {
 		return 0
 	}
-	end := i
-	for end < to && (b.mask[end]|s.blind)&s.held == 0 && b.form[end] == form {
+	end, blind, held := i, s.blind, s.held
+	for masks, forms := b.mask[:to], b.form[:to]; end < len(masks) && (masks[end]|blind)&held == 0 && forms[end] == form; {
 		end++
 	}
 	n := t.insertNew(b.order[i:end], b.lo[i:end], s.hi(0), s.set.shardBits)
 	s.active.keys += n
-	for end = i + n; i < end; i++ {
-		b.fresh = append(b.fresh, int32(i))
-		b.answer(i, dedup.Fresh)
+	fresh, out := b.fresh, b.Out
+	for k, at := range b.at[i : i+n] {
+		fresh = append(fresh, int32(i+k))
+		out[at] = dedup.Fresh
 	}
+	b.fresh = fresh
 	return n
 }
 
