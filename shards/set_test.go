@@ -313,11 +313,12 @@ func TestNoMemory(t *testing.T) {
 	h := newBed(t, Config{Shards: 1})
 	keys := make([][]byte, 1000)
 	for i := range keys {
-		keys[i] = key16(i)
+		if keys[i] = key16(i); i >= 500 {
+			keys[i] = append(keys[i], '!')
+		}
 	}
 	h.admit(keys[0])
-	h.set.SetMaxKeys(1 << 46)            // more than any mapping
-	h.set.shards[0].sealedKeys = 1 << 60 // the next table is a full one
+	h.set.SetMaxKeys(1 << 46) // more records than any mapping holds
 	var b Batch
 	b.Out = make([]dedup.Verdict, len(keys))
 	h.set.Route(&b, keys)

@@ -38,7 +38,6 @@ type shard struct {
 	version    uint64 // counts changes of the runs and of the live generation
 	live       uint64 // keys marked in the live generation
 	sweepAt    int
-	sealedKeys int    // of the tables sealed last
 	held       uint8  // slots that count
 	oldest     uint64 // generation that counts
 	blind      uint8  // slots whose filter is lost: every key is "maybe"
@@ -83,7 +82,6 @@ func (s *shard) seal() {
 	}
 	u := s.active
 	u.End, u.MaxPos = s.pos, max(s.pos, s.replaying)
-	s.sealedKeys = max(u.keys, s.sealedKeys/2) // a rotation seals small ones in between
 	s.sealed = append(s.sealed, u)
 	s.seq++
 	s.newActive()
@@ -137,9 +135,10 @@ func (s *shard) growTable(b *Batch, form hash.Form) (*table, error) {
 		home = 2 * old.home
 	}
 	// The last step goes to the size that is recycled. Where such a table is at
-	// hand or the one before was of use, no time is spent on smaller ones.
+	// hand no time is spent on smaller ones; where it still waits for its flush, a
+	// small one does meanwhile: the first touch of a new one costs a caller 3 ms a MB.
 	region := s.set.pool.recycled(tableBytes(most))
-	if region != nil || 2*home > most || s.sealedKeys > int(most/8) {
+	if region != nil || 2*home > most {
 		home = most
 	}
 	if region == nil {
