@@ -47,8 +47,9 @@ type Batch struct {
 	now     int64
 	op      Op
 	lease   int64
-	claims  []dedup.Claim // where Claim answers
-	version [MaxShards]uint64
+	claims  []dedup.Claim     // where Claim answers
+	version [MaxShards]uint64 // of each shard at the first look
+	added   [MaxShards]uint64 // at its end
 	rec     Record
 	fresh   []int32 // newly marked keys of the part at hand
 	orders  []uint64

@@ -23,6 +23,7 @@ func (s *shard) hold(b *Batch, i int) {
 		c.record = append([]byte(nil), record...)
 	}
 	at := s.claims.put(c)
+	s.added++
 	b.answer(i, dedup.Fresh)
 	b.Counts.Fresh++
 	b.Counts.Claimed++

@@ -148,6 +148,7 @@ func (s *shard) first(ctx context.Context, b *Batch, from, to int) error {
 			err = s.absent(b, i)
 		}
 	}
+	b.added[s.index] = s.added
 	return s.endPart(b, err)
 }
 
@@ -273,12 +274,15 @@ func (s *shard) maybe(b *Batch, i int32) uint8 {
 	return ((*s.filter.Load()).Maybe(b.order[i]) | s.blind) & s.held
 }
 
-// settle answers one key after its confirm. Another call may have marked it in
-// between, in a generation that the first look had no reason to name.
+// settle answers one key after its confirm. Another call, or an equal key of this
+// one, may have marked it in between, in a generation that the first look had no
+// reason to name; if nobody added anything nobody did.
 func (s *shard) settle(b *Batch, p Pending) error {
 	i := int(p.I)
-	if settled, _ := s.memory(b, i, s.maybe(b, p.I)); settled {
-		return nil
+	if s.added != b.added[s.index] {
+		if settled, _ := s.memory(b, i, s.maybe(b, p.I)); settled {
+			return nil
+		}
 	}
 	form, order, lo, record := b.form[i], b.order[i], b.lo[i], b.recordOf(i)
 	h := s.hi(order)

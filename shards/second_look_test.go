@@ -90,3 +90,24 @@ func TestSecondLookNewGeneration(t *testing.T) {
 		})
 	}
 }
+
+// TestSecondLookRetired: the only generation that the first look had to ask about
+// retires between the looks, and another caller marks the key as one that no
+// filter knows. A claim of it must not be given.
+func TestSecondLookRetired(t *testing.T) {
+	h := newBed(t, Config{Shards: 1})
+	key := key16(7)
+	h.admit(key)
+	h.forget(key) // leaves its bits in the filter of generation 1
+	h.rotate()
+	h.admit(key16(8)) // there is a table
+	h.runs.after = func(int) {
+		h.set.Retire(1<<h.set.Slot(2), 2)
+		if got := h.admit(key); got[0] != dedup.Fresh {
+			t.Errorf("the caller in between got %v", got)
+		}
+	}
+	if got := h.claim(100, key); got[0].Verdict != dedup.Duplicate {
+		t.Errorf("%v, want duplicate: the other caller got Fresh", got[0].Verdict)
+	}
+}

@@ -36,6 +36,7 @@ type shard struct {
 	replaying  uint64 // log position behind the frame that is being replayed, 0 if none
 	seq        uint64 // of the active table
 	version    uint64 // counts changes of the runs and of the live generation
+	added      uint64 // counts keys put into the tables and the claims
 	live       uint64 // keys marked in the live generation
 	sweepAt    int
 	held       uint8  // slots that count
@@ -187,6 +188,7 @@ func (s *shard) markNew(b *Batch, i, to int) int {
 	}
 	n := t.insertNew(b.order[i:end], b.lo[i:end], s.hi(0), s.set.shardBits)
 	s.active.keys += n
+	s.added += uint64(n)
 	fresh, out := b.fresh, b.Out
 	for k, at := range b.at[i : i+n] {
 		fresh = append(fresh, int32(i+k))
@@ -217,6 +219,7 @@ func (s *shard) mark(b *Batch, i int) error {
 		return s.mark(b, i)
 	}
 	s.active.keys++
+	s.added++
 	b.fresh = append(b.fresh, int32(i))
 	b.answer(i, dedup.Fresh)
 	return nil
