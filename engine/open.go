@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"runtime"
+	"sync"
 	"time"
 
 	"github.com/firstseen/firstseen/bloom"
@@ -97,16 +99,31 @@ func (e *Engine) open() error {
 	if err := e.newSet(m); err != nil {
 		return err
 	}
-	if e.opts.Mode == Exact && e.tableKeys(e.capacity.Load()) > warmFrom {
-		if err := e.set.Warm(); err != nil { // the replay fills these tables already
-			return err
-		}
+	if err := e.warm(); err != nil { // the replay fills this memory already
+		return err
 	}
 	if err := e.restore(m); err != nil {
 		return err
 	}
 	e.start()
 	return nil
+}
+
+// warm makes the memory resident that calls are going to need.
+func (e *Engine) warm() error {
+	tables := e.opts.Mode == Exact && e.tableKeys(e.capacity.Load()) > warmFrom
+	n := runtime.GOMAXPROCS(0)
+	errs := make([]error, n)
+	var workers sync.WaitGroup
+	for w := range n {
+		workers.Go(func() {
+			for shard := w; shard < e.opts.Shards && errs[w] == nil; shard += n {
+				errs[w] = e.set.Warm(shard, tables)
+			}
+		})
+	}
+	workers.Wait()
+	return errors.Join(errs...)
 }
 
 // makeDir makes the directory and those above it where they are not there, and
@@ -249,7 +266,6 @@ func (e *Engine) start() {
 	go e.workLoop()
 	wake(e.flushing)
 	wake(e.kick)
-	e.post(func() error { e.set.Touch(); return nil })
 }
 
 // shut ends everything after the goroutines have ended. A few unflushed keys stay

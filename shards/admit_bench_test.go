@@ -37,8 +37,10 @@ func BenchmarkAdmitMemory(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer s.Close()
-	if err := s.Warm(); err != nil {
-		b.Fatal(err)
+	for i := range s.shards {
+		if err := s.Warm(i, true); err != nil {
+			b.Fatal(err)
+		}
 	}
 	keys := make([][]byte, batch)
 	for i := range keys {
@@ -48,7 +50,6 @@ func BenchmarkAdmitMemory(b *testing.B) {
 	var bt Batch
 	out := make([]dedup.Verdict, batch)
 	ctx := context.Background()
-	s.Touch()
 	call := func(i int) {
 		for _, k := range keys { // 3 ns a key; stopping the timer would cost more
 			binary.LittleEndian.PutUint64(k, rng.Uint64())

@@ -139,23 +139,20 @@ func (s *shard) prefetch(form hash.Form, orders []uint64) {
 // fullHome is the number of home slots of a full table: load 0.5, whole lines.
 func (s *Set) fullHome() uint64 { return 2 * uint64(s.maxKeys.Load()+MaxPart) &^ (lineSlots - 1) }
 
-// Warm makes the memory of two full tables a shard and touches it: the active
-// one, and the one that takes its place at a rotation, when all shards seal at
-// once. In a caller the first touch costs 3 ms a MB.
-func (s *Set) Warm() error {
-	for range 2 * len(s.shards) {
-		if err := s.pool.add(tableBytes(s.fullHome())); err != nil {
-			return err
+// Warm makes the memory of a shard resident, before calls come: its filter's and,
+// with tables, that of two full ones: the active one, and the one that takes its
+// place at a rotation, when all shards seal at once. In a caller the first touch
+// costs up to 3 ms a MB. It may run for several shards at once.
+func (s *Set) Warm(shard int, tables bool) error {
+	(*s.shards[shard].filter.Load()).Touch()
+	for range 2 {
+		if tables {
+			if err := s.pool.add(tableBytes(s.fullHome())); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
-}
-
-// Touch makes the filters' memory resident; it may run beside calls.
-func (s *Set) Touch() {
-	for i := range s.shards {
-		(*s.shards[i].filter.Load()).Touch()
-	}
 }
 
 // SetMaxKeys changes Config.MaxKeys.
