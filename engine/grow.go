@@ -38,6 +38,9 @@ func (e *Engine) grow() error {
 	}
 	e.capacity.Store(next)
 	e.set.SetMaxKeys(e.tableKeys(next))
+	if err := e.warm(); err != nil { // tables of the new size, for the next rotation
+		return err
+	}
 	e.counts.growths.Add(1)
 	// The snapshots that there are, are of the old size.
 	e.snapshots.Clear()

@@ -2,10 +2,15 @@ package persist
 
 import "sync/atomic"
 
-// pagesAhead is how many bytes of the ring before its end are kept ready for
-// small batches, which are stores into the mapping: at a million calls a second
-// what 16 ms take.
-const pagesAhead = 1 << 20
+const (
+	// pagesFrom is how many bytes small batches store into the ring between two syncs
+	// before its pages are mapped ahead of them: for fewer the faults don't matter,
+	// and a page that is mapped ahead is written by the next sync, used or not.
+	pagesFrom = 256 << 10
+	// pagesAhead is how many bytes are mapped ahead at most; what was stored since the
+	// last sync bounds it too, so a sync writes no more than twice of what it must.
+	pagesAhead = 1 << 20
+)
 
 // ringPages has the pages of the ring mapped before a small batch is stored into
 // them and not any more when they are synced. The first store to a page is a fault
@@ -13,13 +18,25 @@ const pagesAhead = 1 << 20
 // interrupt of every processor, which is 15 µs of a call on a virtual machine.
 type ringPages struct {
 	wanted chan struct{} // nil where pages are left alone
-	ahead  uint64        // how far: pagesAhead, or a smaller ring
+	stored atomic.Uint64 // bytes of small batches since the last sync
 	ready  atomic.Uint64 // position up to which pages are mapped, 0: none since the last sync
 }
 
+// ahead is how many bytes are to be mapped before the ring's end.
+func (p *ringPages) ahead() uint64 {
+	if stored := p.stored.Load(); stored >= pagesFrom {
+		return min(stored, pagesAhead)
+	}
+	return 0
+}
+
 // wrote asks for more pages when half of those ahead are used.
-func (p *ringPages) wrote(end Pos) {
-	if end+p.ahead/2 > p.ready.Load() {
+func (p *ringPages) wrote(bytes int, end Pos) {
+	if p.wanted == nil {
+		return
+	}
+	p.stored.Add(uint64(bytes))
+	if ahead := p.ahead(); ahead > 0 && end+ahead/2 > p.ready.Load() {
 		select {
 		case p.wanted <- struct{}{}:
 		default: // it is asked already
@@ -29,24 +46,29 @@ func (p *ringPages) wrote(end Pos) {
 
 // prefault is the goroutine that maps them.
 func (j *Journal) prefault() {
+	p := &j.pages
 	for {
 		select {
 		case <-j.stop:
 			return
-		case <-j.pages.wanted:
+		case <-p.wanted:
 		}
-		end := j.written.Load()
-		from, to := max(end, j.pages.ready.Load()), end+j.pages.ahead
-		j.eachPiece(from, to, mapPages)
-		j.pages.ready.Store(to)
+		j.mu.Lock()
+		free := j.mu.room.tail + j.size // what lies behind is in use
+		j.mu.Unlock()
+		ready, end := p.ready.Load(), j.written.Load()
+		to := min(end+p.ahead(), free)
+		j.eachPiece(max(end, ready), to, mapPages)
+		// A sync that came meanwhile has unmapped some of them.
+		p.ready.CompareAndSwap(ready, max(ready, to))
 	}
 }
 
-// unmapWritten takes what is mapped of the ring, from the durable position on,
-// out of the page table; a store meanwhile maps its page again.
+// unmapWritten takes what was stored since the last sync, and what was mapped
+// ahead, out of the page table; a store meanwhile maps its page again.
 func (j *Journal) unmapWritten(upTo Pos) {
-	if ready := j.pages.ready.Swap(0); ready > 0 {
-		j.eachPiece(j.durable.Load(), max(upTo, ready), unmapPages)
+	if j.pages.stored.Swap(0) > 0 {
+		j.eachPiece(j.durable.Load(), max(upTo, j.pages.ready.Swap(0)), unmapPages)
 	}
 }
 

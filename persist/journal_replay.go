@@ -104,7 +104,7 @@ func (j *Journal) begin(from, end Pos) error {
 	}
 	// Another file system's mapping may be plain memory, which unmapping empties.
 	if _, real := j.file.(*osFile); real && j.ring != nil && j.cfg.Sync != SyncAlways {
-		j.pages.wanted, j.pages.ahead = make(chan struct{}, 1), min(pagesAhead, j.size)
+		j.pages.wanted = make(chan struct{}, 1)
 		j.running.Go(j.prefault)
 	}
 	return nil

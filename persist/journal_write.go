@@ -190,7 +190,7 @@ func (j *Journal) write(b *batch) (uint64, error) {
 	if j.ring != nil && len(b.data) <= mappedMax && j.cfg.Sync != SyncAlways {
 		copy(j.ring[off:], first)
 		copy(j.ring, second)
-		j.pages.wrote(b.start + uint64(len(b.data)))
+		j.pages.wrote(len(b.data), b.start+uint64(len(b.data)))
 		return 0, nil
 	}
 	n := uint64(0)

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -119,38 +120,69 @@ func TestJournalInterval(t *testing.T) {
 	}
 }
 
-// TestJournalPagesAhead: small batches find the ring's pages mapped, lap after lap,
-// and nothing that lies in them changes.
+// TestJournalPagesAhead: when small batches come fast the ring's pages are mapped
+// before them, lap after lap; when they are few nothing is, since a sync would
+// write what was mapped. What lies in the pages never changes, syncs or not.
 func TestJournalPagesAhead(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Log("no mappings here")
 		return
 	}
 	defer goleak.VerifyNone(t)
-	c := persist.JournalConfig{Path: filepath.Join(t.TempDir(), "journal"), RingBytes: 1 << 16, Sync: persist.SyncNone}
+	c := persist.JournalConfig{Path: filepath.Join(t.TempDir(), "journal"), RingBytes: 1 << 20, Sync: persist.SyncInterval, Interval: time.Hour}
 	j := openJournal(t, c)
 	mustReplay(t, j, 0)
 	rng := rand.New(rand.NewPCG(7, 7))
 	var kept []persist.Frame
-	for lap := range 3 {
-		kept = kept[:0]
-		for range 300 {
+	store := func(bytes uint64) {
+		for to := j.State().End + bytes; j.State().End < to; {
 			f := randomFrame(rng, 100)
 			if err := appendWait(j, &f); err != nil {
 				t.Fatal(err)
 			}
-			kept = append(kept, f)
-		}
-		end := j.State().End
-		for deadline := time.Now().Add(10 * time.Second); j.PagesReady() <= end; runtime.Gosched() {
-			if time.Now().After(deadline) {
-				t.Fatalf("lap %d: pages are mapped up to %d, the journal's end is %d", lap, j.PagesReady(), end)
+			if kept = append(kept, f); len(kept) > 1000 {
+				kept = kept[500:]
+				j.Release(kept[0].End - uint64(persist.FrameSpace(len(kept[0].Payload))))
 			}
 		}
-		if lap < 2 {
-			j.Release(end)
+	}
+	for range 10 {
+		store(1 << 10)
+		if err := j.Sync(); err != nil {
+			t.Fatal(err)
+		}
+		if j.PagesReady() != 0 {
+			t.Fatal("pages were mapped for a few frames")
 		}
 	}
+	var stop atomic.Bool
+	var syncing sync.WaitGroup
+	for lap := range 8 {
+		if lap == 4 { // from here on syncs run beside
+			syncing.Go(func() {
+				for !stop.Load() {
+					if err := j.Sync(); err != nil {
+						t.Error(err)
+						return
+					}
+				}
+			})
+		}
+		if store(600 << 10); lap >= 4 {
+			continue
+		}
+		// It is asked again with each batch, so it needs some.
+		for deadline := time.Now().Add(10 * time.Second); j.PagesReady() <= j.State().End; store(100) {
+			if time.Now().After(deadline) {
+				t.Fatalf("lap %d: pages are mapped up to %d, the journal's end is %d", lap, j.PagesReady(), j.State().End)
+			}
+		}
+		if err := j.Sync(); err != nil || j.PagesReady() != 0 {
+			t.Fatalf("after a sync pages up to %d are mapped, %v", j.PagesReady(), err)
+		}
+	}
+	stop.Store(true)
+	syncing.Wait()
 	from := kept[0].End - uint64(persist.FrameSpace(len(kept[0].Payload)))
 	if err := j.Close(false); err != nil {
 		t.Fatal(err)

@@ -55,6 +55,13 @@ func (p *pool) add(bytes int) error {
 	return nil
 }
 
+// waits reports whether a region of the size waits for its clearing.
+func (p *pool) waits(bytes int) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.ContainsFunc(p.mu.dirty, func(r *mem.Region) bool { return len(r.Bytes()) == bytes })
+}
+
 func (p *pool) put(r *mem.Region) {
 	p.mu.Lock()
 	p.mu.dirty = append(p.mu.dirty, r)

@@ -391,3 +391,67 @@ func TestGapEndsWithItsGeneration(t *testing.T) {
 		}
 	}
 }
+
+// TestBridgeTable: while a shard's full tables wait for their flush small ones take
+// their place, each sealed rather than grown into a new full one, until a full one
+// is back; no key is lost on the way.
+func TestBridgeTable(t *testing.T) {
+	h := newBed(t, Config{Shards: 1, MaxKeys: 20_000, MaxSealed: 6})
+	if err := h.set.Warm(0, true); err != nil {
+		t.Fatal(err)
+	}
+	full := tableBytes(h.set.fullHome())
+	sh := &h.set.shards[0]
+	size := func() int { return len(sh.active.tables[hash.Raw16].region.Bytes()) }
+	next := 0
+	admit := func(n int) {
+		t.Helper()
+		for range n {
+			if got := h.admit(key16(next)); got[0] != dedup.Fresh {
+				t.Fatalf("key %d: %v", next, got[0])
+			}
+			next++
+		}
+	}
+	for range 2 { // the two that Warm made
+		admit(1000)
+		if size() != full {
+			t.Fatalf("a table of %d bytes, %d were made beforehand", size(), full)
+		}
+		h.set.Seal(^uint64(0))
+	}
+	bridges := 0
+	for last := len(sh.sealed); bridges < 3; last = len(sh.sealed) {
+		admit(100)
+		if size() >= full {
+			t.Fatalf("key %d: a new full table, though two wait for their flush", next)
+		}
+		bridges += len(sh.sealed) - last
+	}
+	for len(sh.sealed) < 6 { // as many as may wait: now the next one grows
+		admit(100)
+	}
+	for size() < full {
+		admit(100)
+	}
+	h.set.Seal(^uint64(0))
+	for range 2 {
+		h.flushOne() // the two that Warm made
+	}
+	admit(1)
+	if size() == full {
+		t.Error("a table that was not cleared is in use")
+	}
+	for h.set.Clear() {
+	}
+	for at := next; size() < full; admit(100) {
+		if next-at > 20_000 {
+			t.Fatal("a cleared table is not used")
+		}
+	}
+	for i := range next {
+		if got := h.look(key16(i)); got[0] != dedup.Duplicate {
+			t.Fatalf("key %d is lost: %v", i, got[0])
+		}
+	}
+}

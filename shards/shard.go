@@ -139,6 +139,13 @@ func (s *shard) growTable(b *Batch, form hash.Form) (*table, error) {
 	// hand no time is spent on smaller ones; where it still waits for its flush, a
 	// small one does meanwhile: the first touch of a new one costs a caller 3 ms a MB.
 	region := s.set.pool.recycled(tableBytes(most))
+	if region == nil && old != nil && 2*home > most && s.fullComing(tableBytes(most)) {
+		// It is still on its way: the small one is sealed as it is, another takes its place.
+		if err := s.sealWithin(b); err != nil {
+			return nil, err
+		}
+		return s.growTable(b, form)
+	}
 	if region != nil || 2*home > most {
 		home = most
 	}
@@ -171,6 +178,22 @@ func (s *shard) growTable(b *Batch, form hash.Form) (*table, error) {
 	s.active.tables[form] = t
 	s.hint[form].Store(t)
 	return t, nil
+}
+
+// fullComing reports whether a full table of the shard waits for its flush or its
+// clearing, while there is room for one more to wait.
+func (s *shard) fullComing(bytes int) bool {
+	if s.set.nSealed.Load() >= int64(s.set.c.MaxSealed) {
+		return false
+	}
+	for _, u := range s.sealed {
+		for _, t := range u.tables {
+			if t != nil && len(t.region.Bytes()) == bytes {
+				return true
+			}
+		}
+	}
+	return s.set.pool.waits(bytes)
 }
 
 // markNew is mark for the common case, the keys from i on that no filter knows and
