@@ -1,6 +1,9 @@
 package persist
 
-import "sync/atomic"
+import (
+	"sync"
+	"sync/atomic"
+)
 
 const (
 	// pagesFrom is how many bytes small batches store into the ring between two syncs
@@ -20,6 +23,8 @@ type ringPages struct {
 	wanted chan struct{} // nil where pages are left alone
 	stored atomic.Uint64 // bytes of small batches since the last sync
 	ready  atomic.Uint64 // position up to which pages are mapped, 0: none since the last sync
+	// changing is held while pages are mapped ahead or unmapped, 1 ms at most.
+	changing sync.Mutex
 }
 
 // ahead is how many bytes are to be mapped before the ring's end.
@@ -46,29 +51,39 @@ func (p *ringPages) wrote(bytes int, end Pos) {
 
 // prefault is the goroutine that maps them.
 func (j *Journal) prefault() {
-	p := &j.pages
 	for {
 		select {
 		case <-j.stop:
 			return
-		case <-p.wanted:
+		case <-j.pages.wanted:
 		}
-		j.mu.Lock()
-		free := j.mu.room.tail + j.size // what lies behind is in use
-		j.mu.Unlock()
+		j.mapAhead()
+	}
+}
+
+func (j *Journal) mapAhead() {
+	p := &j.pages
+	j.mu.Lock()
+	free := j.mu.room.tail + j.size // what lies behind is in use
+	j.mu.Unlock()
+	p.changing.Lock()
+	defer p.changing.Unlock()
+	if ahead := p.ahead(); ahead > 0 { // else a sync came meanwhile
 		ready, end := p.ready.Load(), j.written.Load()
-		to := min(end+p.ahead(), free)
+		to := min(end+ahead, free)
 		j.eachPiece(max(end, ready), to, mapPages)
-		// A sync that came meanwhile has unmapped some of them.
-		p.ready.CompareAndSwap(ready, max(ready, to))
+		p.ready.Store(max(ready, to))
 	}
 }
 
 // unmapWritten takes what was stored since the last sync, and what was mapped
 // ahead, out of the page table; a store meanwhile maps its page again.
 func (j *Journal) unmapWritten(upTo Pos) {
-	if j.pages.stored.Swap(0) > 0 {
-		j.eachPiece(j.durable.Load(), max(upTo, j.pages.ready.Swap(0)), unmapPages)
+	p := &j.pages
+	p.changing.Lock()
+	defer p.changing.Unlock()
+	if p.stored.Swap(0) > 0 {
+		j.eachPiece(j.durable.Load(), max(upTo, p.ready.Swap(0)), unmapPages)
 	}
 }
 
