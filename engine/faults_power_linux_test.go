@@ -44,7 +44,9 @@ func newPower(p *faultPart, sync Sync) *power {
 
 func (w *power) cycles(n int) {
 	p := w.p
-	for cycle := 0; cycle < n && !p.done(); cycle++ {
+	// On a slow machine it may take more cuts until one takes a key.
+	unlucky := func(cycle int) bool { return w.sync == SyncInterval && w.lost == 0 && cycle < 8*n }
+	for cycle := 0; (cycle < n || unlucky(cycle)) && !p.done(); cycle++ {
 		w.boot[0], w.boot[1] = byte(cycle), byte(cycle>>8)+1
 		c := childConfig{scenario: "load", dir: filepath.Join(w.disk.mount, "seen"), from: w.l.tried, now: w.l.now, speed: 1500, sync: w.sync,
 			seed: uint64(cycle), batches: 5 + w.rng.IntN(60), boot: w.boot, fault: p.fault}
