@@ -109,21 +109,24 @@ func (e *Engine) open() error {
 	return nil
 }
 
-// warm makes the memory resident that calls are going to need.
+// warm makes the memory resident that calls are going to need, on all processors.
 func (e *Engine) warm() error {
-	tables := e.opts.Mode == Exact && e.tableKeys(e.capacity.Load()) > warmFrom
 	n := runtime.GOMAXPROCS(0)
 	errs := make([]error, n)
 	var workers sync.WaitGroup
 	for w := range n {
 		workers.Go(func() {
 			for shard := w; shard < e.opts.Shards && errs[w] == nil; shard += n {
-				errs[w] = e.set.Warm(shard, tables)
+				errs[w] = e.warmShard(shard)
 			}
 		})
 	}
 	workers.Wait()
 	return errors.Join(errs...)
+}
+
+func (e *Engine) warmShard(shard int) error {
+	return e.set.Warm(shard, e.opts.Mode == Exact && e.tableKeys(e.capacity.Load()) > warmFrom)
 }
 
 // makeDir makes the directory and those above it where they are not there, and

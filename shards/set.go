@@ -2,6 +2,7 @@ package shards
 
 import (
 	"context"
+	"errors"
 	"math/bits"
 	"slices"
 	"sync"
@@ -145,14 +146,10 @@ func (s *Set) fullHome() uint64 { return 2 * uint64(s.maxKeys.Load()+MaxPart) &^
 // costs up to 3 ms a MB. It may run for several shards at once.
 func (s *Set) Warm(shard int, tables bool) error {
 	(*s.shards[shard].filter.Load()).Touch()
-	for range 2 {
-		if tables {
-			if err := s.pool.add(tableBytes(s.fullHome())); err != nil {
-				return err
-			}
-		}
+	if !tables {
+		return nil
 	}
-	return nil
+	return errors.Join(s.pool.add(tableBytes(s.fullHome())), s.pool.add(tableBytes(s.fullHome())))
 }
 
 // SetMaxKeys changes Config.MaxKeys.

@@ -109,7 +109,7 @@ func (t *table) insertNew(orders, los []uint64, shard uint64, shardBits uint) in
 	for i, lo := range los {
 		hi := shard | orders[i]>>shardBits
 		line, _ := bits.Mul64(orders[i], lines)
-		l := (*[lineSlots]Pair)(unsafe.Add(first, line*64))
+		l := (*[lineSlots]Pair)(unsafe.Add(first, line*lineSlots*pairSize))
 		// The keys of a line fill it from its start.
 		used := l[0].used() + l[1].used() + l[2].used() + l[3].used()
 		if used == lineSlots || l[0].Hi == hi || l[1].Hi == hi || l[2].Hi == hi || l[3].Hi == hi {
