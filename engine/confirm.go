@@ -23,113 +23,70 @@ type runEntry struct {
 type lookup struct {
 	persist.Lookup
 	queries []persist.Query
-	asks    []ask
 }
 
-// An ask is the part of a lookup's queries that goes to one run.
-type ask struct {
-	entry *runEntry
-	end   int // of the part; it begins where the one before ends
-}
-
-// Confirm implements shards.Confirmer: each run of the shard is asked once for
-// all keys that it may hold.
-func (s *store) Confirm(shard int, b *shards.Batch, pending []shards.Pending) error {
+// Confirm implements shards.Confirmer: every run that may hold a key is asked,
+// newest first, until one does.
+func (s *store) Confirm(b *shards.Batch, pending []shards.Pending) error {
 	l := s.lookups.Get().(*lookup)
 	defer s.lookups.Put(l)
-	// Runs want ascending orders; twins must stay in the order of the call.
-	slices.SortFunc(pending, func(x, y shards.Pending) int {
-		if c := cmp.Compare(b.Order(x.I), b.Order(y.I)); c != 0 {
-			return c
-		}
-		return cmp.Compare(x.I, y.I)
-	})
 	for {
-		list := s.runs[shard].Load()
-		if list == nil {
+		s.collect(l, b, pending)
+		err := l.Confirm(l.queries)
+		if err == nil {
+			l.tell(b, pending)
 			return nil
 		}
-		err := s.confirm(l, *list, b, pending)
 		if !errors.Is(err, persist.ErrRetired) {
 			return err
 		}
-		// The segment was retired or merged under our hands: the new list
-		// does without it. An unchanged list means that it was closed.
-		if s.runs[shard].Load() == list {
+		// The segment was retired or merged under our hands: the lists do without
+		// it now. If this one does not it was closed.
+		q := l.Refused()
+		if s.asks(int(pending[q.Index].Shard), q.Run) {
 			return err
 		}
-		for i := range pending {
-			pending[i].Found = false
-		}
 	}
 }
 
-// Announce implements shards.Confirmer: the blocks that Confirm will read are on
-// their way from memory when it comes to them.
-func (s *store) Announce(shard int, b *shards.Batch, pending []shards.Pending) {
-	list := s.runs[shard].Load()
-	if list == nil {
-		return
-	}
-	for i := range *list {
-		r := &(*list)[i]
-		for j := range pending {
-			if r.mayHold(b, &pending[j]) {
-				r.run.Announce(b.Order(pending[j].I))
-			}
-		}
-	}
-}
-
-// mayHold reports whether the run has to be asked for a key.
-func (r *runEntry) mayHold(b *shards.Batch, p *shards.Pending) bool {
-	return p.Mask&r.bit != 0 && r.generation >= b.Oldest() && b.Form(p.I) == r.form
-}
-
-func (s *store) confirm(l *lookup, list []runEntry, b *shards.Batch, pending []shards.Pending) error {
-	l.collect(list, b, pending)
-	from := 0
-	for _, a := range l.asks {
-		qs := l.queries[from:a.end]
-		from = a.end
-		found := 0
-		for k := range qs {
-			if qs[k].Found = pending[qs[k].Index].Found; qs[k].Found {
-				found++
-			}
-		}
-		if found == len(qs) {
+// collect puts together what the runs are asked.
+func (s *store) collect(l *lookup, b *shards.Batch, pending []shards.Pending) {
+	qs := l.queries[:0]
+	for j := range pending {
+		p := &pending[j]
+		list := s.runs[p.Shard].Load()
+		if list == nil {
 			continue
 		}
-		b.Counts.RunsAsked++
-		if err := a.entry.run.Confirm(&l.Lookup, qs); err != nil {
-			return err
-		}
-		for k := range qs {
-			if p := &pending[qs[k].Index]; qs[k].Found && !p.Found {
-				p.Found, p.Seq = true, a.entry.seq
+		form, order, lo, record := b.Key(p.I)
+		older := false
+		for i := range *list {
+			// The slot's bit alone does not tell the generation.
+			r := &(*list)[i]
+			if p.Mask&r.bit == 0 || r.generation < b.Oldest() || r.form != form {
+				continue
 			}
+			qs = append(qs, persist.Query{Run: r.run, Order: order, Lo: lo, Key: record, Index: int32(j), Older: older})
+			older = true
 		}
 	}
-	return nil
+	l.queries = qs
 }
 
-// collect puts together what each run is asked.
-func (l *lookup) collect(list []runEntry, b *shards.Batch, pending []shards.Pending) {
-	l.queries, l.asks = l.queries[:0], l.asks[:0]
-	for i := range list {
-		r := &list[i]
-		from := len(l.queries)
-		for j := range pending {
-			if p := &pending[j]; r.mayHold(b, p) {
-				_, order, lo, record := b.Key(p.I)
-				l.queries = append(l.queries, persist.Query{Order: order, Lo: lo, Key: record, Index: int32(j)})
-			}
-		}
-		if len(l.queries) > from {
-			l.asks = append(l.asks, ask{r, len(l.queries)})
+// tell notes which keys were found.
+func (l *lookup) tell(b *shards.Batch, pending []shards.Pending) {
+	b.Counts.RunsAsked += uint64(l.Asked)
+	for i := range l.queries {
+		if q := &l.queries[i]; q.Found {
+			p := &pending[q.Index]
+			p.Found, p.Seq = true, q.Run.Seq()
 		}
 	}
+}
+
+// asks reports whether a shard's look-ups still ask a run.
+func (s *store) asks(shard int, run *persist.Run) bool {
+	return slices.ContainsFunc(s.list(shard), func(r runEntry) bool { return r.run == run })
 }
 
 // install puts runs into the shard's list. It is called with the shard locked.

@@ -28,6 +28,8 @@ const (
 	// recordsAhead is by how many keys a flush prefetches the records, which lie in
 	// the order of their arrival.
 	recordsAhead = 16
+	// tombstoneRoom is more than a tombstone takes in a run.
+	tombstoneRoom = 512
 	// diskRetry is how long a flush waits before it looks for room again.
 	diskRetry = 100 * time.Millisecond
 )
@@ -191,7 +193,8 @@ func (e *Engine) write(u *shards.Unflushed) (f flushed, err error) {
 	if !e.isHeld(u.Generation) {
 		return f, nil
 	}
-	f.segment, err = e.store.beginWrite(u.Generation, e.segmentBytes())
+	// In memory a key takes more than in a run.
+	f.segment, err = e.store.beginWrite(u.Generation, int64(u.Bytes()+tombstoneRoom*len(u.Tombstones)), e.segmentBytes())
 	if err == nil {
 		f.runs, err = e.writeRuns(f.segment, u)
 	}

@@ -254,7 +254,7 @@ func (e *Engine) afterRotation() error {
 		return e.snapshot(false)
 	}
 	// Ahead of the first flush: making a segment takes 5 to 8 ms.
-	if _, err := e.store.segmentFor(e.liveNumber(), e.segmentBytes()); err != nil {
+	if _, err := e.store.segmentFor(e.liveNumber(), 0, e.segmentBytes()); err != nil {
 		return err
 	}
 	return e.grow()

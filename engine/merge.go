@@ -17,7 +17,7 @@ const (
 	mergeRatio = 3
 	// What merging a key costs and asking one more run costs, ns (BenchmarkMerge,
 	// BenchmarkConfirm).
-	mergeCost, askCost = 60, 250
+	mergeCost, askCost = 60, 150
 	// mergePays is how many times its cost a merge has to save.
 	mergePays = 4
 )

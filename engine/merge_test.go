@@ -22,7 +22,7 @@ func TestMergeSparesBusySegments(t *testing.T) {
 		e.set.Seal(^uint64(0))
 		eventually(t, "the flush has caught up", func() bool { return e.set.Sizes().Sealed == 0 })
 	}
-	seg, err := e.store.beginWrite(generation, e.segmentBytes())
+	seg, err := e.store.beginWrite(generation, 0, e.segmentBytes())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -97,7 +97,11 @@ func (r *repairer) salvage(generation uint64, old persist.SegmentMeta, readable 
 		r.m.NextID = max(r.m.NextID, id)
 	}
 	r.m.NextID++
-	seg, err := persist.CreateSegment(persist.SegmentConfig{Dir: r.dir, ID: r.m.NextID})
+	var bytes int64
+	for i := range old.Runs {
+		bytes += old.Runs[i].Bytes()
+	}
+	seg, err := persist.CreateSegment(persist.SegmentConfig{Dir: r.dir, ID: r.m.NextID, MaxBytes: bytes})
 	if err != nil {
 		return err
 	}

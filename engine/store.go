@@ -45,19 +45,20 @@ func newStore(dir string, fsys persist.FS, logger *slog.Logger, slots int) *stor
 
 func (s *store) bit(generation uint64) uint8 { return 1 << (generation % uint64(s.slots)) }
 
-// segmentFor returns the segment that takes a generation's runs, and makes it
-// if there is none. It is promised by the manifest with its first run.
-func (s *store) segmentFor(generation uint64, maxBytes int64) (*persist.Segment, error) {
+// segmentFor returns the segment that takes a generation's runs, with room for so
+// many bytes, and makes one if there is none. It is promised by the manifest with
+// its first run. maxBytes is what all of the generation's are expected to take.
+func (s *store) segmentFor(generation uint64, room, maxBytes int64) (*persist.Segment, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.segmentForLocked(generation, maxBytes)
+	return s.segmentForLocked(generation, room, maxBytes)
 }
 
-func (s *store) segmentForLocked(generation uint64, maxBytes int64) (*persist.Segment, error) {
-	if id, ok := s.writing[generation]; ok {
+func (s *store) segmentForLocked(generation uint64, room, maxBytes int64) (*persist.Segment, error) {
+	if id, ok := s.writing[generation]; ok && s.segments[id].Room() >= room {
 		return s.segments[id], nil
 	}
-	seg, err := s.newSegmentLocked(maxBytes)
+	seg, err := s.newSegmentLocked(max(room, maxBytes))
 	if err == nil {
 		s.writing[generation] = seg.ID()
 	}
@@ -66,10 +67,10 @@ func (s *store) segmentForLocked(generation uint64, maxBytes int64) (*persist.Se
 
 // beginWrite is segmentFor for a flush: until endWrite no merge takes the segment,
 // so that a run never ends up in a segment that is being replaced.
-func (s *store) beginWrite(generation uint64, maxBytes int64) (*persist.Segment, error) {
+func (s *store) beginWrite(generation uint64, room, maxBytes int64) (*persist.Segment, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	seg, err := s.segmentForLocked(generation, maxBytes)
+	seg, err := s.segmentForLocked(generation, room, maxBytes)
 	if err == nil {
 		s.busy[seg.ID()]++
 	}
@@ -241,7 +242,7 @@ func (s *store) mergeable(generation uint64, all bool) (picked map[uint64]bool, 
 	slices.SortFunc(segs, func(a, b *persist.Segment) int { return cmp.Compare(a.Bytes(), b.Bytes()) })
 	picked = map[uint64]bool{}
 	for i, seg := range segs {
-		if i > 0 && !all && seg.Bytes() > mergeRatio*bytes {
+		if i > 0 && (!all && seg.Bytes() > mergeRatio*bytes || bytes+seg.Bytes() > persist.MaxSegment) {
 			break
 		}
 		picked[seg.ID()] = true

@@ -11,9 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"sync/atomic"
-	"unsafe"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
@@ -30,11 +28,18 @@ const (
 	minValueLog  = 64 << 20
 	maxValueLog  = 2<<30 - 1 // Badger maps twice that and counts it in 32 bits
 
+	// MaxSegment is how many bytes of values a segment takes at most.
+	MaxSegment = maxValueLog - maxValueLog/16
+
 	// Values shorter than this lie in the tree. It must exceed 20: Badger ends a
 	// transaction with an entry whose value is its timestamp in digits, and when
 	// that goes to the value log too, replaying the log after a kill finds no end
 	// and drops every transaction of it, without an error.
 	inlineBelow = 32
+
+	// entryOverhead is more than an entry of the value log takes beside its value:
+	// 22 bytes of header at most, the key with its version, and a checksum.
+	entryOverhead = 64
 )
 
 // store is one Badger directory.
@@ -46,17 +51,18 @@ type store struct {
 	// a lock of a value-log file held for reading. Closing would wait for it for
 	// ever, see close.
 	leaked atomic.Bool
+	// rest is what the value log still takes before it would be rotated.
+	rest atomic.Int64
+}
 
-	mu struct {
-		sync.Mutex
-		readers []*badger.Txn
-	}
+// A value log that grows beyond its size is rotated: readers are blocked for 30 to
+// 50 ms, and its map may move, which the runs' slices of it would not survive. So
+// a store refuses what doesn't fit into one.
+func vlogSize(maxBytes int64) int64 {
+	return min(max(maxBytes+maxBytes/16+8<<20, minValueLog), maxValueLog)
 }
 
 func storeOptions(dir string, maxBytes int64, log badger.Logger) badger.Options {
-	// A rotation of the value log blocks readers for 30 to 50 ms, so a file takes
-	// the whole segment. It is a sparse map of twice the size: unused room is free.
-	vlog := min(max(maxBytes+maxBytes/16+8<<20, minValueLog), maxValueLog)
 	return badger.DefaultOptions(dir).
 		WithLogger(log).
 		WithSyncWrites(false). // Segment.Sync, once a flush
@@ -67,9 +73,10 @@ func storeOptions(dir string, maxBytes int64, log badger.Logger) badger.Options 
 		WithDetectConflicts(false).
 		WithNumVersionsToKeep(1).
 		WithMemTableSize(memTableSize).
-		// As many values as possible in the value log, see storedValue.
+		// As many values as possible in the value log, see get.
 		WithValueThreshold(inlineBelow).
-		WithValueLogFileSize(vlog).
+		// A sparse map of twice the size: unused room is free.
+		WithValueLogFileSize(vlogSize(maxBytes)).
 		// Without compactors nothing is rewritten and nothing ticks. Level 0 grows
 		// by one table at each opening; it must never make a flush wait for the
 		// compaction that does not come.
@@ -97,6 +104,10 @@ func createStore(dir string, maxBytes int64, logger *slog.Logger) (*store, error
 
 // put stores a value; it is durable after sync. value may be reused afterwards.
 func (s *store) put(key, value []byte) error {
+	if need := int64(len(value) + entryOverhead); s.rest.Add(-need) < 0 {
+		s.rest.Add(need)
+		return fmt.Errorf("a value of %d bytes: the value log is full", len(value))
+	}
 	txn := s.db.NewTransaction(true)
 	defer txn.Discard()
 	if err := txn.SetEntry(badger.NewEntry(key, value)); err != nil {
@@ -157,13 +168,6 @@ func checkRoom(dir string) error {
 // close closes Badger. A store with a leaked lock is left as kill -9 would leave
 // it, with its goroutines idle: all that was promised has been synced before.
 func (s *store) close() (err error) {
-	s.mu.Lock()
-	readers := s.mu.readers
-	s.mu.readers = nil
-	s.mu.Unlock()
-	for _, txn := range readers {
-		txn.Discard()
-	}
 	if s.leaked.Load() {
 		s.log.logger.Error("segment is left open, because reading its damaged value log left a lock behind")
 		return nil
@@ -197,63 +201,37 @@ func (s *store) giveUp() {
 	}
 }
 
-// reader starts a read transaction that lasts until the store is closed; it sees
-// everything that was put before.
-func (s *store) reader() *storeReader {
-	txn := s.db.NewTransaction(false)
-	s.mu.Lock()
-	s.mu.readers = append(s.mu.readers, txn)
-	s.mu.Unlock()
-	return &storeReader{store: s, txn: txn}
-}
-
-type storeReader struct {
-	store *store
-	txn   *badger.Txn
-}
-
-// get finds the value of key, which lasts as long as the store.
-func (r *storeReader) get(key []byte) (v storedValue, err error) {
-	v.item, err = r.txn.Get(key)
-	switch {
-	case errors.Is(err, badger.ErrKeyNotFound):
-		return v, errMissing
-	case err != nil:
-		return v, err
-	}
-	// The first look: it sets a field of the Item that later ones share.
-	err = v.item.Value(func(p []byte) error {
-		v.bytes = len(p)
-		v.address = uintptr(unsafe.Pointer(unsafe.SliceData(p)))
-		if len(p) < inlineBelow {
-			v.inline = bytes.Clone(p)
+// get finds the value of key. It is a slice of Badger's mapped file, which stays
+// where it is as long as the store is open: nothing is rotated (see vlogSize) or
+// collected. A very short one lies in the tree, and is copied.
+func (s *store) get(key []byte) (value []byte, err error) {
+	defer func() {
+		if p := recover(); p != nil { // perhaps where it holds a lock of the file
+			s.leaked.Store(true)
+			panic(p)
 		}
-		return nil
+	}()
+	err = s.db.View(func(txn *badger.Txn) error {
+		item, err := txn.Get(key)
+		if errors.Is(err, badger.ErrKeyNotFound) {
+			return errMissing
+		}
+		if err != nil {
+			return err
+		}
+		// A value that can't be read arrives as nil, without an error: Badger only
+		// logs it.
+		return item.Value(func(p []byte) error {
+			if value = p; len(p) < inlineBelow {
+				value = bytes.Clone(p)
+			}
+			return nil
+		})
 	})
-	return v, err
+	return value, err
 }
 
 var errMissing = errors.New("missing")
-
-// storedValue is one value of the value log, or a very short one: those lie in
-// the tree, and Badger copies them into their Item at every look, which may not
-// happen in two goroutines at once. So they are kept here.
-type storedValue struct {
-	item    *badger.Item
-	inline  []byte
-	bytes   int     // length when it was opened
-	address uintptr // where it lay then: a hint for prefetching, which may be stale
-}
-
-// view calls fn with the value as it lies in the mapped file, valid until fn
-// returns. A value that can't be read arrives as nil, without an error: Badger
-// only logs it. Concurrent calls are allowed.
-func (v *storedValue) view(fn func(value []byte) error) error {
-	if v.inline != nil {
-		return fn(v.inline)
-	}
-	return v.item.Value(fn)
-}
 
 // storeLog forwards Badger's messages to slog and remembers those that mean that
 // something failed which no return value tells.

@@ -284,6 +284,7 @@ func startStore(dir string, maxBytes int64, logger *slog.Logger) (s *store, err 
 	s = &store{dir: dir, log: &storeLog{}}
 	s.log.logger = logger.With("segment", filepath.Base(dir))
 	s.log.store = s
+	s.rest.Store(vlogSize(maxBytes) - vlogHeader)
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if p := recover(); p != nil {

@@ -62,33 +62,41 @@ func awaitFlush(t *testing.T, s *Segment) {
 	}
 }
 
-// TestValueLogRotation writes more than a value-log file takes, while readers
-// hold the files.
-func TestValueLogRotation(t *testing.T) {
+// TestSegmentFull: what doesn't fit into one value log is refused, and what was
+// written before stays where it is.
+func TestSegmentFull(t *testing.T) {
 	if testing.Short() {
-		t.Skip("writes 100 MB")
+		t.Skip("writes 60 MB")
 	}
 	s := newTestSegment(t) // 64 MiB a file
 	keys := makeKeys(0, 1_000_000, 1)
 	var runs []*Run
 	for i := range uint64(6) {
-		runs = append(runs, writeRun(t, s, RunSpec{ID: i}, keys))
-		for _, r := range runs {
-			var l Lookup
-			qs := []Query{keys[0].query(), keys[len(keys)/2].query(), keys[len(keys)-1].query()}
-			if err := r.Confirm(&l, qs); err != nil || !qs[0].Found || !qs[1].Found || !qs[2].Found {
-				t.Fatalf("run %d after %d: %v", r.Meta().ID, i, err)
-			}
+		w := s.NewRun(RunSpec{ID: i, MaxKeys: uint64(len(keys))})
+		addAll(w, keys)
+		r, err := w.Finish()
+		if err == nil {
+			runs = append(runs, r)
+		} else if need := int64(len(keys) * (1 + fixedRecord)); s.Room() > need {
+			t.Errorf("run %d: %v, with room for %d bytes", i, err, s.Room())
 		}
 	}
-	logs, err := filepath.Glob(filepath.Join(s.Path(), "*.vlog"))
-	if err != nil || len(logs) < 2 {
-		t.Errorf("no rotation: %v, %v", logs, err)
+	if len(runs) != 4 {
+		t.Errorf("%d runs of 15 MB fit", len(runs))
 	}
 	for _, r := range runs {
+		var l Lookup
+		qs := []Query{keys[0].query(), keys[len(keys)/2].query(), keys[len(keys)-1].query()}
+		if err := r.confirm(&l, qs); err != nil || !qs[0].Found || !qs[1].Found || !qs[2].Found {
+			t.Errorf("run %d: %v", r.Meta().ID, err)
+		}
 		if err := r.Verify(); err != nil {
 			t.Error(err)
 		}
+	}
+	logs, err := filepath.Glob(filepath.Join(s.Path(), "*.vlog"))
+	if err != nil || len(logs) != 1 {
+		t.Errorf("rotated: %v, %v", logs, err)
 	}
 }
 

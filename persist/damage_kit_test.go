@@ -103,7 +103,7 @@ func (d *damaged) judge(t *testing.T, r *Run, what string) (reported bool) {
 	i := int(r.Meta().ID)
 	var l Lookup
 	qs := slices.Clone(d.qs[i])
-	err := r.Confirm(&l, qs)
+	err := r.confirm(&l, qs)
 	if err != nil && !errors.Is(err, dedup.ErrCorrupt) {
 		t.Fatalf("%s: confirm: %v", what, err)
 	}

@@ -24,7 +24,7 @@
 //
 // # Runs
 //
-// The keys of a run lie in blocks of 48 on average; block b of n holds those with
+// The keys of a run lie in blocks of 16 on average; block b of n holds those with
 // mulhi(order, n) == b, so the order of a key is its address. Fixed forms (16
 // bytes, hi and lo little endian) and variable ones (a length byte and 1 to 255
 // bytes) never share a run.
@@ -37,7 +37,7 @@
 // Values and index are Badger values, under keys of 13 bytes: 'r', the run's
 // number and the value's (8 and 4 bytes, big endian; 2^32-1 is the index). The
 // index is kept in memory; the values are read as slices of Badger's mapped
-// value log.
+// value log, which is never rotated: what doesn't fit goes into another segment.
 //
 // # What is guaranteed
 //

@@ -64,7 +64,7 @@ const (
 const (
 	// blockKeys is how many keys a block holds on average. Fewer cost index
 	// memory (4 bytes a block), more cost time at every confirm.
-	blockKeys = 48
+	blockKeys = 16
 	// blockSum is the length of the CRC32C that ends a block.
 	blockSum = 4
 	// loBytes is the second part of a record of the forms 0 to 2, see layout.
@@ -74,8 +74,7 @@ const (
 	// maxZeros bounds what an order may lack at its low end: the shard's bits.
 	maxZeros = 16
 	// valueLimit is the length a value is filled up to, unless a single block is
-	// longer. Longer ones mean fewer calls of Badger a batch (100 ns each, see
-	// BenchmarkConfirm); above 4 MiB the collector's stops wait for a
+	// longer. The longer it is, the longer the collector's stops wait for a
 	// page-faulting copy. Readers take any length.
 	valueLimit = 1 << 20
 	// maxRecord is the longest key of a variable record.

@@ -3,6 +3,7 @@ package persist
 import (
 	"encoding/binary"
 	"runtime/debug"
+	"slices"
 
 	"github.com/firstseen/firstseen/internal/prefetch"
 	"github.com/firstseen/firstseen/internal/sabotage"
@@ -10,116 +11,123 @@ import (
 
 // A Query asks a run for one key.
 type Query struct {
+	Run   *Run
 	Order uint64
 	Lo    uint64 // fixed forms
 	Key   []byte // variable forms
 	Index int32  // the caller's
-	Found bool   // set by Confirm where the run holds the key, never cleared
+	// Older says that this asks an older run for the key of the query before, which
+	// is not needed where that one, or one before it, was found.
+	Older bool
+	Found bool // set by Confirm: the run holds the key
+
+	block uint32
+	rest  uint64 // see blockOf
+	data  []byte // the block, with its checksum
 }
 
-// A Lookup is scratch for Confirm, for one goroutine at a time. The zero value
-// is ready; keep it, so that confirming allocates nothing of ours.
+// A Lookup confirms keys of many runs at once, for one goroutine at a time. The
+// zero value is ready; keep it, so that confirming allocates nothing.
 type Lookup struct {
-	run    *Run
+	Asked int // queries that the last Confirm answered; it left the needless ones out
+
 	qs     []Query
-	at     int  // the query under way
-	value  int  // the value under way
-	inside bool // viewValue runs, so Badger holds nothing that a panic would leave locked
-	fn     func([]byte) error
+	at     int // the query under way
+	pinned []*Segment
 }
 
-// Confirm looks for the keys of qs, in ascending order of Order, and sets Found
-// where the run holds the key; queries that are Found already are skipped. Each
-// block that is looked into is checked against its checksum first: damage is a
-// *dedup.CorruptError, and then the queries from that block on are unanswered.
-// After the segment is closed the error is ErrRetired.
+// How many queries ahead of their use the index and the block of a query are
+// announced to the memory. A block is four lines or so.
+const (
+	indexAhead = 24
+	blockAhead = 12
+)
+
+// Confirm answers all of qs. A block is checked against its checksum each time it
+// is looked into: damage is a *dedup.CorruptError, and then the queries from that
+// one on are unanswered. If a segment was closed the error is ErrRetired, and no
+// query is answered; Refused tells which.
 //
-// Badger allocates 16 bytes each time a value is opened, that is once for all
-// queries of the same MiB of the run.
-func (r *Run) Confirm(l *Lookup, qs []Query) (err error) {
-	if len(qs) == 0 {
-		return nil
+// Values are slices of a mapped file: a page that the disk can't give, or that
+// somebody cut off, is a fault. Here it becomes a panic and so an error.
+func (l *Lookup) Confirm(qs []Query) (err error) {
+	l.qs, l.at, l.Asked = qs, 0, 0
+	defer l.leave(debug.SetPanicOnFault(true), &err)
+	for ; l.at < len(qs); l.at++ {
+		if !l.pin(qs[l.at].Run.seg) {
+			return ErrRetired
+		}
 	}
-	if !r.seg.pins.pin() {
-		return ErrRetired
-	}
-	// Values are slices of a mapped file: a page that the disk can't give, or that
-	// somebody cut off, is a fault. Here it becomes a panic and so an error.
-	fault := debug.SetPanicOnFault(true)
-	defer l.leave(r, fault, &err)
-	if l.fn == nil {
-		l.fn = l.viewValue
-	}
-	l.run, l.qs, l.at, l.inside = r, qs, 0, false
-	for l.at < len(qs) {
-		if qs[l.at].Found {
-			l.at++
+	found := false
+	indexes, blocks := 0, 0
+	for l.at = range qs {
+		for ; indexes < min(l.at+indexAhead, len(qs)); indexes++ {
+			qs[indexes].announceIndex()
+		}
+		for ; blocks < min(l.at+blockAhead, len(qs)); blocks++ {
+			qs[blocks].announceBlock()
+		}
+		q := &qs[l.at]
+		if found && q.Older {
 			continue
 		}
-		b, _ := blockOf(qs[l.at].Order, r.meta.Blocks)
-		l.value = r.valueAt(r.index[b])
-		if err := r.values[l.value].view(l.fn); err != nil {
+		if found, err = q.answer(); err != nil {
 			return err
 		}
+		q.Found = found
+		l.Asked++
 	}
 	return nil
 }
 
-// Announce has the processor fetch the block that Confirm is going to read for a
-// key of this order.
-func (r *Run) Announce(order uint64) {
-	b, _ := blockOf(order, r.meta.Blocks)
-	from, to := r.index[b], r.index[b+1]
-	v := r.valueAt(from)
-	prefetch.Bytes(r.values[v].address-1, 1) // Badger reads its header there
-	prefetch.Bytes(r.values[v].address+uintptr(from-r.starts[v]), int(to-from))
+// Refused returns the query whose segment was closed, after ErrRetired.
+func (l *Lookup) Refused() *Query { return &l.qs[l.at] }
+
+// pin keeps a segment open until leave.
+func (l *Lookup) pin(s *Segment) bool {
+	if slices.Contains(l.pinned, s) {
+		return true
+	}
+	if !s.pins.pin() {
+		return false
+	}
+	l.pinned = append(l.pinned, s)
+	return true
 }
 
-// viewValue answers the queries from l.at on that fall into one value.
-func (l *Lookup) viewValue(p []byte) error {
-	l.inside = true
-	r := l.run
-	start, end := r.starts[l.value], r.starts[l.value+1]
-	if uint32(len(p)) != end-start {
-		l.inside = false
-		return r.damageIn(uint32(l.value), 0, "%d bytes, %d expected", len(p), end-start)
+func (q *Query) announceIndex() {
+	r := q.Run
+	q.block, q.rest = blockOf(q.Order, r.meta.Blocks)
+	prefetch.Bytes(r.indexAddress(q.block), 8)
+}
+
+func (q *Query) announceBlock() {
+	q.data = q.Run.blockData(q.block)
+	prefetch.Bytes(address(q.data), len(q.data))
+}
+
+func (q *Query) answer() (found bool, err error) {
+	r := q.Run
+	records := q.data[:len(q.data)-blockSum]
+	if checksum(records) != binary.LittleEndian.Uint32(q.data[len(records):]) && !sabotage.On(sabotage.IgnoreBlockSum) {
+		return false, r.damageAt(q.block, "wrong checksum")
 	}
-	fixed := fixedForm(r.meta.Form)
-	for ; l.at < len(l.qs); l.at++ {
-		q := &l.qs[l.at]
-		if q.Found {
-			continue
-		}
-		b, rest := blockOf(q.Order, r.meta.Blocks)
-		from, to := r.index[b], r.index[b+1]
-		if from < start || from >= end {
-			break
-		}
-		block := p[from-start : to-start]
-		records := block[:len(block)-blockSum]
-		if checksum(records) != binary.LittleEndian.Uint32(block[len(records):]) && !sabotage.On(sabotage.IgnoreBlockSum) {
-			l.inside = false
-			return r.damageAt(b, "wrong checksum")
-		}
-		if fixed {
-			q.Found = r.layout.find(records, b, rest, q.Order, q.Lo)
-		} else {
-			q.Found = findBytes(records, q.Key)
-		}
+	if fixedForm(r.meta.Form) {
+		return r.layout.find(records, q.block, q.rest, q.Order, q.Lo), nil
 	}
-	l.inside = false
-	return nil
+	return findBytes(records, q.Key), nil
 }
 
 // leave ends Confirm, also when it panicked.
-func (l *Lookup) leave(r *Run, fault bool, err *error) {
-	if p := recover(); p != nil {
-		if !l.inside {
-			r.seg.store.leaked.Store(true)
-		}
-		*err = r.damageIn(uint32(l.value), 0, "reading it: %v", p)
-	}
-	l.run, l.qs = nil, nil
+func (l *Lookup) leave(fault bool, err *error) {
 	debug.SetPanicOnFault(fault)
-	r.seg.pins.unpin()
+	if p := recover(); p != nil {
+		q := &l.qs[l.at]
+		*err = q.Run.damageAt(q.block, "reading it: %v", p)
+	}
+	for i, s := range l.pinned {
+		s.pins.unpin()
+		l.pinned[i] = nil
+	}
+	l.pinned = l.pinned[:0]
 }

@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
-	"slices"
 	"sort"
+	"unsafe"
 
 	"github.com/firstseen/firstseen/dedup"
 )
@@ -20,7 +20,7 @@ type Run struct {
 	layout layout   // of a fixed form's records
 	index  []uint32 // where each block starts in the concatenated values, and the end
 	starts []uint32 // where each value starts there, and the end
-	values []storedValue
+	values [][]byte // as they lie in Badger's mapped files: only to be read while the segment is pinned, or guarded
 }
 
 // Bytes returns the length of the run's values and index.
@@ -35,13 +35,16 @@ func (m *RunMeta) Bytes() int64 {
 // Meta describes the run as the manifest has to promise it.
 func (r *Run) Meta() RunMeta { return r.meta }
 
+// Seq returns the sequence number of the table that the run was made of.
+func (r *Run) Seq() uint64 { return r.meta.Seq }
+
 // Segment returns the segment that the run lies in.
 func (r *Run) Segment() *Segment { return r.seg }
 
-// MemoryBytes returns the memory that the run takes, in bytes: about one twelfth
-// of a byte a key. An Item of the store is about 200 bytes.
+// MemoryBytes returns the memory that the run takes, in bytes: about a quarter
+// of a byte a key.
 func (r *Run) MemoryBytes() int {
-	return 4*(cap(r.index)+cap(r.starts)) + 256*len(r.values) + 256
+	return 4*(cap(r.index)+cap(r.starts)) + 24*len(r.values) + 256
 }
 
 func valueKey(run uint64, number uint32) []byte {
@@ -79,8 +82,6 @@ func (r *Run) guarded(value uint32, fn func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if p := recover(); p != nil {
-			// Perhaps within Badger, where it holds a lock of the file.
-			r.seg.store.leaked.Store(true)
 			err = r.damageIn(value, 0, "reading it: %v", p)
 		}
 	}()
@@ -89,30 +90,28 @@ func (r *Run) guarded(value uint32, fn func() error) (err error) {
 
 // openValues finds all values and reads the index.
 func (r *Run) openValues() (err error) {
-	reader, m := r.seg.store.reader(), &r.meta
-	r.values = make([]storedValue, len(m.Values))
+	m := &r.meta
+	r.values = make([][]byte, len(m.Values))
 	r.starts = make([]uint32, 1, len(m.Values)+1)
 	for i, v := range m.Values {
-		if r.values[i], err = r.openValue(reader, uint32(i), v); err != nil {
+		if r.values[i], err = r.openValue(uint32(i), v); err != nil {
 			return err
 		}
 		r.starts = append(r.starts, r.starts[i]+v.Bytes)
 	}
-	index, err := r.openValue(reader, indexNumber, m.Index)
+	index, err := r.openValue(indexNumber, m.Index)
 	if err != nil {
 		return err
 	}
-	return index.view(r.readIndex)
+	return r.readIndex(index)
 }
 
 // unmapWritten readies the pages of a run that was just written for the sync.
 func (r *Run) unmapWritten() error {
-	for i := range r.values {
+	for i, p := range r.values {
 		err := r.guarded(uint32(i), func() error {
-			return r.values[i].view(func(p []byte) error {
-				unmapPages(p)
-				return nil
-			})
+			unmapPages(p)
+			return nil
 		})
 		if err != nil {
 			return err
@@ -140,16 +139,16 @@ func (r *Run) checkMeta() error {
 	return nil
 }
 
-// openValue finds a value and checks its length.
-func (r *Run) openValue(reader *storeReader, number uint32, m ValueMeta) (storedValue, error) {
-	v, err := reader.get(valueKey(r.meta.ID, number))
+// openValue asks Badger for a value and checks its length.
+func (r *Run) openValue(number uint32, m ValueMeta) ([]byte, error) {
+	p, err := r.seg.store.get(valueKey(r.meta.ID, number))
 	if err != nil {
-		return v, r.damageIn(number, 0, "%v", err)
+		return nil, r.damageIn(number, 0, "%v", err)
 	}
-	if v.bytes != int(m.Bytes) {
-		return v, r.damageIn(number, 0, "%d bytes, %d expected", v.bytes, m.Bytes)
+	if len(p) != int(m.Bytes) {
+		return nil, r.damageIn(number, 0, "%d bytes, %d expected", len(p), m.Bytes)
 	}
-	return v, nil
+	return p, nil
 }
 
 func (r *Run) readIndex(p []byte) error {
@@ -186,14 +185,31 @@ func (r *Run) checkIndex() error {
 	return nil
 }
 
-// valueAt returns the number of the value that holds the offset.
+// valueAt returns the number of the value that holds the offset. Where values are
+// filled up to valueLimit the first guess is right, or next to it.
 func (r *Run) valueAt(offset uint32) int {
-	i, found := slices.BinarySearch(r.starts, offset)
-	if found {
-		return i
+	v := min(int(offset/valueLimit), len(r.values)-1)
+	for r.starts[v] > offset {
+		v--
 	}
-	return i - 1
+	for v+1 < len(r.values) && r.starts[v+1] <= offset {
+		v++
+	}
+	return v
 }
+
+// blockData returns a block with its checksum.
+func (r *Run) blockData(block uint32) []byte {
+	from, to := r.index[block], r.index[block+1]
+	v := r.valueAt(from)
+	return r.values[v][from-r.starts[v] : to-r.starts[v]]
+}
+
+func (r *Run) indexAddress(block uint32) uintptr {
+	return uintptr(unsafe.Pointer(&r.index[block]))
+}
+
+func address(p []byte) uintptr { return uintptr(unsafe.Pointer(unsafe.SliceData(p))) }
 
 // firstBlock returns the first block of a value.
 func (r *Run) firstBlock(value int) int {
@@ -215,9 +231,9 @@ func (r *Run) damageIn(value uint32, offset int64, format string, args ...any) e
 }
 
 // damageAt reports damage of a block.
-func (r *Run) damageAt(block uint32, detail string) error {
+func (r *Run) damageAt(block uint32, format string, args ...any) error {
 	v := r.valueAt(r.index[block])
-	return r.damageIn(uint32(v), int64(r.index[block]-r.starts[v]), "block %d: %s", block, detail)
+	return r.damageIn(uint32(v), int64(r.index[block]-r.starts[v]), "block %d: %s", block, fmt.Sprintf(format, args...))
 }
 
 // isCorrupt tells damage of the data from other errors.

@@ -110,7 +110,7 @@ func benchConfirm(b *testing.B, r *Run, from []testKey, batch int, hit bool) {
 	at := 0
 	for range b.N {
 		part := qs[at : at+batch]
-		if err := r.Confirm(&l, part); err != nil {
+		if err := r.confirm(&l, part); err != nil {
 			b.Fatal(err)
 		}
 		for i := range part {

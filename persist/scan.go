@@ -6,7 +6,7 @@ import (
 )
 
 // cursor goes through the blocks of a run, in order. It holds one value at a
-// time, copied, so that the caller's code runs outside of Badger's lock.
+// time, copied, so that the caller's code runs with nothing pinned.
 type cursor struct {
 	run   *Run
 	value int // the value in buf
@@ -15,26 +15,21 @@ type cursor struct {
 	block Block
 	keys  uint64 // of the blocks so far
 	sum   uint64
-	fn    func([]byte) error
 }
 
-func newCursor(r *Run) *cursor {
-	c := &cursor{run: r, value: -1}
-	c.fn = c.copyValue
-	return c
-}
+func newCursor(r *Run) *cursor { return &cursor{run: r, value: -1} }
 
-func (c *cursor) copyValue(p []byte) error {
-	c.buf = append(c.buf[:0], p...)
-	return nil
-}
-
-// load copies and checks a value.
+// load copies and checks a value, as Badger gives it now: what is wrong with its
+// own entries shows here too.
 func (c *cursor) load(value int) error {
 	r := c.run
 	m := r.meta.Values[value]
 	c.value, c.buf = value, c.buf[:0]
-	err := r.guarded(uint32(value), func() error { return r.values[value].view(c.fn) })
+	err := r.guarded(uint32(value), func() error {
+		p, err := r.openValue(uint32(value), m)
+		c.buf = append(c.buf, p...)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -149,15 +144,10 @@ func (r *Run) Salvage(yield func(b *Block) error) (lost uint64, err error) {
 // verifyIndex looks at the stored index; the run goes by the one in memory.
 func (r *Run) verifyIndex() error {
 	return r.guarded(indexNumber, func() error {
-		v, err := r.openValue(r.seg.store.reader(), indexNumber, r.meta.Index)
-		if err != nil {
-			return err
+		p, err := r.openValue(indexNumber, r.meta.Index)
+		if err == nil && checksum(p) != r.meta.Index.CRC {
+			err = r.damageIn(indexNumber, 0, "checksum %08x, %08x expected", checksum(p), r.meta.Index.CRC)
 		}
-		return v.view(func(p []byte) error {
-			if got := checksum(p); got != r.meta.Index.CRC {
-				return r.damageIn(indexNumber, 0, "checksum %08x, %08x expected", got, r.meta.Index.CRC)
-			}
-			return nil
-		})
+		return err
 	})
 }

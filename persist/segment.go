@@ -23,7 +23,7 @@ var ErrRetired = fmt.Errorf("persist: segment retired: %w", dedup.ErrClosed)
 type SegmentConfig struct {
 	Dir      string // of the engine; the segment is the directory seg-%08d in it
 	ID       uint64
-	MaxBytes int64        // expected at most; more is allowed, and costs a rotation that blocks readers for 30 to 50 ms
+	MaxBytes int64        // of all values; 64 MiB or more are taken as they come, see Segment.Room
 	Logger   *slog.Logger // nil: none
 }
 
@@ -126,6 +126,10 @@ func (s *Segment) Path() string { return s.path }
 // Bytes returns the length of all values that were written or promised, which is
 // what the segment takes on disk but for a few kilobytes.
 func (s *Segment) Bytes() int64 { return s.bytes.Load() }
+
+// Room returns how many bytes of values can still be written. A run that does not
+// fit is an error of Finish.
+func (s *Segment) Room() int64 { return s.store.rest.Load() }
 
 // Sync makes all finished runs durable; after it, and only then, they may be
 // promised in the manifest. An error wraps dedup.ErrFailed: what is on disk is

@@ -18,9 +18,7 @@ func (n *nowhere) Append(r *Record) (start, end uint64, err error) {
 	return n.pos - uint64(len(r.Payload)), n.pos, nil
 }
 
-func (*nowhere) Announce(int, *Batch, []Pending) {}
-
-func (*nowhere) Confirm(int, *Batch, []Pending) error { return nil }
+func (*nowhere) Confirm(*Batch, []Pending) error { return nil }
 
 // BenchmarkAdmitMemory is the part of a batch call that is neither journal nor disk.
 func BenchmarkAdmitMemory(b *testing.B) {

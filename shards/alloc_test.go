@@ -58,9 +58,7 @@ func TestAdmitAllocatesNothing(t *testing.T) {
 
 type noRuns struct{}
 
-func (noRuns) Announce(int, *Batch, []Pending) {}
-
-func (noRuns) Confirm(int, *Batch, []Pending) error { return nil }
+func (noRuns) Confirm(*Batch, []Pending) error { return nil }
 
 // BenchmarkAdmit: fresh and known keys in memory, without journal and runs.
 func BenchmarkAdmit(b *testing.B) {

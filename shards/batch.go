@@ -69,6 +69,7 @@ type Counts struct {
 // A Pending is a key that only the runs can decide.
 type Pending struct {
 	I     int32  // the key's place in the batch
+	Shard uint16 // its shard
 	Mask  uint8  // generations to ask
 	Found bool   // set by the Confirmer
 	Seq   uint64 // with Found: sequence number of the newest run that holds it
@@ -79,9 +80,6 @@ func (b *Batch) Oldest() uint64 { return b.oldest }
 
 // Len returns the number of keys.
 func (b *Batch) Len() int { return b.n }
-
-// Form returns the form of the i-th routed key.
-func (b *Batch) Form(i int32) hash.Form { return b.form[i] }
 
 // Key returns the stored form of the i-th routed key; record is nil for the
 // fixed forms.
@@ -198,6 +196,3 @@ func whole(order uint64, shard int, shardBits uint) uint64 {
 }
 
 func (b *Batch) answer(i int, v dedup.Verdict) { b.Out[b.at[i]] = v }
-
-// Order returns the place of the i-th routed key within its shard.
-func (b *Batch) Order(i int32) uint64 { return b.order[i] }

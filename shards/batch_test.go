@@ -100,36 +100,6 @@ func checkRoute(t *testing.T, hasher *hash.Hasher, b *Batch, keys [][]byte, shar
 	}
 }
 
-func TestGroup(t *testing.T) {
-	h := newBed(t, Config{Shards: 16})
-	rng := rand.New(rand.NewPCG(2, 3))
-	keys := make([][]byte, 40)
-	for i := range keys {
-		keys[i] = mixedKey(rng, 1000)
-	}
-	var b Batch
-	h.set.Route(&b, keys)
-	for i := range int32(b.Len()) {
-		if i%3 != 0 {
-			b.pending = append(b.pending, Pending{I: i})
-		}
-	}
-	last := -1
-	for from, shard := 0, 0; from < len(b.pending); {
-		var to int
-		shard, to = h.set.group(&b, shard, from)
-		if shard <= last || to <= from {
-			t.Fatalf("the group at %d ends at %d, in shard %d after shard %d", from, to, shard, last)
-		}
-		for ; from < to; from++ {
-			if i := b.pending[from].I; i < b.start[shard] || i >= b.start[shard+1] {
-				t.Errorf("key %d is put into shard %d, which has %d to %d", i, shard, b.start[shard], b.start[shard+1])
-			}
-		}
-		last = shard
-	}
-}
-
 // BenchmarkRoute: ns a key of hashing and sorting by shards.
 func BenchmarkRoute(b *testing.B) {
 	hasher := testHasher(false)

@@ -44,40 +44,23 @@ func (s *Set) Look(ctx context.Context, b *Batch, now int64) error {
 func (s *Set) decide(ctx context.Context, b *Batch) error {
 	b.WaitPos, b.Counts, b.oldest = 0, Counts{}, 0
 	b.fresh, b.pending = b.fresh[:0], b.pending[:0]
-	if err := s.decideFirst(ctx, b); err != nil {
+	if err := s.decideFirst(ctx, b); err != nil || len(b.pending) == 0 {
 		return err
 	}
-	told, toldShard, shard := 0, 0, 0
-	for from, to := 0, 0; from < len(b.pending); from = to {
-		for told < min(from+confirmsAhead, len(b.pending)) {
-			begin := told
-			toldShard, told = s.group(b, toldShard, begin)
-			s.c.Confirmer.Announce(toldShard, b, b.pending[begin:told])
+	if err := s.c.Confirmer.Confirm(b, b.pending); err != nil {
+		return err
+	}
+	for rest := b.pending; len(rest) > 0; {
+		shard, n := rest[0].Shard, 1
+		for n < len(rest) && rest[n].Shard == shard {
+			n++
 		}
-		shard, to = s.group(b, shard, from)
-		if err := s.shards[shard].second(ctx, b, b.pending[from:to]); err != nil {
+		if err := s.shards[shard].second(ctx, b, rest[:n]); err != nil {
 			return err
 		}
+		rest = rest[n:]
 	}
 	return nil
-}
-
-// confirmsAhead is how many confirms are announced before the first is made: their
-// blocks, some ten lines each, still fit the second-level cache.
-const confirmsAhead = 64
-
-// group returns the shard of the pending key at from, which is shard or a later
-// one, and where its pending keys end.
-func (s *Set) group(b *Batch, shard, from int) (of, to int) {
-	if b.n == 1 {
-		return b.single, 1
-	}
-	for b.start[shard+1] <= b.pending[from].I {
-		shard++
-	}
-	for to = from + 1; to < len(b.pending) && b.pending[to].I < b.start[shard+1]; to++ {
-	}
-	return shard, to
 }
 
 // decideFirst looks into memory, for one key without the detour over shards.
@@ -143,7 +126,7 @@ func (s *shard) first(ctx context.Context, b *Batch, from, to int) error {
 		switch {
 		case settled:
 		case deferred:
-			b.pending = append(b.pending, Pending{I: int32(i), Mask: m})
+			b.pending = append(b.pending, Pending{I: int32(i), Shard: uint16(s.index), Mask: m})
 		default:
 			err = s.absent(b, i)
 		}
@@ -238,12 +221,9 @@ func (s *shard) absent(b *Batch, i int) error {
 	return nil
 }
 
-// second settles the keys of one shard that needed the runs.
+// second settles the keys of one shard that the runs were asked for.
 func (s *shard) second(ctx context.Context, b *Batch, pending []Pending) error {
 	for {
-		if err := s.set.c.Confirmer.Confirm(s.index, b, pending); err != nil {
-			return err
-		}
 		if err := s.lockFor(ctx, b, len(pending)); err != nil {
 			return err
 		}
@@ -260,6 +240,9 @@ func (s *shard) second(ctx context.Context, b *Batch, pending []Pending) error {
 		}
 		s.mu.Unlock()
 		b.Counts.Again++
+		if err := s.set.c.Confirmer.Confirm(b, pending); err != nil {
+			return err
+		}
 	}
 	defer s.mu.Unlock()
 	var err error

@@ -19,7 +19,7 @@ func TestSecondLook(t *testing.T) {
 	h := newBed(t, Config{})
 	h.set.Hold(1, false, true) // every key is "maybe"
 	key := key16(7)
-	h.runs.after = func(int) {
+	h.runs.after = func() {
 		if got := h.admit(key); got[0] != dedup.Fresh {
 			t.Errorf("the caller in between got %v", got)
 		}
@@ -53,7 +53,7 @@ func TestSecondLookInMemory(t *testing.T) {
 			h := newBed(t, Config{})
 			h.set.Hold(1, false, true)
 			key := key16(7)
-			h.runs.after = func(int) { c.do(h, key) }
+			h.runs.after = func() { c.do(h, key) }
 			if got := h.admit(key); got[0] != c.want {
 				t.Errorf("%v, want %v", got[0], c.want)
 			}
@@ -78,7 +78,7 @@ func TestSecondLookNewGeneration(t *testing.T) {
 			h.admit(key)
 			h.forget(key) // leaves its bits in the filter of generation 1
 			h.rotate()
-			h.runs.after = func(int) {
+			h.runs.after = func() {
 				if got := h.admit(key); got[0] != dedup.Fresh {
 					t.Errorf("the caller in between got %v", got)
 				}
@@ -101,7 +101,7 @@ func TestSecondLookRetired(t *testing.T) {
 	h.forget(key) // leaves its bits in the filter of generation 1
 	h.rotate()
 	h.admit(key16(8)) // there is a table
-	h.runs.after = func(int) {
+	h.runs.after = func() {
 		h.set.Retire(1<<h.set.Slot(2), 2)
 		if got := h.admit(key); got[0] != dedup.Fresh {
 			t.Errorf("the caller in between got %v", got)

@@ -44,12 +44,10 @@ type Log interface {
 	Append(r *Record) (start, end uint64, err error)
 }
 
-// A Confirmer looks for keys in the runs of a shard. It sets Found and Seq of
+// A Confirmer looks for keys in the runs of their shards. It sets Found and Seq of
 // each pending key that a run of the asked generations holds. No lock is held.
-// Announce tells it beforehand, so that the loads of all shards overlap.
 type Confirmer interface {
-	Announce(shard int, b *Batch, pending []Pending)
-	Confirm(shard int, b *Batch, pending []Pending) error
+	Confirm(b *Batch, pending []Pending) error
 }
 
 // Config describes a Set. Every field without "may" is required.

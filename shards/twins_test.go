@@ -44,7 +44,7 @@ type memRuns struct {
 	asked       int
 	// after is called once, behind an answer and before its caller gets it, with
 	// no lock of ours held.
-	after func(shard int)
+	after func()
 }
 
 type memRun struct {
@@ -54,17 +54,13 @@ type memRun struct {
 	tombstones           []Tombstone
 }
 
-func (m *memRuns) Announce(int, *Batch, []Pending) {}
-
-func (m *memRuns) Confirm(shard int, b *Batch, pending []Pending) error {
+func (m *memRuns) Confirm(b *Batch, pending []Pending) error {
 	m.mu.Lock()
 	m.asked++
 	for i := range pending {
 		p := &pending[i]
 		form, order, lo, record := b.Key(p.I)
-		if b.Order(p.I) != order {
-			panic("Batch.Key and Batch.Order differ")
-		}
+		shard := int(p.Shard)
 		key := tombKey(form, whole(order, shard, m.shardBits), lo, record)
 		for _, r := range m.byShard[shard] {
 			if r.generation >= b.Oldest() && p.Mask>>(r.generation%m.generations)&1 != 0 && r.keys[key] {
@@ -77,7 +73,7 @@ func (m *memRuns) Confirm(shard int, b *Batch, pending []Pending) error {
 	m.after = nil
 	m.mu.Unlock()
 	if after != nil {
-		after(shard)
+		after()
 	}
 	return nil
 }
