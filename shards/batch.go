@@ -38,6 +38,7 @@ type Batch struct {
 	start  [MaxShards + 1]int32
 	single int        // the shard of a batch of one key, which has no start
 	fixed  bool       // all keys have fixed forms: record is not used
+	alike  bool       // and all the same one
 	record [][]byte   // stored bytes of the variable forms
 	sums   []hash.Key // in the order of the call, before routing
 	digest [][hash.DigestLen]byte
@@ -51,8 +52,8 @@ type Batch struct {
 	version [MaxShards]uint64 // of each shard at the first look
 	added   [MaxShards]uint64 // at its end
 	rec     Record
-	fresh   []int32 // newly marked keys of the part at hand
-	orders  []uint64
+	fresh   marks   // of the part at hand
+	known   []int32 // keys of the part at hand that a filter knows
 	payload []byte
 	pending []Pending
 }
@@ -113,7 +114,7 @@ func (b *Batch) route(h *hash.Hasher, keys [][]byte, shardBits uint) {
 	b.grow(len(keys))
 	b.keys = keys
 	b.digest = b.digest[:0]
-	b.fixed = true
+	b.fixed, b.alike = true, true
 	if len(keys) == 1 {
 		b.routeOne(h, keys[0], shardBits)
 		return
@@ -132,7 +133,9 @@ func (b *Batch) route(h *hash.Hasher, keys [][]byte, shardBits uint) {
 			}
 		}
 		b.sums[i] = k
+		b.alike = b.alike && k.Form == b.sums[0].Form
 	}
+	b.alike = b.alike && b.fixed
 	sums := b.sums
 	for i := range sums {
 		count[sums[i].Hi>>shift+1]++
@@ -163,7 +166,8 @@ func (b *Batch) routeOne(h *hash.Hasher, key []byte, shardBits uint) {
 	k := h.Sum(key, &digest)
 	b.single = int(k.Hi >> (64 - shardBits))
 	b.order[0], b.lo[0], b.form[0], b.at[0] = k.Hi<<shardBits, k.Lo, k.Form, 0
-	if b.fixed = k.Form.Fixed(); !b.fixed {
+	b.fixed = k.Form.Fixed()
+	if b.alike = b.fixed; !b.fixed {
 		b.digest = append(b.digest, digest)
 		b.routeRecords()
 	}

@@ -40,7 +40,8 @@ func (s *shard) hold(b *Batch, i int) {
 // work, and a mark is the best that can follow.
 func (s *Set) Commit(ctx context.Context, b *Batch, claims []dedup.Claim, now int64, lost []bool) error {
 	b.op, b.now = opMark, now
-	b.WaitPos, b.Counts, b.fresh = 0, Counts{}, b.fresh[:0]
+	b.WaitPos, b.Counts = 0, Counts{}
+	b.fresh.reset()
 	s.routeTokens(b, claims, lost)
 	for i := range s.shards {
 		if from, to := int(b.start[i]), int(b.start[i+1]); from < to {
@@ -69,7 +70,7 @@ func (s *shard) commit(ctx context.Context, b *Batch, claims []dedup.Claim, from
 		}
 		b.order[i], b.lo[i], b.form[i], b.record[i] = c.order, c.lo, c.form, c.record
 		if s.set.c.Confirmer == nil {
-			b.fresh = append(b.fresh, int32(i))
+			b.fresh.add(b, i)
 		} else if err = s.mark(b, i); err != nil {
 			break // the claim stands
 		}
@@ -192,9 +193,10 @@ func (s *Set) Forget(b *Batch, now int64) error {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	sh.forget(b.form[0], b.order[0], b.lo[0], b.recordOf(0))
-	b.fresh = append(b.fresh[:0], 0)
+	b.fresh.reset()
+	b.fresh.add(b, 0)
 	err := sh.log(b, Forget)
-	b.fresh = b.fresh[:0]
+	b.fresh.reset()
 	return err
 }
 

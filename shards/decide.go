@@ -2,7 +2,9 @@ package shards
 
 import (
 	"context"
+	"slices"
 
+	"github.com/firstseen/firstseen/bloom"
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/internal/hash"
 )
@@ -43,7 +45,8 @@ func (s *Set) Look(ctx context.Context, b *Batch, now int64) error {
 // rest again under the lock, for others may have been there in between.
 func (s *Set) decide(ctx context.Context, b *Batch) error {
 	b.WaitPos, b.Counts, b.oldest = 0, Counts{}, 0
-	b.fresh, b.pending = b.fresh[:0], b.pending[:0]
+	b.pending = b.pending[:0]
+	b.fresh.reset()
 	if err := s.decideFirst(ctx, b); err != nil || len(b.pending) == 0 {
 		return err
 	}
@@ -101,38 +104,128 @@ func (s *shard) first(ctx context.Context, b *Batch, from, to int) error {
 		return s.approximate(b, from, to)
 	}
 	filter.MaybeBatch(b.mask[from:to], b.order[from:to])
-	plain := b.op == opMark && s.claims.live == 0
-	seq := s.seq
 	var err error
-	for i := from; i < to && err == nil; i++ {
+	if b.op == opMark && b.alike && s.claims.live == 0 {
+		err = s.admit(b, from, to)
+	} else {
+		err = s.each(b, filter, from, to)
+	}
+	b.added[s.index] = s.added
+	return s.endPart(b, err)
+}
+
+// admit decides a part that is marked, of keys of one fixed form, while nobody
+// holds claims. What is new and what a filter knows can be decided apart: equal
+// keys have equal masks.
+func (s *shard) admit(b *Batch, from, to int) error {
+	t, err := s.tableFor(b, b.form[from], to-from) // may seal: as long as nothing of the part is marked
+	if err != nil {
+		return err
+	}
+	b.split(from, to, s.blind, s.held)
+	s.admitKnown(b, t)
+	shard, shift := s.hi(0), s.set.shardBits
+	for done := 0; ; {
+		n := t.insertNew(b.fresh.orders[done:], b.fresh.los[done:], shard, shift)
+		done += n
+		s.active.keys += n
+		s.added += uint64(n)
+		if done == b.fresh.len() {
+			break
+		}
+		i := int(b.fresh.at[done])
+		if !t.has(b.order[i], s.hi(b.order[i]), b.lo[i], nil) {
+			return s.admitColliding(b, done)
+		}
+		b.duplicate(s, i) // of a key of this very part
+		b.Counts.Unflushed++
+		b.fresh.remove(done)
+	}
+	b.answerFresh()
+	return nil
+}
+
+// admitKnown answers what the tables tell of the keys in b.known; the rest is left to
+// the runs.
+func (s *shard) admitKnown(b *Batch, active *table) {
+	rest := b.known[:0]
+	for _, i := range b.known {
+		order := b.order[i]
+		if active.has(order, s.hi(order), b.lo[i], nil) {
+			b.duplicate(s, int(i))
+			b.Counts.Unflushed++
+			continue
+		}
+		s.announceSealed(b, i)
+		rest = append(rest, i)
+	}
+	for _, i := range rest {
+		if m := b.mask[i]; len(s.sealed) > 0 && s.inSealed(b, int(i), m) {
+			b.duplicate(s, int(i))
+			b.Counts.Unflushed++
+		} else {
+			b.pending = append(b.pending, Pending{I: i, Shard: uint16(s.index), Mask: m})
+		}
+	}
+}
+
+// admitColliding ends admit for keys made to collide, which have filled what a
+// search walks: the fresh keys before done are marked, the others one by one, in a new table.
+func (s *shard) admitColliding(b *Batch, done int) error {
+	rest := slices.Clone(b.fresh.at[done:])
+	b.fresh.cut(done)
+	b.answerFresh()
+	if err := s.sealWithin(b); err != nil {
+		return err
+	}
+	for _, i := range rest {
+		if err := s.one(b, int(i), s.maybe(b, i)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// answerFresh answers the keys of b.fresh.
+func (b *Batch) answerFresh() {
+	out, at := b.Out, b.at
+	for _, i := range b.fresh.at {
+		out[at[i]] = dedup.Fresh
+	}
+}
+
+// each decides a part key by key.
+func (s *shard) each(b *Batch, filter bloom.Filter, from, to int) error {
+	seq := s.seq
+	for i := from; i < to; i++ {
 		if s.seq != seq {
 			// The table was sealed on the way: what this part marked before is not in
 			// the active one any more, but in the filter.
 			seq = s.seq
 			filter.MaybeBatch(b.mask[i:to], b.order[i:to])
 		}
-		if plain {
-			if i += s.markNew(b, i, to); i == to {
-				break
-			}
-		}
-		m := (b.mask[i] | s.blind) & s.held
-		if m == 0 && plain {
-			err = s.mark(b, i)
-			continue
-		}
-		b.mask[i] = m
-		settled, deferred := s.memory(b, i, m)
-		switch {
-		case settled:
-		case deferred:
-			b.pending = append(b.pending, Pending{I: int32(i), Shard: uint16(s.index), Mask: m})
-		default:
-			err = s.absent(b, i)
+		if err := s.one(b, i, (b.mask[i]|s.blind)&s.held); err != nil {
+			return err
 		}
 	}
-	b.added[s.index] = s.added
-	return s.endPart(b, err)
+	return nil
+}
+
+// one decides one key by what memory can tell; m is its generations.
+func (s *shard) one(b *Batch, i int, m uint8) error {
+	if m == 0 && b.op == opMark && s.claims.live == 0 {
+		return s.mark(b, i)
+	}
+	b.mask[i] = m
+	settled, deferred := s.memory(b, i, m)
+	switch {
+	case settled:
+	case deferred:
+		b.pending = append(b.pending, Pending{I: int32(i), Shard: uint16(s.index), Mask: m})
+	default:
+		return s.absent(b, i)
+	}
+	return nil
 }
 
 // endPart logs what a part has marked, also where it failed half way: a key in a
@@ -182,21 +275,36 @@ func (s *shard) memory(b *Batch, i int, m uint8) (settled, deferred bool) {
 // no generation may hold the key; then only claims and the keys of this very
 // batch, which are not in the filter yet, can know it.
 func (s *shard) unflushed(b *Batch, i int, m uint8) bool {
+	order := b.order[i]
+	return s.active.has(b.form[i], order, s.hi(order), b.lo[i], b.recordOf(i)) || m != 0 && s.inSealed(b, i, m)
+}
+
+// inSealed is unflushed for the sealed tables.
+func (s *shard) inSealed(b *Batch, i int, m uint8) bool {
 	form, order, lo, record := b.form[i], b.order[i], b.lo[i], b.recordOf(i)
 	h := s.hi(order)
-	if s.active.has(form, order, h, lo, record) {
-		return true
-	}
-	if m == 0 {
-		return false
-	}
 	for k := len(s.sealed) - 1; k >= 0; k-- {
 		u := s.sealed[k]
-		if u.Generation >= s.oldest && m&(1<<s.set.Slot(u.Generation)) != 0 && u.has(form, order, h, lo, record) {
+		if s.counts(u, m) && u.has(form, order, h, lo, record) {
 			return !s.tombstoned(form, h, lo, record, u.Seq)
 		}
 	}
 	return false
+}
+
+// announceSealed has the processor fetch where inSealed is going to look.
+func (s *shard) announceSealed(b *Batch, i int32) {
+	for _, u := range s.sealed {
+		if t := u.tables[b.form[i]]; t != nil && s.counts(u, b.mask[i]) {
+			t.announce(b.order[i : i+1])
+		}
+	}
+}
+
+// counts reports whether a sealed table has to be looked into for a key that only
+// the generations of m may hold.
+func (s *shard) counts(u *Unflushed, m uint8) bool {
+	return u.Generation >= s.oldest && m&(1<<s.set.Slot(u.Generation)) != 0
 }
 
 // tombstoned reports whether a Forget came after the table or run with the
@@ -303,7 +411,7 @@ func (s *shard) approximate(b *Batch, from, to int) error {
 			b.Counts.Unknown++
 		case b.op == opMark:
 			filter.Add(s.slot, b.order[i])
-			b.fresh = append(b.fresh, int32(i))
+			b.fresh.add(b, i)
 			b.answer(i, dedup.Fresh)
 		default:
 			err = s.absent(b, i)

@@ -15,7 +15,8 @@ func FuzzRecord(f *testing.F) {
 	for _, key := range []string{"0123456789abcdef", "a key", "00000000-0000-4000-8000-000000000000"} {
 		var b Batch
 		bed.set.Route(&b, [][]byte{[]byte(key)})
-		b.fresh, b.now = append(b.fresh, 0), 1
+		b.now = 1
+		b.fresh.add(&b, 0)
 		if err := bed.set.shards[b.single].log(&b, Mark); err != nil {
 			f.Fatal(err)
 		}
@@ -34,9 +35,9 @@ func FuzzRecord(f *testing.F) {
 			return
 		}
 		again := b
-		again.fresh = nil
+		again.fresh = marks{}
 		for i := range b.n {
-			again.fresh = append(again.fresh, int32(i))
+			again.fresh.add(&b, i)
 		}
 		if b.n == 0 {
 			return

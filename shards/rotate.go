@@ -179,7 +179,7 @@ func (s *Set) Replay(b *Batch, r *Record, start, end uint64) error {
 
 // replayMark is mark without an answer; a full table is sealed without a log.
 func (s *shard) replayMark(b *Batch, i int) error {
-	b.fresh = b.fresh[:0] // nothing to log: it came from there
+	b.fresh.reset() // nothing to log: it came from there
 	generation := s.active.Generation
 	err := s.mark(b, i)
 	s.active.Generation = generation

@@ -7,11 +7,9 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"unsafe"
 
 	"github.com/firstseen/firstseen/bloom"
 	"github.com/firstseen/firstseen/internal/hash"
-	"github.com/firstseen/firstseen/internal/prefetch"
 	"github.com/firstseen/firstseen/internal/sabotage"
 )
 
@@ -131,7 +129,7 @@ func (s *Set) prefetch(b *Batch, shard int) {
 func (s *shard) prefetch(form hash.Form, orders []uint64) {
 	(*s.filter.Load()).Prefetch(orders)
 	if t := s.hint[form].Load(); t != nil {
-		prefetch.Scaled(unsafe.Pointer(&t.slots[0]), t.home/lineSlots, 6, orders)
+		t.announce(orders)
 	}
 }
 

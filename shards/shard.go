@@ -112,22 +112,27 @@ func (s *shard) lockForMarks(ctx context.Context, n int) error {
 	}
 }
 
-// tableFor returns the active table of a form with room for one more key.
-func (s *shard) tableFor(b *Batch, form hash.Form) (*table, error) {
-	t := s.active.tables[form]
-	if t != nil && 2*uint64(t.keys) < t.home && (t.arena == nil || t.arena.room(1)) {
-		return t, nil
+// tableFor returns the active table of a form with room for n more keys, at most
+// MaxPart.
+func (s *shard) tableFor(b *Batch, form hash.Form, n int) (*table, error) {
+	for {
+		t := s.active.tables[form]
+		if t != nil && uint64(t.keys+n) <= t.home/2 && (t.arena == nil || t.arena.room(1)) {
+			return t, nil
+		}
+		if err := s.growTable(b, form); err != nil {
+			return nil, err
+		}
 	}
-	return s.growTable(b, form)
 }
 
 // growTable makes the first table of a form, or a larger one. A table whose
 // arena is full can't grow: everything is sealed and a new one begun.
-func (s *shard) growTable(b *Batch, form hash.Form) (*table, error) {
+func (s *shard) growTable(b *Batch, form hash.Form) error {
 	old := s.active.tables[form]
 	if old != nil && old.arena != nil && !old.arena.room(1) {
 		if err := s.sealWithin(b); err != nil {
-			return nil, err
+			return err
 		}
 		old = nil
 	}
@@ -142,7 +147,7 @@ func (s *shard) growTable(b *Batch, form hash.Form) (*table, error) {
 	if region == nil && old != nil && 2*home > most && s.fullComing(tableBytes(most)) {
 		// It is still on its way: the small one is sealed as it is, another takes its place.
 		if err := s.sealWithin(b); err != nil {
-			return nil, err
+			return err
 		}
 		return s.growTable(b, form)
 	}
@@ -152,7 +157,7 @@ func (s *shard) growTable(b *Batch, form hash.Form) (*table, error) {
 	if region == nil {
 		var err error
 		if region, err = mem.Alloc(tableBytes(home)); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	t := newTable(region, home, nil)
@@ -162,7 +167,7 @@ func (s *shard) growTable(b *Batch, form hash.Form) (*table, error) {
 			// Colliding keys: start a new table instead.
 			s.set.pool.put(region)
 			if err := s.sealWithin(b); err != nil {
-				return nil, err
+				return err
 			}
 			return s.growTable(b, form)
 		}
@@ -171,13 +176,13 @@ func (s *shard) growTable(b *Batch, form hash.Form) (*table, error) {
 		r, err := s.set.pool.get(arenaBytes(int(s.set.maxKeys.Load())))
 		if err != nil {
 			s.set.pool.put(region)
-			return nil, err
+			return err
 		}
 		t.arena = newArena(r)
 	}
 	s.active.tables[form] = t
 	s.hint[form].Store(t)
-	return t, nil
+	return nil
 }
 
 // fullComing reports whether a full table of the shard waits for its flush or its
@@ -196,37 +201,12 @@ func (s *shard) fullComing(bytes int) bool {
 	return s.set.pool.waits(bytes)
 }
 
-// markNew is mark for the common case, the keys from i on that no filter knows and
-// that are of one fixed form. It returns how many of them it marked: it stops
-// where the table wants a closer look.
-func (s *shard) markNew(b *Batch, i, to int) int {
-	form := b.form[i]
-	t := s.active.tables[form]
-	if t == nil || t.arena != nil {
-		return 0
-	}
-	end, blind, held := i, s.blind, s.held
-	for masks, forms := b.mask[:to], b.form[:to]; end < len(masks) && (masks[end]|blind)&held == 0 && forms[end] == form; {
-		end++
-	}
-	n := t.insertNew(b.order[i:end], b.lo[i:end], s.hi(0), s.set.shardBits)
-	s.active.keys += n
-	s.added += uint64(n)
-	fresh, out := b.fresh, b.Out
-	for k, at := range b.at[i : i+n] {
-		fresh = append(fresh, int32(i+k))
-		out[at] = dedup.Fresh
-	}
-	b.fresh = fresh
-	return n
-}
-
 // mark adds the i-th key of the batch to the unflushed keys (I2: under the
 // lock, so of all callers exactly one gets Fresh).
 func (s *shard) mark(b *Batch, i int) error {
 	form, order := b.form[i], b.order[i]
 	record := b.recordOf(i)
-	t, err := s.tableFor(b, form)
+	t, err := s.tableFor(b, form, 1)
 	if err != nil {
 		return err
 	}
@@ -243,7 +223,7 @@ func (s *shard) mark(b *Batch, i int) error {
 	}
 	s.active.keys++
 	s.added++
-	b.fresh = append(b.fresh, int32(i))
+	b.fresh.add(b, i)
 	b.answer(i, dedup.Fresh)
 	return nil
 }
@@ -269,68 +249,69 @@ func (b *Batch) duplicate(s *shard, i int) {
 // logMarks puts the newly marked keys of a part into the filter and the log
 // (I1: filter bits, then log, then the answer).
 func (s *shard) logMarks(b *Batch) error {
-	if len(b.fresh) == 0 {
+	n := b.fresh.len()
+	if n == 0 {
 		return nil
 	}
-	b.orders = slices.Grow(b.orders[:0], len(b.fresh))[:len(b.fresh)]
-	for k, i := range b.fresh {
-		b.orders[k] = b.order[i]
-	}
 	if !sabotage.On(sabotage.SkipFilterAdd) {
-		(*s.filter.Load()).AddBatch(s.slot, b.orders)
+		(*s.filter.Load()).AddBatch(s.slot, b.fresh.orders)
 	}
 	if s.larger != nil {
-		s.larger.AddBatch(s.slot, b.orders)
+		s.larger.AddBatch(s.slot, b.fresh.orders)
 	}
-	s.live += uint64(len(b.fresh))
-	b.Counts.Fresh += uint64(len(b.fresh))
+	s.live += uint64(n)
+	b.Counts.Fresh += uint64(n)
 	err := s.log(b, Mark)
-	b.fresh = b.fresh[:0]
+	b.fresh.reset()
 	return err
 }
 
 // log appends the keys in b.fresh to the log, a record for each form.
 func (s *shard) log(b *Batch, kind Kind) error {
+	if b.alike {
+		return s.logForm(b, kind, b.form[0])
+	}
 	forms := 0
-	for _, i := range b.fresh {
+	for _, i := range b.fresh.at {
 		forms |= 1 << b.form[i]
 	}
 	for form := range hash.Form(hash.Forms) {
 		if forms&(1<<form) == 0 {
 			continue
 		}
-		if err := s.logForm(b, kind, form, forms == 1<<form); err != nil {
+		if err := s.logForm(b, kind, form); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// logForm logs the keys of one form; only says that there is no other.
-func (s *shard) logForm(b *Batch, kind Kind, form hash.Form, only bool) error {
+// logForm logs the keys of one form.
+func (s *shard) logForm(b *Batch, kind Kind, form hash.Form) error {
 	le := binary.LittleEndian
 	p := b.payload[:0]
 	n := 0
-	if only && form.Fixed() && s.set.c.Confirmer != nil {
-		n = len(b.fresh)
+	if b.alike && s.set.c.Confirmer != nil {
+		n = b.fresh.len()
 		p = slices.Grow(p, n*pairSize)[:n*pairSize]
-		for k, i := range b.fresh {
+		shard, shift, los := s.hi(0), s.set.shardBits, b.fresh.los
+		for k, order := range b.fresh.orders {
 			pair := p[k*pairSize:][:pairSize]
-			le.PutUint64(pair, s.hi(b.order[i]))
-			le.PutUint64(pair[8:], b.lo[i])
+			le.PutUint64(pair, shard|order>>shift)
+			le.PutUint64(pair[8:], los[k])
 		}
 	} else {
-		for _, i := range b.fresh {
+		for k, i := range b.fresh.at {
 			if b.form[i] != form {
 				continue
 			}
 			n++
-			h := s.hi(b.order[i])
+			h := s.hi(b.fresh.orders[k])
 			switch {
 			case s.set.c.Confirmer == nil:
 				p = le.AppendUint64(p, h)
 			case form.Fixed():
-				p = le.AppendUint64(le.AppendUint64(p, h), b.lo[i])
+				p = le.AppendUint64(le.AppendUint64(p, h), b.fresh.los[k])
 			default:
 				record := b.record[i]
 				p = append(append(p, byte(len(record))), record...)

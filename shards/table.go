@@ -7,6 +7,7 @@ import (
 	"unsafe"
 
 	"github.com/firstseen/firstseen/internal/mem"
+	"github.com/firstseen/firstseen/internal/prefetch"
 	"github.com/firstseen/firstseen/internal/sabotage"
 )
 
@@ -69,6 +70,11 @@ func (t *table) place(order uint64) uint64 {
 	return line * lineSlots
 }
 
+// announce has the processor fetch the lines at which the searches for keys start.
+func (t *table) announce(orders []uint64) {
+	prefetch.Scaled(unsafe.Pointer(unsafe.SliceData(t.slots)), t.home/lineSlots, 6, orders)
+}
+
 // insert finds or adds a key: (hi, lo) of a fixed form, or (hi, 0) and its
 // record. order is hi without the shard's bits.
 func (t *table) insert(order, hi, lo uint64, record []byte) outcome {
@@ -94,32 +100,35 @@ func (t *table) insert(order, hi, lo uint64, record []byte) outcome {
 	return full
 }
 
-// insertNew adds keys of a fixed form, of which the first line is all that it
-// looks at, and stops at the first key that needs more: its line is full or has a
-// key of the same hash, or the table has reached its load. It returns how many it
-// added. shard is the hash bits that an order lacks.
+// insertNew adds keys of a fixed form, for which there is room, and stops at the
+// first that is there already or finds no place. It returns how many it added.
+// shard is the hash bits that an order lacks.
 //
 // There is no branch that depends on where in its line a key goes: one is
 // mispredicted at every other key, and what follows it then starts late on its
 // own cache miss.
 func (t *table) insertNew(orders, los []uint64, shard uint64, shardBits uint) int {
-	los = los[:min(len(orders), max(int(t.home/2)-t.keys, 0))]
 	lines, first := t.home/lineSlots, unsafe.Pointer(unsafe.SliceData(t.slots))
-	n := len(los)
-	for i, lo := range los {
-		hi := shard | orders[i]>>shardBits
-		line, _ := bits.Mul64(orders[i], lines)
+	los = los[:len(orders)]
+	spilled := 0 // keys that insert has counted
+	for i, order := range orders {
+		hi := shard | order>>shardBits
+		line, _ := bits.Mul64(order, lines)
 		l := (*[lineSlots]Pair)(unsafe.Add(first, line*lineSlots*pairSize))
 		// The keys of a line fill it from its start.
 		used := l[0].used() + l[1].used() + l[2].used() + l[3].used()
-		if used == lineSlots || l[0].Hi == hi || l[1].Hi == hi || l[2].Hi == hi || l[3].Hi == hi {
-			n = i
-			break
+		if used < lineSlots && l[0].Hi != hi && l[1].Hi != hi && l[2].Hi != hi && l[3].Hi != hi {
+			l[used] = Pair{hi, los[i]}
+			continue
 		}
-		l[used%lineSlots] = Pair{hi, lo}
+		if t.insert(order, hi, los[i], nil) != inserted {
+			t.keys += i - spilled
+			return i
+		}
+		spilled++
 	}
-	t.keys += n
-	return n
+	t.keys += len(orders) - spilled
+	return len(orders)
 }
 
 // used is 1 for a key and 0 for an empty slot, without a branch.

@@ -224,28 +224,26 @@ func twinKeys(rng *rand.Rand, shard uint64, variable bool) (keys []tableKey) {
 	return keys
 }
 
-// TestTableInsertNewLoad: the way for many keys stops at the load at which a table
-// is sealed, and an empty one takes most keys.
-func TestTableInsertNewLoad(t *testing.T) {
+// TestTableInsertNew: different keys are all added at once, whatever their lines hold
+// already, and the first one that is there ends it.
+func TestTableInsertNew(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	w := newTableTwin(t, 1024, false)
-	added := 0
-	for w.table.keys < 512 {
+	var orders, los []uint64
+	for range 512 {
 		k := tableKey{hi: rng.Uint64() >> tableShardBits, lo: rng.Uint64()}
-		n := w.table.insertNew([]uint64{k.order()}, []uint64{k.lo}, 0, tableShardBits)
-		if added += n; n == 0 {
-			w.insert(k)
-			continue
-		}
+		orders, los = append(orders, k.order()), append(los, k.lo)
 		w.want[k] = true
 	}
-	if added < 450 {
-		t.Errorf("%d of 512 keys were added at once, at least 450 expected", added)
-	}
-	if n := w.table.insertNew([]uint64{1 << 60}, []uint64{1}, 0, tableShardBits); n != 0 {
-		t.Error("a table at its load took one more")
+	for at := 0; at < 512; at += 64 {
+		if n := w.table.insertNew(orders[at:at+64], los[at:at+64], 0, tableShardBits); n != 64 {
+			t.Fatalf("%d of 64 keys were added", n)
+		}
 	}
 	w.check()
+	if n := w.table.insertNew([]uint64{1 << 60, orders[7]}, []uint64{1, los[7]}, 0, tableShardBits); n != 1 || w.table.keys != 513 {
+		t.Errorf("a new key and one that is there: %d were added, %d keys", n, w.table.keys)
+	}
 }
 
 // TestTableFull: keys of one hash fill the slots that a look-up walks, one more
