@@ -184,8 +184,7 @@ func (e *Engine) filterConfig(capacity uint64) bloom.Config {
 }
 
 // tableKeys is how many unflushed keys a shard holds: a generation's in as few
-// equal parts, each a run, as the memory budget allows. At a rotation every
-// shard has a sealed table beside the active one.
+// equal parts, each a run, as the memory budget allows.
 func (e *Engine) tableKeys(capacity uint64) int {
 	if e.opts.tableKeys > 0 {
 		return e.opts.tableKeys
@@ -193,7 +192,7 @@ func (e *Engine) tableKeys(capacity uint64) int {
 	const slotBytes = 2 * 16 // a key at load 0.5
 	g := float64(capacity) / float64(e.opts.Generations-1) / float64(e.opts.Shards)
 	budget := max(float64(e.opts.MemoryBudget)-e.filterBytes(capacity)-float64(fixedMemory), float64(e.opts.MemoryBudget)/8)
-	most := budget / float64(e.opts.Shards) / (2 * slotBytes)
+	most := budget / float64(e.opts.Shards) / (shards.TableSets * slotBytes)
 	parts := 1.0
 	for 1.1*g/parts > most {
 		parts++

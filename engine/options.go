@@ -98,7 +98,7 @@ type Options struct {
 	// should exceed the slowest handler; see also Engine.Extend. Default 1 minute.
 	Lease time.Duration
 	// MemoryBudget bounds filters and unflushed keys, in bytes; callers wait for
-	// the disk rather than exceed it. Default 400 MB and 8 bytes a key of Capacity.
+	// the disk rather than exceed it. Default 400 MB and 4 bytes a key of Capacity.
 	MemoryBudget int64
 	// MinFreeDisk is the free space in bytes below which marks are refused with
 	// ErrDiskFull. Default 256 MiB; negative turns the guard off.
@@ -202,7 +202,7 @@ func (o Options) withDefaults() (Options, error) {
 	if span := o.Window / time.Duration(o.Generations-1); span < time.Microsecond {
 		return o, fmt.Errorf("engine: bad options: Window %v is too short for %d generations", o.Window, o.Generations)
 	}
-	o.MemoryBudget = orDefault(o.MemoryBudget, int64(400e6+8*o.Capacity))
+	o.MemoryBudget = orDefault(o.MemoryBudget, int64(400e6+4*o.Capacity))
 	return o, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/firstseen/firstseen/dedup"
 )
@@ -39,6 +40,7 @@ type RunWriter struct {
 	block  uint32 // the block under way
 	layout layout // of a fixed form's records
 	first  uint64 // of the block under way, see layout.first
+	low    uint64 // the bits of an order that must be zero
 	index  []uint32
 	prev   record // the last key added
 	closed bool
@@ -65,7 +67,7 @@ func (s *Segment) newRun(spec RunSpec, limit int) *RunWriter {
 		w.err = fmt.Errorf("persist: run %d: %d keys are too many for one run", spec.ID, spec.MaxKeys)
 		return w
 	}
-	w.meta.Blocks, w.layout = uint32(blocks), layoutOf(blocks, spec.Zeros)
+	w.meta.Blocks, w.layout, w.low = uint32(blocks), layoutOf(blocks, spec.Zeros), 1<<spec.Zeros-1
 	w.index = make([]uint32, 1, blocks+1)
 	// One block more than the limit, as a block's end is noticed behind it.
 	w.buf = make([]byte, 0, min(limit+4<<10, int(spec.MaxKeys)*2*fixedRecord+4<<10))
@@ -78,20 +80,26 @@ func (w *RunWriter) Add(order, lo uint64) {
 	if order < w.prev.order || (order == w.prev.order && lo <= w.prev.lo) {
 		w.checkOrder(order)
 	}
-	if order&(1<<w.layout.zeros-1) != 0 {
-		w.fail(fmt.Errorf("persist: run %d: order %#x does not end with %d zero bits", w.meta.ID, order, w.layout.zeros))
-		return
-	}
-	if b, _ := blockOf(order, w.meta.Blocks); b != w.block {
+	b, _ := blockOf(order, w.meta.Blocks)
+	if b != w.block || order&w.low != 0 {
+		if order&w.low != 0 {
+			w.fail(fmt.Errorf("persist: run %d: order %#x does not end with %d zero bits", w.meta.ID, order, w.layout.zeros))
+			return
+		}
 		w.advance(b)
 		w.first = w.layout.first(b)
 	}
 	w.prev.order, w.prev.lo = order, lo
 	w.meta.Keys++
 	w.meta.Sum += hashPair(order, lo)
-	at := len(w.buf) + w.layout.width
-	w.buf = binary.LittleEndian.AppendUint64(w.buf, order>>w.layout.zeros-w.first)[:at]
-	w.buf = binary.LittleEndian.AppendUint64(w.buf, lo)
+	at := len(w.buf)
+	if cap(w.buf)-at < fixedRecord {
+		w.buf = slices.Grow(w.buf, fixedRecord)
+	}
+	p := w.buf[at : at+fixedRecord]
+	binary.LittleEndian.PutUint64(p, order>>w.layout.zeros-w.first)
+	binary.LittleEndian.PutUint64(p[w.layout.width:], lo)
+	w.buf = w.buf[:at+w.layout.width+loBytes]
 }
 
 // AddBytes adds a key of 1 to 255 bytes of a variable form. Keys come in

@@ -46,11 +46,7 @@ func (b *Batch) split(from, to int, blind, held uint8) {
 		mask[i] = v
 		at[fresh], orders[fresh], los[fresh] = int32(from+i), order[i], lo[i]
 		known[i-fresh] = int32(from + i)
-		isFresh := 0
-		if v == 0 {
-			isFresh = 1
-		}
-		fresh += isFresh
+		fresh += int(one(v == 0))
 	}
 	m.at, m.orders, m.los = at[:fresh], orders[:fresh], los[:fresh]
 	b.known = known[:n-fresh]

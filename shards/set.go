@@ -2,7 +2,6 @@ package shards
 
 import (
 	"context"
-	"errors"
 	"math/bits"
 	"slices"
 	"sync"
@@ -89,7 +88,7 @@ func NewSet(c Config) (*Set, error) {
 	s.queue.room = make(chan struct{})
 	s.nonce.Store(c.Nonce)
 	s.maxKeys.Store(int64(c.MaxKeys))
-	s.pool.mu.limit = c.Shards + c.Shards/2
+	s.pool.mu.limit = (TableSets - 1) * c.Shards
 	for i := range s.shards {
 		f, err := bloom.New(c.Kind, c.Filter)
 		if err != nil {
@@ -136,16 +135,22 @@ func (s *shard) prefetch(form hash.Form, orders []uint64) {
 // fullHome is the number of home slots of a full table: load 0.5, whole lines.
 func (s *Set) fullHome() uint64 { return 2 * uint64(s.maxKeys.Load()+MaxPart) &^ (lineSlots - 1) }
 
+// TableSets is how many full tables a shard has memory for: the active one, the one
+// that takes its place at a rotation, when all shards seal at once, and one more,
+// since by the next rotation of a fast stream the flush has not given all back.
+const TableSets = 3
+
 // Warm makes the memory of a shard resident, before calls come: its filter's and,
-// with tables, that of two full ones: the active one, and the one that takes its
-// place at a rotation, when all shards seal at once. In a caller the first touch
+// with tables, that of TableSets full ones. In a caller the first touch
 // costs up to 3 ms a MB. It may run for several shards at once.
 func (s *Set) Warm(shard int, tables bool) error {
 	(*s.shards[shard].filter.Load()).Touch()
-	if !tables {
-		return nil
+	for i := 0; tables && i < TableSets; i++ {
+		if err := s.pool.add(tableBytes(s.fullHome())); err != nil {
+			return err
+		}
 	}
-	return errors.Join(s.pool.add(tableBytes(s.fullHome())), s.pool.add(tableBytes(s.fullHome())))
+	return nil
 }
 
 // SetMaxKeys changes Config.MaxKeys.

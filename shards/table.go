@@ -1,6 +1,7 @@
 package shards
 
 import (
+	"math"
 	"math/bits"
 	"runtime"
 	"slices"
@@ -37,6 +38,7 @@ type table struct {
 	home   uint64
 	keys   int
 	zero   bool   // the fixed key whose pair looks like an empty slot is there
+	hiZero bool   // there was a key whose Hi alone does
 	arena  *arena // records of the variable forms; nil for the fixed ones
 	region *mem.Region
 }
@@ -91,6 +93,7 @@ func (t *table) insert(order, hi, lo uint64, record []byte) outcome {
 			}
 			*p = Pair{hi, lo}
 			t.keys++
+			t.hiZero = t.hiZero || hi == 0
 			return inserted
 		}
 		if p.Hi == hi && (p.Lo == lo || t.arena != nil && t.arena.equal(p.Lo, record)) {
@@ -132,12 +135,7 @@ func (t *table) insertNew(orders, los []uint64, shard uint64, shardBits uint) in
 }
 
 // used is 1 for a key and 0 for an empty slot, without a branch.
-func (p *Pair) used() (n uint) {
-	if p.Hi|p.Lo != 0 {
-		n = 1
-	}
-	return n
-}
+func (p *Pair) used() uint { return one(p.Hi|p.Lo != 0) }
 
 func (t *table) insertZero() outcome {
 	if t.zero {
@@ -200,7 +198,7 @@ func (t *table) delete(order, hi, lo uint64, record []byte, shardBits uint) bool
 // moveTo inserts all keys into the larger, empty table to, which takes over the
 // arena. Both are walked in hash order.
 func (t *table) moveTo(to *table, shardBits uint) bool {
-	to.zero, to.keys = t.zero, 0
+	to.zero, to.hiZero, to.keys = t.zero, t.hiZero, 0
 	if t.zero {
 		to.keys = 1
 	}
@@ -230,39 +228,87 @@ func (t *table) moveTo(to *table, shardBits uint) bool {
 const yieldEvery = 8192
 
 // sorted appends all pairs to dst in ascending order of (Hi, Lo), or of
-// (Hi, record). The scan is nearly sorted, so an insertion sort finishes it; a
-// table full of colliding keys would make that quadratic and is sorted anew.
+// (Hi, record). The lines are nearly in order, and those of a line are put in
+// theirs without a branch (10 ns a key; an insertion sort of all slots takes 20). What is
+// left is moved into its place: keys that found their line full, and equal hashes.
+// A table full of colliding keys would make that quadratic and is sorted anew.
 func (t *table) sorted(dst []Pair) []Pair {
-	dst = slices.Grow(dst, t.keys)
+	dst = slices.Grow(dst, t.keys+lineSlots)
 	if t.zero {
 		dst = append(dst, Pair{})
 	}
-	budget := 16 * len(t.slots)
-	for i, p := range t.slots {
+	first, n := len(dst), len(dst)
+	last := uint64(0) // Hi of the pair before n
+	out, budget := dst[:cap(dst)], 16*len(t.slots)
+	for i := 0; i < len(t.slots) && budget > 0 && !t.hiZero; i += lineSlots {
 		if i%yieldEvery == 0 {
 			runtime.Gosched()
 		}
-		if p == (Pair{}) {
-			continue
-		}
-		dst = append(dst, p)
-		for i := len(dst) - 1; i > 0 && budget > 0 && t.less(p, dst[i-1]); i-- {
-			dst[i], dst[i-1] = dst[i-1], p
-			budget--
-		}
-	}
-	if budget <= 0 {
-		slices.SortFunc(dst, func(a, b Pair) int {
-			switch {
-			case t.less(a, b):
-				return -1
-			case t.less(b, a):
-				return 1
+		l, to := (*[lineSlots]Pair)(t.slots[i:]), (*[lineSlots]Pair)(out[n:])
+		// A slot's place is how many others of the line go before it: those that are
+		// smaller, and equal ones in front of it. Empty slots are the largest.
+		a, b, c, d := l[0].Hi-1, l[1].Hi-1, l[2].Hi-1, l[3].Hi-1
+		ba, ca, da, cb, db, dc := one(b < a), one(c < a), one(d < a), one(c < b), one(d < b), one(d < c)
+		to[(ba+ca+da)%lineSlots] = l[0]
+		to[(1-ba+cb+db)%lineSlots] = l[1]
+		to[(2-ca-cb+dc)%lineSlots] = l[2]
+		to[(3-da-db-dc)%lineSlots] = l[3]
+		const empty = math.MaxUint64
+		hasB, hasC, hasD := one(b != empty), one(c != empty), one(d != empty)
+		used := int(one(a != empty) + hasB + hasC + hasD)
+		equal := one(a == b)&hasB | (one(a == c)|one(b == c))&hasC | (one(a == d)|one(b == d)|one(c == d))&hasD
+		if out[n].Hi-1 < last || equal != 0 {
+			for k := n; k < n+used; k++ {
+				budget -= t.sink(out[first : k+1])
 			}
-			return 0
-		})
+		}
+		if n += used; n > 0 {
+			last = out[n-1].Hi
+		}
 	}
+	if budget > 0 && !t.hiZero {
+		return out[:n]
+	}
+	return t.sortedAnew(out[:first])
+}
+
+// sortedAnew appends all pairs to dst and sorts them.
+func (t *table) sortedAnew(dst []Pair) []Pair {
+	first := len(dst)
+	for _, p := range t.slots {
+		if p != (Pair{}) {
+			dst = append(dst, p)
+		}
+	}
+	slices.SortFunc(dst[first:], func(a, b Pair) int {
+		switch {
+		case t.less(a, b):
+			return -1
+		case t.less(b, a):
+			return 1
+		}
+		return 0
+	})
 	return dst
+}
+
+// sink moves the last pair to its place among the others, which are in order, and
+// returns by how many places.
+func (t *table) sink(pairs []Pair) (moved int) {
+	k := len(pairs) - 1
+	for ; k > 0 && t.less(pairs[k], pairs[k-1]); k-- {
+		pairs[k], pairs[k-1] = pairs[k-1], pairs[k]
+		moved++
+	}
+	return moved
+}
+
+// one is 1 for true, without a branch.
+func one(b bool) (n uint) {
+	if b {
+		n = 1
+	}
+	return n
 }
 
 func (t *table) less(a, b Pair) bool {

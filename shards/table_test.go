@@ -344,3 +344,20 @@ func TestArena(t *testing.T) {
 		}
 	}
 }
+
+// BenchmarkSorted: ns a key of a full table's scan into order.
+func BenchmarkSorted(b *testing.B) {
+	const keys = 180_000
+	rng := rand.New(rand.NewPCG(4, 4))
+	const home = 2 * (keys + MaxPart) &^ (lineSlots - 1)
+	t := newTable(testRegion(b, tableBytes(home)), home, nil)
+	for t.keys < keys {
+		hi := rng.Uint64() >> tableShardBits
+		t.insert(hi<<tableShardBits, hi, rng.Uint64(), nil)
+	}
+	var dst []Pair
+	for b.Loop() {
+		dst = t.sorted(dst[:0])
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/keys, "ns/key")
+}
