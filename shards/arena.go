@@ -33,6 +33,9 @@ func (a *arena) add(record []byte) (place uint64) {
 	return place
 }
 
+// since returns what was added since used had that value.
+func (a *arena) since(used int) []byte { return a.buf[used:a.used:a.used] }
+
 func (a *arena) record(place uint64) []byte {
 	b := a.buf[place-1:]
 	n := int(b[0])

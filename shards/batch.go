@@ -36,11 +36,13 @@ type Batch struct {
 	at     []int32 // index of the key in the call
 	mask   []uint8 // generations that may hold it
 	start  [MaxShards + 1]int32
-	single int        // the shard of a batch of one key, which has no start
-	fixed  bool       // all keys have fixed forms: record is not used
-	alike  bool       // and all the same one
-	record [][]byte   // stored bytes of the variable forms
-	sums   []hash.Key // in the order of the call, before routing
+	single int      // the shard of a batch of one key, which has no start
+	fixed  bool     // all keys have fixed forms: record is not used
+	alike  bool     // all keys have one form
+	record [][]byte // stored bytes of the variable forms
+	his    []uint64 // hashes, second words and forms in the order of the call, before routing
+	los    []uint64
+	forms  []hash.Form
 	digest [][hash.DigestLen]byte
 
 	oldest  uint64          // generation that counts
@@ -101,11 +103,11 @@ func (b *Batch) grow(n int) {
 		n := max(n, 64)
 		b.order, b.lo = make([]uint64, n), make([]uint64, n)
 		b.form, b.at, b.mask = make([]hash.Form, n), make([]int32, n), make([]uint8, n)
-		b.sums = make([]hash.Key, n)
+		b.his, b.los, b.forms = make([]uint64, n), make([]uint64, n), make([]hash.Form, n)
 	}
 	b.n = n
 	b.order, b.lo, b.form, b.at, b.mask = b.order[:n], b.lo[:n], b.form[:n], b.at[:n], b.mask[:n]
-	b.sums = b.sums[:n]
+	b.his, b.los, b.forms = b.his[:n], b.los[:n], b.forms[:n]
 }
 
 // route hashes keys (at most MaxPart, all of valid length) and puts them in the
@@ -119,11 +121,49 @@ func (b *Batch) route(h *hash.Hasher, keys [][]byte, shardBits uint) {
 		b.routeOne(h, keys[0], shardBits)
 		return
 	}
+	alike, n := h.SumAlike(b.his, b.los, keys)
+	if n < len(keys) {
+		b.sumOthers(h, keys, alike, n)
+		alike = b.forms[0]
+	}
 	shift := 64 - shardBits
 	count := b.start[:1<<shardBits+1]
 	clear(count)
+	his, los := b.his, b.los
+	for _, hi := range his {
+		count[hi>>shift+1]++
+	}
+	for s := 1; s < len(count); s++ {
+		count[s] += count[s-1]
+	}
+	// The scatter advances each shard's start to its end, which is the next
+	// shard's start: shifting by one afterwards restores them.
+	order, lo, place := b.order, b.lo, b.at
+	for i, hi := range his {
+		next := &count[hi>>shift]
+		at := *next
+		*next++
+		order[at], lo[at], place[at] = hi<<shardBits, los[i], int32(i)
+	}
+	for at, i := range place {
+		if b.form[at] = alike; !b.alike {
+			b.form[at] = b.forms[i]
+		}
+	}
+	copy(count[1:], count)
+	count[0] = 0
+	if !b.fixed {
+		b.routeRecords()
+	}
+}
+
+// sumOthers hashes the keys from the n-th on, those before being of one form.
+func (b *Batch) sumOthers(h *hash.Hasher, keys [][]byte, form hash.Form, n int) {
+	for i := range n {
+		b.forms[i] = form
+	}
 	var digest [hash.DigestLen]byte
-	for i := h.SumRaw16(b.sums, keys); i < len(keys); i++ {
+	for i := n; i < len(keys); i++ {
 		k := h.Sum(keys[i], &digest)
 		if !k.Form.Fixed() {
 			b.fixed = false
@@ -132,31 +172,8 @@ func (b *Batch) route(h *hash.Hasher, keys [][]byte, shardBits uint) {
 				b.digest = append(b.digest, digest)
 			}
 		}
-		b.sums[i] = k
-		b.alike = b.alike && k.Form == b.sums[0].Form
-	}
-	b.alike = b.alike && b.fixed
-	sums := b.sums
-	for i := range sums {
-		count[sums[i].Hi>>shift+1]++
-	}
-	for s := 1; s < len(count); s++ {
-		count[s] += count[s-1]
-	}
-	// The scatter advances each shard's start to its end, which is the next
-	// shard's start: shifting by one afterwards restores them.
-	order, lo, form, place := b.order, b.lo, b.form, b.at
-	for i := range sums {
-		k := &sums[i]
-		next := &count[k.Hi>>shift]
-		at := *next
-		*next++
-		order[at], lo[at], form[at], place[at] = k.Hi<<shardBits, k.Lo, k.Form, int32(i)
-	}
-	copy(count[1:], count)
-	count[0] = 0
-	if !b.fixed {
-		b.routeRecords()
+		b.his[i], b.los[i], b.forms[i] = k.Hi, k.Lo, k.Form
+		b.alike = b.alike && k.Form == b.forms[0]
 	}
 }
 
@@ -166,8 +183,7 @@ func (b *Batch) routeOne(h *hash.Hasher, key []byte, shardBits uint) {
 	k := h.Sum(key, &digest)
 	b.single = int(k.Hi >> (64 - shardBits))
 	b.order[0], b.lo[0], b.form[0], b.at[0] = k.Hi<<shardBits, k.Lo, k.Form, 0
-	b.fixed = k.Form.Fixed()
-	if b.alike = b.fixed; !b.fixed {
+	if b.fixed = k.Form.Fixed(); !b.fixed {
 		b.digest = append(b.digest, digest)
 		b.routeRecords()
 	}

@@ -110,7 +110,7 @@ func (s *Set) Release(b *Batch, claims []dedup.Claim, lost []bool) {
 // shard of ours are lost; claims that hold nothing are left out.
 func (s *Set) routeTokens(b *Batch, claims []dedup.Claim, lost []bool) {
 	b.grow(len(claims))
-	b.fixed = false
+	b.fixed, b.alike = false, false
 	if cap(b.record) < b.n {
 		b.record = make([][]byte, cap(b.order))
 	}

@@ -114,16 +114,19 @@ func (s *shard) first(ctx context.Context, b *Batch, from, to int) error {
 	return s.endPart(b, err)
 }
 
-// admit decides a part that is marked, of keys of one fixed form, while nobody
-// holds claims. What is new and what a filter knows can be decided apart: equal
-// keys have equal masks.
+// admit decides a part that is marked, of keys of one form, while nobody holds
+// claims. What is new and what a filter knows can be decided apart: equal keys have
+// equal masks.
 func (s *shard) admit(b *Batch, from, to int) error {
-	t, err := s.tableFor(b, b.form[from], to-from) // may seal: as long as nothing of the part is marked
+	t, err := s.tableFor(b, b.form[from], to-from) // may seal, as long as nothing of the part is marked
 	if err != nil {
 		return err
 	}
 	b.split(from, to, s.blind, s.held)
 	s.admitKnown(b, t)
+	if t.arena != nil {
+		b.fresh.addRecords(t.arena, b.record)
+	}
 	shard, shift := s.hi(0), s.set.shardBits
 	for done := 0; ; {
 		n := t.insertNew(b.fresh.orders[done:], b.fresh.los[done:], shard, shift)
@@ -134,7 +137,7 @@ func (s *shard) admit(b *Batch, from, to int) error {
 			break
 		}
 		i := int(b.fresh.at[done])
-		if !t.has(b.order[i], s.hi(b.order[i]), b.lo[i], nil) {
+		if !t.has(b.order[i], s.hi(b.order[i]), b.lo[i], b.recordOf(i)) {
 			return s.admitColliding(b, done)
 		}
 		b.duplicate(s, i) // of a key of this very part
@@ -151,7 +154,7 @@ func (s *shard) admitKnown(b *Batch, active *table) {
 	rest := b.known[:0]
 	for _, i := range b.known {
 		order := b.order[i]
-		if active.has(order, s.hi(order), b.lo[i], nil) {
+		if active.has(order, s.hi(order), b.lo[i], b.recordOf(int(i))) {
 			b.duplicate(s, int(i))
 			b.Counts.Unflushed++
 			continue
@@ -174,6 +177,7 @@ func (s *shard) admitKnown(b *Batch, active *table) {
 func (s *shard) admitColliding(b *Batch, done int) error {
 	rest := slices.Clone(b.fresh.at[done:])
 	b.fresh.cut(done)
+	b.fresh.records = nil
 	b.answerFresh()
 	if err := s.sealWithin(b); err != nil {
 		return err

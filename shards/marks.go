@@ -5,20 +5,35 @@ package shards
 type marks struct {
 	at          []int32
 	orders, los []uint64
+	records     []byte // of the variable forms, where they lie in an arena side by side; else nil
 }
 
 func (m *marks) len() int { return len(m.at) }
 
-func (m *marks) reset() { m.cut(0) }
+func (m *marks) reset() {
+	m.cut(0)
+	m.records = nil
+}
 
 func (m *marks) cut(n int) { m.at, m.orders, m.los = m.at[:n], m.orders[:n], m.los[:n] }
 
 func (m *marks) add(b *Batch, i int) {
+	m.records = nil // there may be others between
 	m.at, m.orders, m.los = append(m.at, int32(i)), append(m.orders, b.order[i]), append(m.los, b.lo[i])
+}
+
+// addRecords puts the records of all keys into an arena, and their places into los.
+func (m *marks) addRecords(a *arena, records [][]byte) {
+	used := a.used
+	for k, i := range m.at {
+		m.los[k] = a.add(records[i])
+	}
+	m.records = a.since(used)
 }
 
 // remove takes out the k-th key.
 func (m *marks) remove(k int) {
+	m.records = nil // they don't lie side by side any more
 	copy(m.at[k:], m.at[k+1:])
 	copy(m.orders[k:], m.orders[k+1:])
 	copy(m.los[k:], m.los[k+1:])

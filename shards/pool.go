@@ -8,42 +8,76 @@ import (
 	"github.com/firstseen/firstseen/internal/mem"
 )
 
-// A pool keeps the memory of flushed tables for the next ones: the first touch
-// of new memory in a caller costs 75 to 100 ms a table of a million keys.
-// Returned regions are cleared by whoever calls clean, in the background.
+// A pool keeps the memory of flushed tables and arenas for the next ones: the first
+// touch of new memory in a caller costs 75 to 100 ms a table of a million keys.
+// Tables are cleared by whoever calls cleanOne, in the background; what an arena
+// holds does not matter.
 type pool struct {
 	mu struct {
 		sync.Mutex
-		clean, dirty []*mem.Region
-		limit        int // regions of a size that are kept
+		table, arena int           // bytes of the regions that are kept
+		clean, dirty []*mem.Region // of tables
+		arenas       []*mem.Region
+		limit        int // regions of a kind that are kept
 	}
 }
 
-// get returns a zeroed region of the given size.
-func (p *pool) get(bytes int) (*mem.Region, error) {
-	if r := p.recycled(bytes); r != nil {
+// resize says how large full tables and arenas are from now on, and frees what
+// nobody will ask for again.
+func (p *pool) resize(table, arena int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mu.table, p.mu.arena = table, arena
+	free := func(list []*mem.Region, bytes int) []*mem.Region {
+		return slices.DeleteFunc(list, func(r *mem.Region) bool {
+			gone := len(r.Bytes()) != bytes
+			if gone {
+				r.Free()
+			}
+			return gone
+		})
+	}
+	p.mu.clean, p.mu.arenas = free(p.mu.clean, table), free(p.mu.arenas, arena)
+}
+
+// full returns a clean region for a full table of so many bytes that was touched
+// before, or nil.
+func (p *pool) full(bytes int) *mem.Region {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if bytes != p.mu.table {
+		return nil // SetMaxKeys came in between
+	}
+	return pop(&p.mu.clean)
+}
+
+// anArena returns a region for an arena, of any content.
+func (p *pool) anArena() (*mem.Region, error) {
+	p.mu.Lock()
+	r, bytes := pop(&p.mu.arenas), p.mu.arena
+	p.mu.Unlock()
+	if r != nil {
 		return r, nil
 	}
 	return mem.Alloc(bytes)
 }
 
-// recycled returns a clean region that was touched before, or nil.
-func (p *pool) recycled(bytes int) *mem.Region {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for i, r := range p.mu.clean {
-		if 8*len(r.Uint64s()) == bytes {
-			last := len(p.mu.clean) - 1
-			p.mu.clean[i] = p.mu.clean[last]
-			p.mu.clean = p.mu.clean[:last]
-			return r
-		}
+// pop takes the last region of a list, nil if it is empty.
+func pop(list *[]*mem.Region) *mem.Region {
+	last := len(*list) - 1
+	if last < 0 {
+		return nil
 	}
-	return nil
+	r := (*list)[last]
+	*list = (*list)[:last]
+	return r
 }
 
-// add puts a new, touched region of the given size among the clean ones.
-func (p *pool) add(bytes int) error {
+// add puts a new, touched region for a full table among the clean ones.
+func (p *pool) add() error {
+	p.mu.Lock()
+	bytes := p.mu.table
+	p.mu.Unlock()
 	r, err := mem.Alloc(bytes)
 	if err != nil {
 		return err
@@ -55,13 +89,14 @@ func (p *pool) add(bytes int) error {
 	return nil
 }
 
-// waits reports whether a region of the size waits for its clearing.
-func (p *pool) waits(bytes int) bool {
+// waits reports whether a region of a full table waits for its clearing.
+func (p *pool) waits() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return slices.ContainsFunc(p.mu.dirty, func(r *mem.Region) bool { return len(r.Bytes()) == bytes })
+	return slices.ContainsFunc(p.mu.dirty, func(r *mem.Region) bool { return len(r.Bytes()) == p.mu.table })
 }
 
+// put takes back the region of a table.
 func (p *pool) put(r *mem.Region) {
 	p.mu.Lock()
 	p.mu.dirty = append(p.mu.dirty, r)
@@ -74,7 +109,21 @@ func (p *pool) putTable(t *table) {
 	}
 	p.put(t.region)
 	if t.arena != nil {
-		p.put(t.arena.region)
+		p.keep(&p.mu.arenas, &p.mu.arena, t.arena.region)
+	}
+}
+
+// keep adds a region to a list of those that are ready for use, or frees it where
+// there are enough, or its size is not the one that is wanted.
+func (p *pool) keep(list *[]*mem.Region, bytes *int, r *mem.Region) {
+	p.mu.Lock()
+	keep := len(*list) < p.mu.limit && len(r.Bytes()) == *bytes
+	if keep {
+		*list = append(*list, r)
+	}
+	p.mu.Unlock()
+	if !keep {
+		r.Free()
 	}
 }
 
@@ -88,60 +137,34 @@ func (t *table) free() {
 	}
 }
 
-// resize frees the clean regions of other sizes, which nobody will ask for again.
-func (p *pool) resize(table, arena int) {
+// cleanOne clears one returned region, or frees it; it reports whether there was one.
+func (p *pool) cleanOne() bool {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.mu.clean = slices.DeleteFunc(p.mu.clean, func(r *mem.Region) bool {
-		size := len(r.Bytes())
-		gone := size != table && size != arena
-		if gone {
-			r.Free()
-		}
-		return gone
-	})
-}
-
-// cleanOne clears one returned region, or frees it if it has none of the sizes or
-// there are enough clean ones of its size; it reports whether there was one.
-func (p *pool) cleanOne(table, arena int) bool {
-	p.mu.Lock()
-	last := len(p.mu.dirty) - 1
-	if last < 0 {
-		p.mu.Unlock()
+	r := pop(&p.mu.dirty)
+	wanted := r != nil && len(r.Bytes()) == p.mu.table && len(p.mu.clean) < p.mu.limit
+	p.mu.Unlock()
+	if r == nil {
 		return false
 	}
-	r := p.mu.dirty[last]
-	p.mu.dirty = p.mu.dirty[:last]
-	size, same := len(r.Bytes()), 0
-	for _, c := range p.mu.clean {
-		if len(c.Bytes()) == size {
-			same++
-		}
-	}
-	keep := same < p.mu.limit && (size == table || size == arena)
-	p.mu.Unlock()
-	if !keep {
-		r.Free()
-		return true
-	}
 	const piece = yieldEvery * pairSize / 8
-	for words := r.Uint64s(); len(words) > 0; words = words[min(piece, len(words)):] {
+	for words := r.Uint64s(); wanted && len(words) > 0; words = words[min(piece, len(words)):] {
 		clear(words[:min(piece, len(words))])
 		runtime.Gosched()
 	}
-	p.mu.Lock()
-	p.mu.clean = append(p.mu.clean, r)
-	p.mu.Unlock()
+	if !wanted {
+		r.Free()
+		return true
+	}
+	p.keep(&p.mu.clean, &p.mu.table, r)
 	return true
 }
 
 func (p *pool) bytes() (n int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, list := range [][]*mem.Region{p.mu.clean, p.mu.dirty} {
+	for _, list := range [][]*mem.Region{p.mu.clean, p.mu.dirty, p.mu.arenas} {
 		for _, r := range list {
-			n += int64(8 * len(r.Uint64s()))
+			n += int64(len(r.Bytes()))
 		}
 	}
 	return n
@@ -150,10 +173,10 @@ func (p *pool) bytes() (n int64) {
 func (p *pool) close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, list := range [][]*mem.Region{p.mu.clean, p.mu.dirty} {
+	for _, list := range [][]*mem.Region{p.mu.clean, p.mu.dirty, p.mu.arenas} {
 		for _, r := range list {
 			r.Free()
 		}
 	}
-	p.mu.clean, p.mu.dirty = nil, nil
+	p.mu.clean, p.mu.dirty, p.mu.arenas = nil, nil, nil
 }

@@ -101,7 +101,7 @@ func (s *Set) Clear() (more bool) {
 		}
 		sh.mu.Unlock()
 	}
-	return s.pool.cleanOne(s.regionSizes()) || more
+	return s.pool.cleanOne() || more
 }
 
 // Restart makes the sequence number of a shard's active table at least seq, at

@@ -87,7 +87,7 @@ func NewSet(c Config) (*Set, error) {
 	s := &Set{c: c, shardBits: uint(bits.TrailingZeros(uint(c.Shards))), shards: make([]shard, c.Shards)}
 	s.queue.room = make(chan struct{})
 	s.nonce.Store(c.Nonce)
-	s.maxKeys.Store(int64(c.MaxKeys))
+	s.SetMaxKeys(c.MaxKeys)
 	s.pool.mu.limit = (TableSets - 1) * c.Shards
 	for i := range s.shards {
 		f, err := bloom.New(c.Kind, c.Filter)
@@ -146,7 +146,7 @@ const TableSets = 3
 func (s *Set) Warm(shard int, tables bool) error {
 	(*s.shards[shard].filter.Load()).Touch()
 	for i := 0; tables && i < TableSets; i++ {
-		if err := s.pool.add(tableBytes(s.fullHome())); err != nil {
+		if err := s.pool.add(); err != nil {
 			return err
 		}
 	}
@@ -156,13 +156,7 @@ func (s *Set) Warm(shard int, tables bool) error {
 // SetMaxKeys changes Config.MaxKeys.
 func (s *Set) SetMaxKeys(keys int) {
 	s.maxKeys.Store(int64(keys))
-	s.pool.resize(s.regionSizes())
-}
-
-// regionSizes are the lengths of the regions that are recycled: full tables and
-// arenas.
-func (s *Set) regionSizes() (table, arena int) {
-	return tableBytes(s.fullHome()), arenaBytes(int(s.maxKeys.Load()))
+	s.pool.resize(tableBytes(s.fullHome()), arenaBytes(keys))
 }
 
 // Tombstones counts the forgotten keys that are remembered as such.

@@ -396,7 +396,7 @@ func TestGapEndsWithItsGeneration(t *testing.T) {
 // their place, each sealed rather than grown into a new full one, until a full one
 // is back; no key is lost on the way.
 func TestBridgeTable(t *testing.T) {
-	h := newBed(t, Config{Shards: 1, MaxKeys: 20_000, MaxSealed: 6})
+	h := newBed(t, Config{Shards: 1, MaxKeys: 20_000, MaxSealed: 7})
 	if err := h.set.Warm(0, true); err != nil {
 		t.Fatal(err)
 	}
@@ -413,7 +413,7 @@ func TestBridgeTable(t *testing.T) {
 			next++
 		}
 	}
-	for range 2 { // the two that Warm made
+	for range TableSets { // those that Warm made
 		admit(1000)
 		if size() != full {
 			t.Fatalf("a table of %d bytes, %d were made beforehand", size(), full)
@@ -424,19 +424,19 @@ func TestBridgeTable(t *testing.T) {
 	for last := len(sh.sealed); bridges < 3; last = len(sh.sealed) {
 		admit(100)
 		if size() >= full {
-			t.Fatalf("key %d: a new full table, though two wait for their flush", next)
+			t.Fatalf("key %d: a new full table, though some wait for their flush", next)
 		}
 		bridges += len(sh.sealed) - last
 	}
-	for len(sh.sealed) < 6 { // as many as may wait: now the next one grows
+	for len(sh.sealed) < 7 { // as many as may wait: now the next one grows
 		admit(100)
 	}
 	for size() < full {
 		admit(100)
 	}
 	h.set.Seal(^uint64(0))
-	for range 2 {
-		h.flushOne() // the two that Warm made
+	for range TableSets {
+		h.flushOne() // those that Warm made
 	}
 	admit(1)
 	if size() == full {

@@ -143,7 +143,7 @@ func (s *shard) growTable(b *Batch, form hash.Form) error {
 	// The last step goes to the size that is recycled. Where such a table is at
 	// hand no time is spent on smaller ones; where it still waits for its flush, a
 	// small one does meanwhile: the first touch of a new one costs a caller 3 ms a MB.
-	region := s.set.pool.recycled(tableBytes(most))
+	region := s.set.pool.full(tableBytes(most))
 	if region == nil && old != nil && 2*home > most && s.fullComing(tableBytes(most)) {
 		// It is still on its way: the small one is sealed as it is, another takes its place.
 		if err := s.sealWithin(b); err != nil {
@@ -159,6 +159,9 @@ func (s *shard) growTable(b *Batch, form hash.Form) error {
 		if region, err = mem.Alloc(tableBytes(home)); err != nil {
 			return err
 		}
+		if len(region.Bytes()) < touchAtOnce {
+			region.Touch()
+		}
 	}
 	t := newTable(region, home, nil)
 	switch {
@@ -173,7 +176,7 @@ func (s *shard) growTable(b *Batch, form hash.Form) error {
 		}
 		s.set.pool.put(old.region)
 	case !form.Fixed():
-		r, err := s.set.pool.get(arenaBytes(int(s.set.maxKeys.Load())))
+		r, err := s.set.pool.anArena()
 		if err != nil {
 			s.set.pool.put(region)
 			return err
@@ -198,8 +201,13 @@ func (s *shard) fullComing(bytes int) bool {
 			}
 		}
 	}
-	return s.set.pool.waits(bytes)
+	return s.set.pool.waits()
 }
+
+// touchAtOnce is from how many bytes on a new table is not touched as a whole, since
+// that would take too long. Untouched pages cost more: a look at one maps the page of
+// zeroes, and the store that follows interrupts every processor to take it back.
+const touchAtOnce = 4 << 20
 
 // mark adds the i-th key of the batch to the unflushed keys (I2: under the
 // lock, so of all callers exactly one gets Fresh).
@@ -288,37 +296,11 @@ func (s *shard) log(b *Batch, kind Kind) error {
 
 // logForm logs the keys of one form.
 func (s *shard) logForm(b *Batch, kind Kind, form hash.Form) error {
-	le := binary.LittleEndian
-	p := b.payload[:0]
-	n := 0
-	if b.alike && s.set.c.Confirmer != nil {
-		n = b.fresh.len()
-		p = slices.Grow(p, n*pairSize)[:n*pairSize]
-		shard, shift, los := s.hi(0), s.set.shardBits, b.fresh.los
-		for k, order := range b.fresh.orders {
-			pair := p[k*pairSize:][:pairSize]
-			le.PutUint64(pair, shard|order>>shift)
-			le.PutUint64(pair[8:], los[k])
-		}
-	} else {
-		for k, i := range b.fresh.at {
-			if b.form[i] != form {
-				continue
-			}
-			n++
-			h := s.hi(b.fresh.orders[k])
-			switch {
-			case s.set.c.Confirmer == nil:
-				p = le.AppendUint64(p, h)
-			case form.Fixed():
-				p = le.AppendUint64(le.AppendUint64(p, h), b.fresh.los[k])
-			default:
-				record := b.record[i]
-				p = append(append(p, byte(len(record))), record...)
-			}
-		}
+	p, n := b.fresh.records, b.fresh.len()
+	if p == nil || s.set.c.Confirmer == nil {
+		p, n = s.payload(b, form)
+		b.payload = p
 	}
-	b.payload = p
 	b.rec = Record{Kind: kind, Form: form, Shard: s.index, Generation: s.generation, Count: n, Now: b.now, Payload: p}
 	start, end, err := s.set.c.Log.Append(&b.rec)
 	if err != nil {
@@ -329,6 +311,41 @@ func (s *shard) logForm(b *Batch, kind Kind, form hash.Form) error {
 	s.pos = end
 	b.WaitPos = max(b.WaitPos, end)
 	return nil
+}
+
+// payload makes the log's record of the keys of one form, in b.payload's memory, and
+// counts them.
+func (s *shard) payload(b *Batch, form hash.Form) (p []byte, n int) {
+	le := binary.LittleEndian
+	p = b.payload[:0]
+	if b.alike && form.Fixed() && s.set.c.Confirmer != nil {
+		n = b.fresh.len()
+		p = slices.Grow(p, n*pairSize)[:n*pairSize]
+		shard, shift, los := s.hi(0), s.set.shardBits, b.fresh.los
+		for k, order := range b.fresh.orders {
+			pair := p[k*pairSize:][:pairSize]
+			le.PutUint64(pair, shard|order>>shift)
+			le.PutUint64(pair[8:], los[k])
+		}
+		return p, n
+	}
+	for k, i := range b.fresh.at {
+		if b.form[i] != form {
+			continue
+		}
+		n++
+		h := s.hi(b.fresh.orders[k])
+		switch {
+		case s.set.c.Confirmer == nil:
+			p = le.AppendUint64(p, h)
+		case form.Fixed():
+			p = le.AppendUint64(le.AppendUint64(p, h), b.fresh.los[k])
+		default:
+			record := b.record[i]
+			p = append(append(p, byte(len(record))), record...)
+		}
+	}
+	return p, n
 }
 
 // logged notes where the first frame of a table lies.

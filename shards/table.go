@@ -80,32 +80,43 @@ func (t *table) announce(orders []uint64) {
 // insert finds or adds a key: (hi, lo) of a fixed form, or (hi, 0) and its
 // record. order is hi without the shard's bits.
 func (t *table) insert(order, hi, lo uint64, record []byte) outcome {
-	if hi|lo == 0 && t.arena == nil {
+	if t.arena == nil {
+		return t.insertPair(order, Pair{hi, lo})
+	}
+	used := t.arena.used
+	o := t.insertPair(order, Pair{hi, t.arena.add(record)})
+	if o != inserted {
+		t.arena.used = used
+	}
+	return o
+}
+
+// insertPair is insert for a key whose record, if it has one, is in the arena.
+func (t *table) insertPair(order uint64, key Pair) outcome {
+	if key == (Pair{}) {
 		return t.insertZero()
 	}
 	i := t.place(order)
 	probe := t.slots[i : i+maxProbe]
 	for j := range probe {
 		p := &probe[j]
-		if p.Hi|p.Lo == 0 {
-			if t.arena != nil {
-				lo = t.arena.add(record)
-			}
-			*p = Pair{hi, lo}
+		if *p == (Pair{}) {
+			*p = key
 			t.keys++
-			t.hiZero = t.hiZero || hi == 0
+			t.hiZero = t.hiZero || key.Hi == 0
 			return inserted
 		}
-		if p.Hi == hi && (p.Lo == lo || t.arena != nil && t.arena.equal(p.Lo, record)) {
+		if p.Hi == key.Hi && (p.Lo == key.Lo || t.arena != nil && t.arena.equal(p.Lo, t.arena.record(key.Lo))) {
 			return present
 		}
 	}
 	return full
 }
 
-// insertNew adds keys of a fixed form, for which there is room, and stops at the
-// first that is there already or finds no place. It returns how many it added.
-// shard is the hash bits that an order lacks.
+// insertNew adds keys, for which there is room, and stops at the first that is
+// there already or finds no place. It returns how many it added. los are the second
+// words, or where the records lie in the arena; shard is the hash bits that an order
+// lacks.
 //
 // There is no branch that depends on where in its line a key goes: one is
 // mispredicted at every other key, and what follows it then starts late on its
@@ -124,7 +135,7 @@ func (t *table) insertNew(orders, los []uint64, shard uint64, shardBits uint) in
 			l[used] = Pair{hi, los[i]}
 			continue
 		}
-		if t.insert(order, hi, los[i], nil) != inserted {
+		if t.insertPair(order, Pair{hi, los[i]}) != inserted {
 			t.keys += i - spilled
 			return i
 		}

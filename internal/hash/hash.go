@@ -87,22 +87,38 @@ func (h *Hasher) Sum(key []byte, digest *[DigestLen]byte) Key {
 	return Key{Hi: h.Record(key), Form: Bytes}
 }
 
-// SumRaw16 is Sum for the keys of 16 bytes that keys begins with: it puts their
-// sums into dst, which is as long as keys, and returns how many there are.
-func (h *Hasher) SumRaw16(dst []Key, keys [][]byte) int {
-	if h.untrusted {
-		return 0
-	}
-	s := h.mix[Raw16]
-	dst = dst[:len(keys)]
-	for i, key := range keys {
-		if len(key) != 16 {
-			return i
+// SumAlike is Sum for the keys that keys begins with as long as they have the form
+// of the first one, Raw16 or UUID: it puts the two words of each into his and los,
+// which are as long as keys, and returns how many there are.
+func (h *Hasher) SumAlike(his, los []uint64, keys [][]byte) (form Form, n int) {
+	his, los = his[:len(keys)], los[:len(keys)]
+	switch {
+	case h.untrusted || len(keys) == 0:
+		return Raw16, 0
+	case len(keys[0]) == 16:
+		s := h.mix[Raw16]
+		for i, key := range keys {
+			if len(key) != 16 {
+				return Raw16, i
+			}
+			his[i], los[i] = s.rounds(binary.LittleEndian.Uint64(key), binary.LittleEndian.Uint64(key[8:]))
 		}
-		hi, lo := s.rounds(binary.LittleEndian.Uint64(key), binary.LittleEndian.Uint64(key[8:]))
-		dst[i] = Key{Hi: hi, Lo: lo, Form: Raw16}
+		return Raw16, len(keys)
+	case len(keys[0]) == uuidLen:
+		s := h.mix[UUID]
+		for i, key := range keys {
+			if len(key) != uuidLen {
+				return UUID, i
+			}
+			a, b, ok := parseUUID(key)
+			if !ok {
+				return UUID, i
+			}
+			his[i], los[i] = s.rounds(a, b)
+		}
+		return UUID, len(keys)
 	}
-	return len(keys)
+	return Raw16, 0
 }
 
 // Record hashes the stored bytes of a key of form Bytes or Digest.

@@ -16,13 +16,15 @@ const (
 // other text, upper case included, is a key of its own and gives false.
 func parseUUID(t []byte) (a, b uint64, ok bool) {
 	_ = t[uuidLen-1]
+	if (t[8]^'-')|(t[13]^'-')|(t[18]^'-')|(t[23]^'-') != 0 {
+		return 0, 0, false // most other keys of this length
+	}
 	le := binary.LittleEndian
 	a0, bad0 := parseHex8(le.Uint64(t))
 	a1, bad1 := parseHex8(uint64(le.Uint32(t[9:])) | uint64(le.Uint32(t[14:]))<<32)
 	b0, bad2 := parseHex8(uint64(le.Uint32(t[19:])) | uint64(le.Uint32(t[24:]))<<32)
 	b1, bad3 := parseHex8(le.Uint64(t[28:]))
-	dashes := (t[8] ^ '-') | (t[13] ^ '-') | (t[18] ^ '-') | (t[23] ^ '-')
-	return a0 | a1<<32, b0 | b1<<32, bad0|bad1|bad2|bad3|uint64(dashes) == 0
+	return a0 | a1<<32, b0 | b1<<32, bad0|bad1|bad2|bad3 == 0
 }
 
 // parseHex8 turns eight lower-case hexadecimal digits into four bytes, all
