@@ -44,17 +44,47 @@ func (e *Engine) flushLoop() {
 			return
 		case <-e.flushing:
 		}
-		for e.stop.Err() == nil && e.failure.Load() == nil {
-			tables := e.takeTables()
-			if len(tables) == 0 {
-				break
+		start := time.Now()
+		if err := e.flushSealed(); err != nil {
+			e.fail("flushing keys to the store", err)
+		}
+		e.counts.flushBusy.Add(int64(time.Since(start)))
+	}
+}
+
+// flushSealed flushes what is sealed. Where it falls behind the callers, the next
+// tables are being written while some are at the disk (36-byte keys: a fifth more a
+// second); else that only takes processors from callers (a 99.9th percentile of 1.8
+// ms instead of 1.1). Tables are promised in their order.
+func (e *Engine) flushSealed() error {
+	var atDisk *flush
+	for {
+		var tables []*shards.Unflushed
+		if e.stop.Err() == nil && e.failure.Load() == nil {
+			tables = e.takeTables()
+		}
+		f, err := e.writeTables(tables)
+		if atDisk != nil {
+			if derr := <-atDisk.done; derr != nil {
+				e.endFlush(f)
+				tables, err = append(atDisk.tables, tables...), derr
 			}
-			start := time.Now()
-			err := e.flushWhenRoom(tables)
-			e.counts.flushBusy.Add(int64(time.Since(start)))
-			if err != nil {
-				e.fail("flushing keys to the store", err)
+			atDisk = nil
+		}
+		if err != nil {
+			if err := e.flushWhenRoom(tables, err); err != nil {
+				return err
 			}
+			continue
+		}
+		if len(tables) == 0 {
+			return nil
+		}
+		atDisk = f
+		if e.set.Sealed() > e.opts.Shards {
+			go func() { f.done <- e.finish(f) }() // waited for above
+		} else {
+			f.done <- e.finish(f)
 		}
 	}
 }
@@ -70,15 +100,11 @@ func (e *Engine) takeTables() (tables []*shards.Unflushed) {
 	return tables
 }
 
-// flushWhenRoom retries while the disk is full: the keys are safe in the
-// journal, and callers are told ErrDiskFull meanwhile.
-func (e *Engine) flushWhenRoom(tables []*shards.Unflushed) error {
-	for full := false; ; full = true {
-		err := e.flush(tables)
-		if err == nil && full {
-			e.setDiskFull(false)
-		}
-		if err == nil || !errors.Is(err, dedup.ErrDiskFull) || errors.Is(err, dedup.ErrFailed) {
+// flushWhenRoom flushes tables again that could not be with err, while the disk is
+// full: the keys are safe in the journal, and callers are told ErrDiskFull meanwhile.
+func (e *Engine) flushWhenRoom(tables []*shards.Unflushed, err error) error {
+	for err != nil {
+		if !errors.Is(err, dedup.ErrDiskFull) || errors.Is(err, dedup.ErrFailed) {
 			return err // a failed sync is not tried again (I7)
 		}
 		e.setDiskFull(true)
@@ -88,7 +114,10 @@ func (e *Engine) flushWhenRoom(tables []*shards.Unflushed) error {
 			return nil
 		case <-time.After(diskRetry):
 		}
+		err = e.flush(tables)
 	}
+	e.setDiskFull(false)
+	return nil
 }
 
 // lastFlush is from how many unflushed keys on Close flushes them: so many take
@@ -112,7 +141,15 @@ func (e *Engine) flushLast() error {
 	}
 }
 
-// flushed is a table on its way: the runs it became.
+// A flush is tables on their way to the disk.
+type flush struct {
+	tables []*shards.Unflushed
+	runs   []flushed // what became of them
+	at     moment    // when it began
+	done   chan error
+}
+
+// flushed is a table and the runs it became.
 type flushed struct {
 	table   *shards.Unflushed
 	segment *persist.Segment
@@ -120,51 +157,75 @@ type flushed struct {
 }
 
 // flush writes tables as runs. The order is what makes a crash harmless at any
-// point: frames durable, runs written, store synced, manifest replaced, look-ups
+// point: runs written, frames durable, store synced, manifest replaced, look-ups
 // switched over, and only then the journal's room given back.
 func (e *Engine) flush(tables []*shards.Unflushed) error {
+	f, err := e.writeTables(tables)
+	if err != nil {
+		return err
+	}
+	return e.finish(f)
+}
+
+// writeTables is the first part of a flush, most of it work of the processor:
+// nobody knows of the runs yet.
+func (e *Engine) writeTables(tables []*shards.Unflushed) (*flush, error) {
+	f := &flush{tables: tables, at: e.moment(), done: make(chan error, 1)}
+	if len(tables) == 0 {
+		return f, nil
+	}
 	defer e.phase("flush")()
-	at := e.moment()
+	if err := e.checkRoom(tables); err != nil {
+		return f, err
+	}
+	for _, u := range tables {
+		done, err := e.write(u)
+		f.runs = append(f.runs, done)
+		if err != nil {
+			e.endFlush(f)
+			return f, err
+		}
+	}
+	return f, nil
+}
+
+// endFlush lets go of the segments that a flush has written to.
+func (e *Engine) endFlush(f *flush) {
+	for _, done := range f.runs {
+		if done.segment != nil {
+			e.store.endWrite(done.segment)
+		}
+	}
+	f.runs = nil
+}
+
+// finish is the second part, most of it waiting for the disk. A run must not hold
+// what a power loss can take from the journal, since it is not replayed past.
+func (e *Engine) finish(f *flush) error {
+	defer e.phase("flush")()
+	defer e.endFlush(f)
 	if err := e.journal.Sync(); err != nil {
 		return err
 	}
-	if err := e.checkRoom(tables); err != nil {
-		return err
-	}
-	done := make([]flushed, 0, len(tables))
-	defer func() {
-		for _, f := range done {
-			if f.segment != nil {
-				e.store.endWrite(f.segment)
-			}
-		}
-	}()
-	for _, u := range tables {
-		f, err := e.write(u)
-		done = append(done, f)
-		if err != nil {
-			return err
-		}
-	}
 	if !sabotage.On(sabotage.PublishUnsynced) {
-		if err := e.syncSegments(done); err != nil {
+		if err := e.syncSegments(f.runs); err != nil {
 			return err
 		}
 	}
-	if err := e.promise(done, at); err != nil {
+	if err := e.promise(f.runs, f.at); err != nil {
 		return err
 	}
-	for _, f := range done {
-		e.set.Published(f.table, func() {
+	for _, done := range f.runs {
+		e.set.Published(done.table, func() {
 			// A generation may have been retired since: afterRotation takes its
 			// runs out of the list after it left the window, so one of the two
 			// sees the other.
-			if e.isHeld(f.table.Generation) {
-				e.store.install(f.table.Shard, f.table.Generation, f.runs)
+			if e.isHeld(done.table.Generation) {
+				e.store.install(done.table.Shard, done.table.Generation, done.runs)
 			}
 		})
 		e.counts.flushes.Add(1)
-		e.counts.flushedKeys.Add(uint64(f.table.Keys()))
+		e.counts.flushedKeys.Add(uint64(done.table.Keys()))
 	}
 	e.releaseJournal()
 	return nil

@@ -195,6 +195,9 @@ func (s *Set) Seal(below uint64) {
 	}
 }
 
+// Sealed returns how many sealed tables have not been published.
+func (s *Set) Sealed() int { return int(s.nSealed.Load()) }
+
 // Next takes the oldest sealed table that nobody took yet, or nil.
 func (s *Set) Next() *Unflushed {
 	s.queue.Lock()
@@ -321,7 +324,7 @@ type Sizes struct {
 
 // Sizes sums over all shards.
 func (s *Set) Sizes() Sizes {
-	z := Sizes{Fill: make([]float64, s.c.Generations), Sealed: int(s.nSealed.Load())}
+	z := Sizes{Fill: make([]float64, s.c.Generations), Sealed: s.Sealed()}
 	for i := range s.shards {
 		sh := &s.shards[i]
 		sh.lockLater()
