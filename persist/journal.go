@@ -105,12 +105,18 @@ type Journal struct {
 		end     Pos    // of the last frame appended
 		lap     Pos    // where the ring's current lap began: end - lap is the offset
 		busy    bool   // somebody writes a batch
+		turn    uint64 // counts them
+		leading Pos    // end of the last one
+		awaited uint64 // the latest that anybody waits for
 		syncing bool   // somebody syncs outside of a batch
 		room    room
 		writes  uint64
 		bytes   uint64
 		syncs   uint64
 	}
+	// turns are where callers wait for the batch under way and for the one after it,
+	// in turn: see Wait. Their lock is mu, which is not held when they are woken.
+	turns [2]sync.Cond
 	// moved is broadcast when written, durable, busy, syncing or stage changed,
 	// and after a failure. Its lock is mu.
 	moved sync.Cond
@@ -155,6 +161,7 @@ func OpenJournal(c JournalConfig) (*Journal, error) {
 		j.boot = *c.BootID
 	}
 	j.moved.L = &j.mu
+	j.turns[0].L, j.turns[1].L = waker{&j.mu.Mutex}, waker{&j.mu.Mutex}
 	if err := j.openFile(); err != nil {
 		return nil, fmt.Errorf("persist: opening journal %s: %w", c.Path, errors.Join(err, j.closeFiles()))
 	}

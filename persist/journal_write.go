@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/firstseen/firstseen/dedup"
@@ -104,33 +105,57 @@ func (j *Journal) padLocked() {
 //
 // After an error it is not known whether the frames are safe.
 func (j *Journal) Wait(pos Pos) error {
-	if j.failed.Load() == nil && j.reached(pos) {
-		return nil
-	}
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.waitLocked(pos)
-}
-
-func (j *Journal) waitLocked(pos Pos) error {
-	if pos > j.mu.end {
-		return fmt.Errorf("persist: waiting for position %d, the journal ends at %d", pos, j.mu.end)
-	}
 	for {
-		switch f := j.failed.Load(); {
-		case f != nil:
-			return f.err
-		case j.reached(pos):
+		if j.failed.Load() == nil && j.reached(pos) {
 			return nil
-		case j.mu.busy:
-			j.moved.Wait()
-		case j.mu.stage == stageReady || j.mu.stage == stageClosing:
+		}
+		j.mu.Lock()
+		if j.mu.busy && j.failed.Load() == nil {
+			turn := j.turnLocked(pos)
+			j.mu.awaited = max(j.mu.awaited, turn)
+			j.turns[turn%2].Wait() // lets go of mu, for good
+			continue
+		}
+		err := j.canLeadLocked(pos)
+		if err == nil && !j.reached(pos) {
 			j.leadLocked()
-		default:
-			return dedup.ErrClosed
+		}
+		j.mu.Unlock()
+		if err != nil {
+			return err
 		}
 	}
 }
+
+// turnLocked is the batch that the frames below pos are in: the one under way or the
+// one after it.
+func (j *Journal) turnLocked(pos Pos) uint64 {
+	if pos <= j.mu.leading {
+		return j.mu.turn
+	}
+	return j.mu.turn + 1
+}
+
+func (j *Journal) canLeadLocked(pos Pos) error {
+	switch f := j.failed.Load(); {
+	case f != nil:
+		return f.err
+	case pos > j.mu.end:
+		return fmt.Errorf("persist: waiting for position %d, the journal ends at %d", pos, j.mu.end)
+	case j.mu.stage != stageReady && j.mu.stage != stageClosing:
+		return dedup.ErrClosed
+	}
+	return nil
+}
+
+// waker is the lock of a sync.Cond whose Wait lets go of the journal's lock and does
+// not take it again. Those who are woken together would pass it from one to the next,
+// and every turn of that takes as long as waking a thread: with 16 callers a
+// millisecond went by between two syncs.
+type waker struct{ mu *sync.Mutex }
+
+func (w waker) Unlock() { w.mu.Unlock() }
+func (w waker) Lock()   {}
 
 func (j *Journal) reached(pos Pos) bool {
 	if j.cfg.Sync == SyncAlways {
@@ -139,41 +164,71 @@ func (j *Journal) reached(pos Pos) bool {
 	return j.written.Load() >= pos
 }
 
+// leadTurns is how many batches one caller writes while others wait for the next one.
+// Whoever would be woken to lead it comes behind those who have their answers and go
+// on to work: then the disk waits for the processors, and they for the disk.
+const leadTurns = 4
+
 // leadLocked writes out all that is pending, and syncs it in SyncAlways. It lets
 // go of mu meanwhile (I8); busy keeps others from doing the same. Two syncs at
 // once bring nothing: 2,000 of 16 KiB take the disk the same time either way.
 func (j *Journal) leadLocked() {
-	b, end := j.mu.pending, j.mu.end
-	j.mu.pending, j.mu.spare = j.mu.spare, batch{}
-	j.mu.pending.reset(end)
 	j.mu.busy = true
-	j.mu.Unlock()
+	for n := 1; ; n++ {
+		b, end := j.mu.pending, j.mu.end
+		j.mu.pending, j.mu.spare = j.mu.spare, batch{}
+		j.mu.pending.reset(end)
+		j.mu.turn++
+		j.mu.leading = end
+		turn := j.mu.turn
+		j.mu.Unlock()
 
-	pwrites, err := j.write(&b)
-	doing, syncs := "writing", uint64(0)
+		pwrites, err := j.write(&b)
+		if n > 1 {
+			j.turns[(turn-1)%2].Broadcast() // only now: the disk has its next work first
+		}
+		syncs := j.settle(end, err)
+
+		j.mu.Lock()
+		j.mu.writes += pwrites
+		j.mu.bytes += uint64(len(b.data))
+		j.mu.syncs += syncs
+		j.mu.spare = b
+		j.advanceLocked()
+		j.moved.Broadcast()
+		if j.mu.awaited <= turn || n == leadTurns || j.failed.Load() != nil {
+			break
+		}
+	}
+	j.mu.busy = false
+	j.turns[j.mu.turn%2].Broadcast()
+	if next := &j.turns[(j.mu.turn+1)%2]; j.failed.Load() == nil {
+		next.Signal() // to lead
+	} else {
+		next.Broadcast()
+	}
+}
+
+// settle makes a batch that ends there, and was written with err, as safe as the
+// mode says, and returns the number of syncs.
+func (j *Journal) settle(end Pos, err error) (syncs uint64) {
+	doing := "writing"
 	if err == nil && j.cfg.Sync == SyncAlways {
 		doing, syncs = "syncing", 1
 		err = j.file.Sync()
 	}
 	if err != nil && !sabotage.On(sabotage.IgnoreSyncError) {
 		j.fail(doing, err)
-	} else {
-		j.written.Store(end)
-		if syncs > 0 {
-			j.durable.Store(end)
-		}
-		if j.mark != nil {
-			j.mark.note(j.head.epoch, j.durable.Load(), end)
-		}
+		return syncs
 	}
-
-	j.mu.Lock()
-	j.mu.writes += pwrites
-	j.mu.bytes += uint64(len(b.data))
-	j.mu.syncs += syncs
-	j.mu.spare, j.mu.busy = b, false
-	j.advanceLocked()
-	j.moved.Broadcast()
+	j.written.Store(end)
+	if syncs > 0 {
+		j.durable.Store(end)
+	}
+	if j.mark != nil {
+		j.mark.note(j.head.epoch, j.durable.Load(), end)
+	}
+	return syncs
 }
 
 // write hands a batch to the operating system and returns the number of system
@@ -223,11 +278,13 @@ func (j *Journal) Sync() error {
 // syncAll is Sync for a journal that may be closing.
 func (j *Journal) syncAll() error {
 	j.mu.Lock()
-	defer j.mu.Unlock()
 	end := j.mu.end
-	if err := j.waitLocked(end); err != nil {
+	j.mu.Unlock()
+	if err := j.Wait(end); err != nil {
 		return err
 	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
 	for j.durable.Load() < end {
 		if f := j.failed.Load(); f != nil {
 			return f.err

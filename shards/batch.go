@@ -104,6 +104,8 @@ func (b *Batch) grow(n int) {
 		b.order, b.lo = make([]uint64, n), make([]uint64, n)
 		b.form, b.at, b.mask = make([]hash.Form, n), make([]int32, n), make([]uint8, n)
 		b.his, b.los, b.forms = make([]uint64, n), make([]uint64, n), make([]hash.Form, n)
+		b.fresh = marks{at: make([]int32, 0, n), orders: make([]uint64, 0, n), los: make([]uint64, 0, n)}
+		b.known = make([]int32, 0, n)
 	}
 	b.n = n
 	b.order, b.lo, b.form, b.at, b.mask = b.order[:n], b.lo[:n], b.form[:n], b.at[:n], b.mask[:n]

@@ -48,12 +48,6 @@ func (b *Batch) split(from, to int, blind, held uint8) {
 	n := to - from
 	mask, order, lo := b.mask[from:to], b.order[from:to], b.lo[from:to]
 	m := &b.fresh
-	if cap(m.at) < n {
-		m.at, m.orders, m.los = make([]int32, MaxPart), make([]uint64, MaxPart), make([]uint64, MaxPart)
-	}
-	if cap(b.known) < n {
-		b.known = make([]int32, MaxPart)
-	}
 	at, orders, los, known := m.at[:n], m.orders[:n], m.los[:n], b.known[:n]
 	fresh := 0
 	for i := range mask {
