@@ -65,6 +65,7 @@ type Engine struct {
 	snapshots    sync.Map               // sealed generations that have a snapshot of the present filter
 	snapshotEnds map[uint64]persist.Pos // the worker's: how far each generation's snapshot reaches
 	lost         []persist.GapMeta      // known gaps; changed by Open only
+	younger      []youngerRun           // Open's: to be added to filters
 	sorted       []shards.Pair          // the flusher's scratch
 	scrub        scrubber
 	merging      struct { // the worker's: what the last look at the rate of look-ups saw

@@ -44,6 +44,9 @@ func (e *Engine) restore(m *persist.Manifest) error {
 			return err
 		}
 	}
+	if err := e.rebuild(); err != nil {
+		return err
+	}
 	if err := e.replay(m); err != nil {
 		return err
 	}
@@ -223,47 +226,98 @@ func (e *Engine) restoreFilter(g *persist.GenerationMeta, byShard [][]*persist.R
 	if len(younger) > 0 {
 		e.recovery.Rebuilt++
 	}
-	for _, err := range e.addRuns(younger, g.Number) {
-		if err := e.gap(g, err); err != nil {
-			return err
-		}
-		e.blind(g.Number)
+	for _, r := range younger {
+		e.younger = append(e.younger, youngerRun{run: r, g: g})
 	}
 	return nil
 }
 
-// addRuns adds the keys of runs to a generation's filter, on all processors, and
-// returns what went wrong.
-func (e *Engine) addRuns(runs []*persist.Run, generation uint64) (errs []error) {
+// A youngerRun is one whose keys its generation's filter lacks.
+type youngerRun struct {
+	run *persist.Run
+	g   *persist.GenerationMeta
+	err error
+}
+
+// rebuild adds the keys of all younger runs to the filters, on all processors.
+func (e *Engine) rebuild() error {
+	byShard := make([][]*youngerRun, e.opts.Shards)
+	for i := range e.younger {
+		r := &e.younger[i]
+		shard := r.run.Meta().Shard
+		byShard[shard] = append(byShard[shard], r)
+	}
 	var workers sync.WaitGroup
 	var next atomic.Int64
-	failed := make([]error, len(runs))
-	for range min(runtime.GOMAXPROCS(0), len(runs)) {
+	for range runtime.GOMAXPROCS(0) {
 		workers.Go(func() {
-			for i := int(next.Add(1)) - 1; i < len(runs); i = int(next.Add(1)) - 1 {
-				shard := int(runs[i].Meta().Shard)
-				failed[i] = e.addRun(runs[i], func(orders []uint64) { e.set.AddOrders(shard, generation, orders) })
+			for shard := int(next.Add(1)) - 1; shard < len(byShard); shard = int(next.Add(1)) - 1 {
+				e.addRuns(shard, byShard[shard])
 			}
 		})
 	}
 	workers.Wait()
-	return slices.DeleteFunc(failed, func(err error) bool { return err == nil })
+	for i := range e.younger {
+		r := &e.younger[i]
+		if r.err == nil {
+			continue
+		}
+		if err := e.gap(r.g, r.err); err != nil {
+			return err
+		}
+		e.blind(r.g.Number)
+	}
+	e.younger = nil
+	return nil
+}
+
+// addRuns adds the keys of a shard's runs to its filter: all of them together, a piece
+// of the filter after the other. One run after the other would bring each of its
+// lines from memory once a run (100 M keys in 640 runs: 4 s instead of 3).
+func (e *Engine) addRuns(shard int, runs []*youngerRun) {
+	const piece = 1 << 56 // of the orders: 256 pieces, which fit the second-level cache
+	cursors, fixed := make([]*persist.Cursor, len(runs)), make([]bool, len(runs))
+	for i, r := range runs {
+		cursors[i], fixed[i] = r.run.Cursor(), fixedForm(r.run)
+	}
+	var orders []uint64
+	for end, left := uint64(piece-1), len(runs); left > 0; end += piece {
+		for i, r := range runs {
+			if cursors[i] == nil {
+				continue
+			}
+			orders = orders[:0]
+			more, err := cursors[i].Until(end, func(b *persist.Block) { orders = e.appendOrders(orders, fixed[i], b) })
+			e.set.AddOrders(shard, r.g.Number, orders)
+			if !more {
+				cursors[i], r.err = nil, err
+				left--
+			}
+		}
+	}
+}
+
+func fixedForm(r *persist.Run) bool { return hash.Form(r.Meta().Form).Fixed() }
+
+// appendOrders appends the orders of a block's keys.
+func (e *Engine) appendOrders(orders []uint64, fixed bool, b *persist.Block) []uint64 {
+	for i := range b.Len() {
+		if fixed {
+			order, _ := b.Pair(i)
+			orders = append(orders, order)
+		} else {
+			orders = append(orders, e.set.Order(e.hasher.Record(b.Key(i))))
+		}
+	}
+	return orders
 }
 
 // addRun gives the orders of a run's keys to add, some thousands at a time.
 func (e *Engine) addRun(r *persist.Run, add func(orders []uint64)) error {
 	const many = 4096
-	fixed := hash.Form(r.Meta().Form).Fixed()
-	orders := make([]uint64, 0, many+128)
+	orders, fixed := make([]uint64, 0, many+128), fixedForm(r)
 	err := r.Scan(func(b *persist.Block) error {
-		for i := range b.Len() {
-			if fixed {
-				order, _ := b.Pair(i)
-				orders = append(orders, order)
-			} else {
-				orders = append(orders, e.set.Order(e.hasher.Record(b.Key(i))))
-			}
-		}
+		orders = e.appendOrders(orders, fixed, b)
 		if len(orders) >= many {
 			add(orders)
 			orders = orders[:0]

@@ -5,9 +5,9 @@ import (
 	"errors"
 )
 
-// cursor goes through the blocks of a run, in order. It holds one value at a
+// A Cursor goes through the blocks of a run, in order. It holds one value at a
 // time, copied, so that the caller's code runs with nothing pinned.
-type cursor struct {
+type Cursor struct {
 	run   *Run
 	value int // the value in buf
 	buf   []byte
@@ -17,11 +17,30 @@ type cursor struct {
 	sum   uint64
 }
 
-func newCursor(r *Run) *cursor { return &cursor{run: r, value: -1} }
+func newCursor(r *Run) *Cursor { return &Cursor{run: r, value: -1} }
+
+// Cursor returns one at the start of the run, for a scan in several steps.
+func (r *Run) Cursor() *Cursor { return newCursor(r) }
+
+// Until gives the blocks that begin at or before an order to yield, in order, and
+// reports whether there are more. What Scan says of errors holds here too: only at
+// the end, without an error, is it certain that these were the keys of the run.
+func (c *Cursor) Until(order uint64, yield func(b *Block)) (more bool, err error) {
+	last, _ := blockOf(order, c.run.meta.Blocks)
+	for {
+		if c.next < int(c.run.meta.Blocks) && c.next > int(last) {
+			return true, nil
+		}
+		if more, err = c.step(); !more {
+			return false, err
+		}
+		yield(&c.block)
+	}
+}
 
 // load copies and checks a value, as Badger gives it now: what is wrong with its
 // own entries shows here too.
-func (c *cursor) load(value int) error {
+func (c *Cursor) load(value int) error {
 	r := c.run
 	m := r.meta.Values[value]
 	c.value, c.buf = value, c.buf[:0]
@@ -40,7 +59,7 @@ func (c *cursor) load(value int) error {
 }
 
 // step goes to the next block. It is false at the end and on an error.
-func (c *cursor) step() (bool, error) {
+func (c *Cursor) step() (bool, error) {
 	r := c.run
 	if c.next == int(r.meta.Blocks) {
 		if c.keys != r.meta.Keys || c.sum != r.meta.Sum {
@@ -62,7 +81,7 @@ func (c *cursor) step() (bool, error) {
 }
 
 // parse checks the block from one offset to another and makes it the current one.
-func (c *cursor) parse(from, to uint32) error {
+func (c *Cursor) parse(from, to uint32) error {
 	r := c.run
 	start := r.starts[c.value]
 	p := c.buf[from-start : to-start]
