@@ -31,7 +31,7 @@ func (c *call) reset() { c.wait, c.key[0] = 0, nil }
 // for. The journal's room is set aside first, where waiting blocks nobody.
 func (c *call) step(ctx context.Context, keys [][]byte, do func(*call, context.Context) error) error {
 	c.e.set.Route(&c.batch, keys)
-	space := c.e.frameSpace(keys)
+	space := c.e.frameSpace(keys, c.batch.Fixed())
 	if err := c.e.reserve(ctx, space); err != nil {
 		return err
 	}

@@ -52,19 +52,23 @@ func record(f *persist.Frame) (r shards.Record, start uint64) {
 }
 
 // frameSpace is the most room in the journal that marking keys can take: every
-// record, and a header for each shard, form and pass that can have one.
-func (e *Engine) frameSpace(keys [][]byte) int {
-	if len(keys) == 1 {
-		return persist.FrameSpace(recordSpace(len(keys[0]))) // mostly exact, so nothing is given back
+// record, and a header for each shard, form and pass that can have one. fixed says
+// that all keys have fixed forms.
+func (e *Engine) frameSpace(keys [][]byte, fixed bool) int {
+	n := fixedSpace * len(keys)
+	for i := 0; i < len(keys) && !fixed; i++ {
+		n += recordSpace(len(keys[i])) - fixedSpace
 	}
-	n := 0
-	for _, key := range keys {
-		n += recordSpace(len(key))
+	if len(keys) == 1 {
+		return persist.FrameSpace(n) // mostly exact, so nothing is given back
 	}
 	return n + e.headerSpace(len(keys))
 }
 
-func recordSpace(keyLen int) int { return max(16, min(keyLen, hash.MaxBytes)+1) }
+// fixedSpace is what a key of a fixed form takes in a frame.
+const fixedSpace = 16
+
+func recordSpace(keyLen int) int { return max(fixedSpace, min(keyLen, hash.MaxBytes)+1) }
 
 func (e *Engine) headerSpace(keys int) int {
 	return min(keys, 2*e.opts.Shards*hash.Forms) * persist.FrameSpace(1)

@@ -81,6 +81,9 @@ type Pending struct {
 // Oldest returns the oldest generation that counts for the batch.
 func (b *Batch) Oldest() uint64 { return b.oldest }
 
+// Fixed reports whether all keys have fixed forms.
+func (b *Batch) Fixed() bool { return b.fixed }
+
 // Len returns the number of keys.
 func (b *Batch) Len() int { return b.n }
 
