@@ -45,13 +45,13 @@ const (
 	planUnflushed    = 4e6  // keys in memory before they become runs
 	planTableLoad    = 0.5  // of the table of unflushed keys
 	planTableRecord  = 16.0 // bytes of a 16-byte key in memory and in the journal
-	planRunRecord    = 15.0 // and in a run; 14 in large ones
-	planOverhead     = 0.2  // bytes a key of block checksums and index
-	planBlockKeys    = 48.0
+	planRunRecord    = 14.0 // and in a run
+	planOverhead     = 0.5  // bytes a key of block checksums and index
+	planBlockKeys    = 16.0
 	planIndexEntry   = 4.0   // bytes a block
 	planBase         = 250e6 // Badger, buffers, Go's collector
 	planKeyNanos     = 200.0 // of one core: hash, filter, table, journal 120, flush and upkeep 80
-	planLongNanos    = 200.0 // more for keys that aren't 16 bytes
+	planLongNanos    = 150.0 // more for keys that aren't 16 bytes
 	planConfirmNanos = 150.0 // a look-up in a run that lies in the page cache
 	planRingFactor   = 3.0   // ring bytes over the unflushed keys' bytes
 	planFilterSpread = 1.05  // shards are never equally full

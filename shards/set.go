@@ -3,6 +3,7 @@ package shards
 import (
 	"context"
 	"math/bits"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -325,21 +326,32 @@ type Sizes struct {
 // Sizes sums over all shards.
 func (s *Set) Sizes() Sizes {
 	z := Sizes{Fill: make([]float64, s.c.Generations), Sealed: s.Sealed()}
+	sampled := max(1, len(s.shards)/4) // four filters tell: hashes fill all alike
 	for i := range s.shards {
 		sh := &s.shards[i]
 		sh.lockLater()
-		f := *sh.filter.Load()
-		z.FilterBytes += f.Bytes()
-		z.PredictRate += f.Rate() / float64(len(s.shards))
-		for g := range z.Fill {
-			z.Fill[g] += f.Fill(g) / float64(len(s.shards))
-		}
+		z.FilterBytes += (*sh.filter.Load()).Bytes()
 		z.Claims += sh.claims.live
 		for _, u := range append(sh.sealed, sh.active) {
 			z.Unflushed += uint64(u.keys)
 			z.TableBytes += int64(u.Bytes())
 		}
 		sh.mu.Unlock()
+		if i%sampled != 0 {
+			continue
+		}
+		// A filter is sampled in pieces of some 20 µs: a call that goes from shard to
+		// shard would meet a longer hold in each of them.
+		sample := func(share func(f bloom.Filter) float64, to *float64) {
+			sh.lockLater()
+			*to += share(*sh.filter.Load()) / float64(len(s.shards)/sampled)
+			sh.mu.Unlock()
+			runtime.Gosched() // who waited for the lock is behind us in this processor's queue
+		}
+		sample(bloom.Filter.Rate, &z.PredictRate)
+		for g := range z.Fill {
+			sample(func(f bloom.Filter) float64 { return f.Fill(g) }, &z.Fill[g])
+		}
 	}
 	z.TableBytes += s.pool.bytes()
 	return z
