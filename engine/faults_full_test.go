@@ -169,7 +169,10 @@ func (f *filler) fill() error {
 		f.out.printf("p full for the journal")
 	case "merge":
 		// Not when it is due but now; the log tells that there was no room.
-		err = e.do(context.Background(), func() error { return e.merge(e.liveNumber(), true) })
+		err = e.do(context.Background(), func() error {
+			_, err := e.merge(e.liveNumber(), true)
+			return err
+		})
 		err = errors.Join(err, f.untilFull(e))
 	case "snapshot":
 		err = f.full(f.kind, e.Snapshot(context.Background()))

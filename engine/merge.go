@@ -49,7 +49,9 @@ func (e *Engine) mergeDue() error {
 		left := float64(g.end+int64(e.opts.Window)-now) / float64(time.Second)
 		saves := rate / float64(len(gs)) * (1 - 1/float64(runs)) * left * askCost
 		if runs > maxRuns || !live && saves > mergePays*mergeCost*float64(keys) {
-			return e.merge(g.number, !live)
+			if merged, err := e.merge(g.number, !live); merged || err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -73,24 +75,24 @@ func (e *Engine) runsOf(generation uint64) (most int, keys uint64) {
 
 // merge makes one run a shard and form of a generation's segments: of all of
 // them, or of the smaller ones of a generation that still grows, so that a key
-// is rewritten a few times at most.
-func (e *Engine) merge(generation uint64, all bool) error {
+// is rewritten a few times at most. It reports whether it did.
+func (e *Engine) merge(generation uint64, all bool) (merged bool, err error) {
 	if e.diskFull.Load() {
-		return nil
+		return false, nil
 	}
 	old, bytes := e.store.mergeable(generation, all)
 	if len(old) == 0 {
-		return nil
+		return false, nil
 	}
 	// A flush may need its room beside this.
 	if err := e.checkFree(bytes + max(0, e.opts.MinFreeDisk)); err != nil {
 		e.opts.Logger.Debug("a merge waits for room", "generation", generation, "error", err)
-		return nil // another time
+		return false, nil // another time
 	}
 	defer e.phase("merge")()
 	dst, err := e.store.newSegment(max(bytes, e.segmentBytes()))
 	if err != nil {
-		return err
+		return false, err
 	}
 	m := merger{e: e, generation: generation, old: old, dst: dst, runs: make([][]*persist.Run, e.opts.Shards), took: map[uint64]bool{}}
 	err = m.write()
@@ -98,12 +100,12 @@ func (e *Engine) merge(generation uint64, all bool) error {
 		err = dst.Sync()
 	}
 	if err == nil {
-		return m.replace()
+		return true, m.replace()
 	}
 	if errors.Is(err, persist.ErrRetired) {
 		err = nil // the generation left the window on the way
 	}
-	return errors.Join(err, e.store.remove(map[uint64]bool{dst.ID(): true}))
+	return false, errors.Join(err, e.store.remove(map[uint64]bool{dst.ID(): true}))
 }
 
 // A merger is a merge under way.

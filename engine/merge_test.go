@@ -33,7 +33,10 @@ func TestMergeSparesBusySegments(t *testing.T) {
 	if picked, _ := e.store.mergeable(generation, true); !picked[seg.ID()] {
 		t.Errorf("segment %d is not picked after the flush: %v", seg.ID(), picked)
 	}
-	if err := e.do(ctx, func() error { return e.merge(generation, true) }); err != nil {
+	if err := e.do(ctx, func() error {
+		_, err := e.merge(generation, true)
+		return err
+	}); err != nil {
 		t.Fatal(err)
 	}
 	if runs, _ := e.runsOf(generation); runs != 1 {

@@ -273,7 +273,7 @@ func (e *Engine) rebuild() error {
 
 // addRuns adds the keys of a shard's runs to its filter: all of them together, a piece
 // of the filter after the other. One run after the other would bring each of its
-// lines from memory once a run (100 M keys in 640 runs: 4 s instead of 3).
+// lines from memory once a run (100 M keys in 560 runs: an opening of 4 s instead of 2).
 func (e *Engine) addRuns(shard int, runs []*youngerRun) {
 	const piece = 1 << 56 // of the orders: 256 pieces, which fit the second-level cache
 	cursors, fixed := make([]*persist.Cursor, len(runs)), make([]bool, len(runs))

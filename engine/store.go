@@ -55,8 +55,14 @@ func (s *store) segmentFor(generation uint64, room, maxBytes int64) (*persist.Se
 }
 
 func (s *store) segmentForLocked(generation uint64, room, maxBytes int64) (*persist.Segment, error) {
-	if id, ok := s.writing[generation]; ok && s.segments[id].Room() >= room {
-		return s.segments[id], nil
+	if id, ok := s.writing[generation]; ok {
+		old := s.segments[id]
+		if old.Room() >= room {
+			return old, nil
+		}
+		if old.Bytes() == 0 && s.busy[id] == 0 {
+			s.dropped[id] = true // no manifest will ever name it
+		}
 	}
 	seg, err := s.newSegmentLocked(max(room, maxBytes))
 	if err == nil {
@@ -225,7 +231,8 @@ func (s *store) damaged(format string, args ...any) error {
 }
 
 // mergeable picks the segments of a generation to merge, with the bytes they hold,
-// and sees to it that no later flush writes to them.
+// and sees to it that no later flush writes to them. There are none where all that
+// fits into one segment is merged.
 func (s *store) mergeable(generation uint64, all bool) (picked map[uint64]bool, bytes int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -240,16 +247,44 @@ func (s *store) mergeable(generation uint64, all bool) (picked map[uint64]bool, 
 		}
 	}
 	slices.SortFunc(segs, func(a, b *persist.Segment) int { return cmp.Compare(a.Bytes(), b.Bytes()) })
-	picked = map[uint64]bool{}
-	for i, seg := range segs {
-		if i > 0 && (!all && seg.Bytes() > mergeRatio*bytes || bytes+seg.Bytes() > persist.MaxSegment) {
-			break
+	for from := range segs {
+		picked, bytes = map[uint64]bool{}, 0
+		for i, seg := range segs[from:] {
+			if i > 0 && (!all && seg.Bytes() > mergeRatio*bytes || bytes+seg.Bytes() > persist.MaxSegment) {
+				break
+			}
+			picked[seg.ID()] = true
+			bytes += seg.Bytes()
 		}
-		picked[seg.ID()] = true
-		bytes += seg.Bytes()
+		if mergesAny(g, picked) {
+			if picked[s.writing[generation]] {
+				delete(s.writing, generation)
+			}
+			return picked, bytes
+		}
 	}
-	if picked[s.writing[generation]] {
-		delete(s.writing, generation)
+	return nil, 0
+}
+
+// mergesAny reports whether some shard and form has more than one run in the segments.
+func mergesAny(g *persist.GenerationMeta, picked map[uint64]bool) bool {
+	type kind struct {
+		shard uint16
+		form  uint8
 	}
-	return picked, bytes
+	there := map[kind]bool{}
+	for i := range g.Segments {
+		if !picked[g.Segments[i].ID] {
+			continue
+		}
+		for j := range g.Segments[i].Runs {
+			m := &g.Segments[i].Runs[j]
+			k := kind{m.Shard, m.Form}
+			if there[k] {
+				return true
+			}
+			there[k] = true
+		}
+	}
+	return false
 }

@@ -106,7 +106,7 @@ func createStore(dir string, maxBytes int64, logger *slog.Logger) (*store, error
 func (s *store) put(key, value []byte) error {
 	if need := int64(len(value) + entryOverhead); s.rest.Add(-need) < 0 {
 		s.rest.Add(need)
-		return fmt.Errorf("a value of %d bytes: the value log is full", len(value))
+		return errLogFull
 	}
 	txn := s.db.NewTransaction(true)
 	defer txn.Discard()
@@ -231,7 +231,10 @@ func (s *store) get(key []byte) (value []byte, err error) {
 	return value, err
 }
 
-var errMissing = errors.New("missing")
+var (
+	errMissing = errors.New("missing")
+	errLogFull = errors.New("the value log is full")
+)
 
 // storeLog forwards Badger's messages to slog and remembers those that mean that
 // something failed which no return value tells.

@@ -256,7 +256,7 @@ func (j *Journal) Close(clean bool) error {
 		j.moved.Wait()
 	}
 	j.mu.stage = stageClosed
-	j.moved.Broadcast()
+	j.wakeAllLocked()
 	j.mu.Unlock()
 	if f := j.failed.Load(); f != nil {
 		err = f.err
@@ -290,8 +290,15 @@ func (j *Journal) fail(doing string, cause error) {
 	j.cfg.Logger.Error("the journal failed, marks are refused until it is opened again", "file", j.cfg.Path, "doing", doing, "cause", cause)
 	j.mu.Lock()
 	j.mu.room.fail(err)
-	j.moved.Broadcast()
+	j.wakeAllLocked()
 	j.mu.Unlock()
+}
+
+// wakeAllLocked wakes everybody who waits for anything but room.
+func (j *Journal) wakeAllLocked() {
+	j.moved.Broadcast()
+	j.turns[0].Broadcast()
+	j.turns[1].Broadcast()
 }
 
 // usable returns the error of a call that can't be served, nil for a journal

@@ -2,6 +2,7 @@ package persist_test
 
 import (
 	"context"
+	"io"
 	"math/rand/v2"
 	"path/filepath"
 	"runtime"
@@ -66,6 +67,45 @@ func TestI8JournalSlowDisk(t *testing.T) {
 		t.Errorf("%+v, want 2 writes and 2 syncs", s)
 	}
 	f.Delay(nil)
+}
+
+// TestJournalNobodyWaitsForEver: callers of all batches that gather are woken when
+// the journal is closed, or fails, while they wait.
+func TestJournalNobodyWaitsForEver(t *testing.T) {
+	for i := range 300 {
+		f := faultfs.New()
+		j := openJournal(t, persist.JournalConfig{FS: f, Path: "journal", RingBytes: 1 << 16})
+		mustReplay(t, j, 0)
+		f.Delay(func(faultfs.Op) { runtime.Gosched() })
+		var callers sync.WaitGroup
+		var answers atomic.Int64
+		for range 8 {
+			callers.Go(func() {
+				fr := persist.Frame{Kind: 1, Payload: make([]byte, 100)}
+				for appendWait(j, &fr) == nil {
+					j.Release(fr.End)
+					answers.Add(1)
+				}
+			})
+		}
+		for answers.Load() < int64(i%40) {
+			runtime.Gosched()
+		}
+		if i%2 == 0 {
+			if err := j.Close(false); err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			f.FailAt(1, io.ErrShortWrite, true)
+		}
+		done := make(chan struct{})
+		go func() { callers.Wait(); close(done) }()
+		select {
+		case <-done:
+		case <-time.After(time.Minute):
+			t.Fatalf("round %d: a caller waits for ever", i)
+		}
+	}
 }
 
 // TestJournalSlowWrite: without a sync too nobody has an answer before the write.

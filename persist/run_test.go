@@ -187,7 +187,7 @@ func TestRunRoundTrip(t *testing.T) {
 		meta.Runs = append(meta.Runs, m)
 		sets = append(sets, keys)
 	}
-	for _, n := range []int{0, 1, 47, 48, 49, 10_000, 300_000} {
+	for _, n := range []int{0, 1, 15, 16, 17, 10_000, 300_000} {
 		add(0, makeKeys(0, n, uint64(n)))
 		add(3, makeKeys(3, n, uint64(n)))
 	}

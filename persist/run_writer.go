@@ -3,6 +3,7 @@ package persist
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -184,7 +185,11 @@ func (w *RunWriter) put(number uint32, value []byte) error {
 		return ErrRetired
 	}
 	defer w.seg.pins.unpin()
-	if err := w.seg.store.put(valueKey(w.meta.ID, number), value); err != nil {
+	err := w.seg.store.put(valueKey(w.meta.ID, number), value)
+	if errors.Is(err, errLogFull) { // nothing was written
+		return fmt.Errorf("persist: run %d of segment %s, a value of %d bytes: %w", w.meta.ID, w.seg.path, len(value), err)
+	}
+	if err != nil {
 		return fmt.Errorf("persist: writing run %d of segment %s: %w: %w", w.meta.ID, w.seg.path, dedup.ErrFailed, diskFull(err))
 	}
 	w.seg.bytes.Add(int64(len(value)))

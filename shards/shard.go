@@ -144,7 +144,7 @@ func (s *shard) growTable(b *Batch, form hash.Form) error {
 	// hand no time is spent on smaller ones; where it still waits for its flush, a
 	// small one does meanwhile: the first touch of a new one costs a caller 3 ms a MB.
 	region := s.set.pool.full(tableBytes(most))
-	if region == nil && old != nil && 2*home > most && s.fullComing(tableBytes(most)) {
+	if region == nil && old != nil && old.keys > 0 && 2*home > most && s.fullComing(tableBytes(most)) {
 		// It is still on its way: the small one is sealed as it is, another takes its place.
 		if err := s.sealWithin(b); err != nil {
 			return err

@@ -76,6 +76,23 @@ func (u *Unflushed) Bytes() (n int) {
 	return n
 }
 
+// RunBytes is more than what the runs of a sealed table take: its keys, 8 bytes a block
+// of 16 at most a third emptier than that, and some for each run.
+func (u *Unflushed) RunBytes() (n int) {
+	for _, t := range u.tables {
+		switch {
+		case t == nil:
+			continue
+		case t.arena != nil:
+			n += t.arena.used
+		default:
+			n += pairSize * t.keys
+		}
+		n += 2*t.keys + 16<<10
+	}
+	return n + 2*maxRecord*len(u.Tombstones) + 16<<10
+}
+
 // tombKey is a key as a map key: form, hash and rest or record.
 func tombKey(form hash.Form, hi, lo uint64, record []byte) string {
 	b := make([]byte, 0, 17+len(record))
