@@ -73,7 +73,7 @@ func BenchmarkConfirm(b *testing.B) {
 	for _, form := range []uint8{0, 3} {
 		keys, absent := makeKeys(form, 2_000_000, 1), makeKeys(form, 100_000, 2)
 		for _, limit := range []int{1 << 20, 2 << 20, 4 << 20} {
-			s := newTestSegment(b)
+			s := newSegmentOf(b, 1<<30)
 			w := s.newRun(RunSpec{ID: 1, Form: form, MaxKeys: uint64(len(keys))}, limit)
 			addAll(w, keys)
 			r, err := w.Finish()
@@ -133,7 +133,7 @@ func BenchmarkScan(b *testing.B) {
 		keys := makeKeys(form, n, 1)
 		for _, limit := range []int{1 << 20, 2 << 20, 4 << 20} {
 			b.Run(fmt.Sprintf("form=%d/value=%d", form, limit), func(b *testing.B) {
-				w := newTestSegment(b).newRun(RunSpec{ID: 1, Form: form, MaxKeys: n}, limit)
+				w := newSegmentOf(b, 1<<30).newRun(RunSpec{ID: 1, Form: form, MaxKeys: n}, limit)
 				addAll(w, keys)
 				r, err := w.Finish()
 				if err != nil {
@@ -168,7 +168,7 @@ func BenchmarkMerge(b *testing.B) {
 	for _, form := range []uint8{0, 3} {
 		b.Run(fmt.Sprintf("form=%d", form), func(b *testing.B) {
 			const n = 500_000
-			s := newTestSegment(b)
+			s := newSegmentOf(b, 1<<30)
 			var runs []*Run
 			for i := range uint64(4) {
 				runs = append(runs, writeRun(b, s, RunSpec{ID: i, Form: form}, makeKeys(form, n, i)))

@@ -78,7 +78,12 @@ func addAll(w *RunWriter, keys []testKey) {
 
 func newTestSegment(t testing.TB) *Segment {
 	t.Helper()
-	s, err := CreateSegment(SegmentConfig{Dir: t.TempDir(), ID: 1, MaxBytes: 16 << 20})
+	return newSegmentOf(t, 16<<20)
+}
+
+func newSegmentOf(t testing.TB, maxBytes int64) *Segment {
+	t.Helper()
+	s, err := CreateSegment(SegmentConfig{Dir: t.TempDir(), ID: 1, MaxBytes: maxBytes})
 	if err != nil {
 		t.Fatal(err)
 	}
