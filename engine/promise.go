@@ -1,0 +1,75 @@
+package engine
+
+import (
+	"github.com/firstseen/firstseen/persist"
+	"github.com/firstseen/firstseen/shards"
+)
+
+// promise writes the manifest with new runs (I5), and with how far the runs of
+// each shard reach in the journal.
+func (e *Engine) promise(done []flushed, at moment) error {
+	tables := map[*shards.Unflushed]bool{}
+	for _, f := range done {
+		tables[f.table] = true
+	}
+	tail := e.set.Tail(e.journal.State().End, tables)
+	return e.store.update(func(m *persist.Manifest) {
+		e.describe(m, at)
+		for _, f := range done {
+			g := generationMeta(m, f.table.Generation)
+			if g != nil && len(f.runs) > 0 {
+				sm := segmentMeta(g, f.segment.ID())
+				for _, r := range f.runs {
+					meta := r.Meta()
+					sm.Runs = append(sm.Runs, meta)
+					if !meta.Tombstones {
+						g.Keys += meta.Keys
+					}
+				}
+			}
+			m.Covered[f.table.Shard] = max(m.Covered[f.table.Shard], f.table.End)
+		}
+		m.Tail = max(m.Tail, tail)
+	})
+}
+
+// A moment is a time that a manifest may tell, by both clocks. Who writes it there
+// has synced the journal since it was read, so that a power loss takes no mark
+// whose call had returned by then.
+type moment struct{ clock, wall int64 }
+
+func (e *Engine) moment() moment { return moment{e.clock.read(), e.opts.Now().UnixNano()} }
+
+// describe brings the manifest's list of generations up to date.
+//
+// It reads them while the manifest is locked: of two writers the later one must
+// not bring back what the earlier one knew to be over.
+func (e *Engine) describe(m *persist.Manifest, at moment) {
+	generations, old := e.heldGenerations(), m.Generations
+	m.Generations = make([]persist.GenerationMeta, 0, len(generations))
+	for _, g := range generations {
+		gm := persist.GenerationMeta{Number: g.number}
+		for i := range old {
+			if old[i].Number == g.number {
+				gm = old[i]
+			}
+		}
+		gm.Start, gm.End = g.start, g.end
+		m.Generations = append(m.Generations, gm)
+	}
+	m.Lost = heldGaps(m.Lost, generations)
+	// One that was read before a step of the wall may come after the one that tells
+	// of it (keepStep).
+	if at.clock > m.Clock {
+		m.Clock, m.Wall = at.clock, at.wall
+	} else if at.clock == m.Clock {
+		m.Wall = max(m.Wall, at.wall)
+	}
+	m.Window, m.Span = int64(e.opts.Window), int64(e.opts.span())
+	m.Capacity = e.capacity.Load()
+}
+
+// releaseJournal gives back what the last manifest no longer needs.
+func (e *Engine) releaseJournal() {
+	e.store.view(func(m *persist.Manifest) { e.journal.Release(m.Tail) })
+}
