@@ -24,7 +24,7 @@ func MergeRuns(dst *Segment, spec RunSpec, runs []*Run, hash func(key []byte) (o
 			return nil, fmt.Errorf("persist: merging run %d of shard %d and form %d into one of %d and %d",
 				r.meta.ID, r.meta.Shard, r.meta.Form, spec.Shard, spec.Form)
 		}
-		s := &source{Cursor: newCursor(r), hash: hash, fixed: fixedForm(spec.Form)}
+		s := &source{Cursor: r.Cursor(), hash: hash, fixed: fixedForm(spec.Form)}
 		ok, err := s.advance()
 		if err != nil {
 			return nil, err

@@ -17,10 +17,8 @@ type Cursor struct {
 	sum   uint64
 }
 
-func newCursor(r *Run) *Cursor { return &Cursor{run: r, value: -1} }
-
 // Cursor returns one at the start of the run, for a scan in several steps.
-func (r *Run) Cursor() *Cursor { return newCursor(r) }
+func (r *Run) Cursor() *Cursor { return &Cursor{run: r, value: -1} }
 
 // Until gives the blocks that begin at or before an order to yield, in order, and
 // reports whether there are more. What Scan says of errors holds here too: only at
@@ -102,7 +100,7 @@ func (c *Cursor) parse(from, to uint32) error {
 // at the end: only a nil error says that yield got exactly the keys of the run.
 // An error of yield ends the scan and is returned. yield may use the segment.
 func (r *Run) Scan(yield func(b *Block) error) error {
-	c := newCursor(r)
+	c := r.Cursor()
 	for {
 		ok, err := c.step()
 		if !ok {
@@ -127,7 +125,7 @@ func (r *Run) Verify() error {
 // number of keys that are lost in the others, together with all damage (joined),
 // or the error of yield. It is what repair keeps of a damaged run.
 func (r *Run) Salvage(yield func(b *Block) error) (lost uint64, err error) {
-	c := newCursor(r)
+	c := r.Cursor()
 	var problems []error
 	for v := range r.meta.Values {
 		loadErr := c.load(v)
