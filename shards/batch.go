@@ -54,8 +54,9 @@ type Batch struct {
 	version [MaxShards]uint64 // of each shard at the first look
 	added   [MaxShards]uint64 // at its end
 	rec     Record
-	fresh   marks   // of the part at hand
-	known   []int32 // keys of the part at hand that a filter knows
+	next    announcement // of keys some shards further on
+	fresh   marks        // of the part at hand
+	known   []int32      // keys of the part at hand that a filter knows
 	payload []byte
 	pending []Pending
 }

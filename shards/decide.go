@@ -45,6 +45,7 @@ func (s *Set) Look(ctx context.Context, b *Batch, now int64) error {
 func (s *Set) decide(ctx context.Context, b *Batch) error {
 	b.WaitPos, b.Counts, b.oldest = 0, Counts{}, 0
 	b.pending = b.pending[:0]
+	b.next = announcement{}
 	b.fresh.reset()
 	if err := s.decideFirst(ctx, b); err != nil || len(b.pending) == 0 {
 		return err
@@ -71,24 +72,18 @@ func (s *Set) decideFirst(ctx context.Context, b *Batch) error {
 		return s.shards[b.single].first(ctx, b, 0, 1)
 	}
 	for i := range s.shards {
-		if i+ahead < len(s.shards) {
-			s.prefetch(b, i+ahead)
-		}
-		s.prefetch(b, i)
+		b.next = s.announcement(b, i+ahead)
+		again := s.announcement(b, i)
+		again.announce(MaxPart)
 		if from, to := int(b.start[i]), int(b.start[i+1]); from < to {
 			if err := s.shards[i].first(ctx, b, from, to); err != nil {
 				return err
 			}
 		}
+		b.next.announce(MaxPart)
 	}
 	return nil
 }
-
-// ahead is by how many shards the announcements run before the look-ups: all of a
-// batch at once would not fit the first-level cache. They are made once more
-// right before the use: the processor drops some that miss its address cache, and
-// the second time they cost next to nothing (a batch takes a fifth less).
-const ahead = 2
 
 // first decides what memory can: the common case is a key that no filter knows.
 func (s *shard) first(ctx context.Context, b *Batch, from, to int) error {
@@ -102,7 +97,11 @@ func (s *shard) first(ctx context.Context, b *Batch, from, to int) error {
 	if s.set.c.Confirmer == nil {
 		return s.approximate(b, from, to)
 	}
-	filter.MaybeBatch(b.mask[from:to], b.order[from:to])
+	for at := from; at < to; at += piece {
+		end := min(at+piece, to)
+		filter.MaybeBatch(b.mask[at:end], b.order[at:end])
+		b.next.announce(piece)
+	}
 	var err error
 	if b.op == opMark && b.alike && s.claims.live == 0 {
 		err = s.admit(b, from, to)

@@ -161,7 +161,7 @@ func (s *Set) Replay(b *Batch, r *Record, start, end uint64) error {
 			sh.forget(b.form[i], b.order[i], b.lo[i], b.recordOf(i))
 		}
 	default:
-		sh.prefetch(r.Form, b.order)
+		sh.announce(r.Form, b.order)
 		(*sh.filter.Load()).AddBatch(s.Slot(r.Generation), b.order)
 		if s.c.Confirmer == nil {
 			break

@@ -111,25 +111,12 @@ func (s *Set) Slot(generation uint64) int { return int(generation % uint64(s.c.G
 func (s *Set) Route(b *Batch, keys [][]byte) {
 	b.route(s.c.Hasher, keys, s.shardBits)
 	if b.n == 1 {
-		s.shards[b.single].prefetch(b.form[0], b.order)
+		s.shards[b.single].announce(b.form[0], b.order)
 		return
 	}
-	for i := range min(ahead, len(s.shards)) {
-		s.prefetch(b, i)
-	}
-}
-
-func (s *Set) prefetch(b *Batch, shard int) {
-	if from, to := b.start[shard], b.start[shard+1]; from < to {
-		s.shards[shard].prefetch(b.form[from], b.order[from:to])
-	}
-}
-
-// prefetch reads without the lock; a stale address costs time only.
-func (s *shard) prefetch(form hash.Form, orders []uint64) {
-	(*s.filter.Load()).Prefetch(orders)
-	if t := s.hint[form].Load(); t != nil {
-		t.announce(orders)
+	for i := range ahead {
+		a := s.announcement(b, i)
+		a.announce(MaxPart)
 	}
 }
 
