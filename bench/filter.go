@@ -246,7 +246,6 @@ func (r *rotating) Add(hashes []uint64) {
 }
 
 func (r *rotating) Maybe(hits []bool, hashes []uint64) {
-	r.filter.Prefetch(hashes)
 	r.filter.MaybeBatch(r.masks[:len(hashes)], hashes)
 	for i := range hits {
 		hits[i] = r.masks[i] != 0

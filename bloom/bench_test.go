@@ -90,16 +90,21 @@ func BenchmarkMaybeBatch(b *testing.B) {
 		for _, kind := range []Kind{Sliced, Compact} {
 			b.Run(fmt.Sprintf("kind=%v/keys=%d/batch=%d", kind, keys, benchBatch), func(b *testing.B) {
 				filters := benchWindow(b, kind, keys)
-				for _, ahead := range []bool{true, false} {
-					b.Run(fmt.Sprintf("prefetch=%v", ahead), func(b *testing.B) {
+				for _, announced := range []string{"ahead", "before", "never"} {
+					b.Run("announced="+announced, func(b *testing.B) {
 						masks := make([]uint8, benchBatch)
 						i := 0
 						for b.Loop() {
 							f, orders := filters[i%benchShards], batches[i%len(batches)]
-							if ahead {
+							switch announced {
+							case "ahead":
+								f.MaybeBatch(masks, orders)
+							case "before":
 								f.Prefetch(orders)
+								fallthrough
+							case "never":
+								f.MaybeAnnounced(masks, orders)
 							}
-							f.MaybeBatch(masks, orders)
 							i++
 						}
 						reportKeys(b, i*benchBatch)

@@ -14,6 +14,10 @@ func (f *CompactFilter) Maybe(order uint64) uint8 {
 	return masks[0]
 }
 
+// MaybeAnnounced does what MaybeBatch does: who announced the orders saw to the
+// first bits only.
+func (f *CompactFilter) MaybeAnnounced(masks []uint8, orders []uint64) { f.MaybeBatch(masks, orders) }
+
 // MaybeBatch puts the mask of each order into masks.
 func (f *CompactFilter) MaybeBatch(masks []uint8, orders []uint64) {
 	masks = masks[:len(orders)]

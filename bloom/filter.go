@@ -29,7 +29,7 @@ const (
 // A Filter has no lock. Its owner sees to it that calls do not overlap, except:
 //   - Prefetch may run beside any call but Close.
 //   - ReadSlot of a slot may run beside calls that concern other slots only,
-//     and beside Maybe and MaybeBatch. Add, AddBatch, MergeSlot and Reset
+//     and beside Maybe, MaybeBatch and MaybeAnnounced. Add, AddBatch, MergeSlot and Reset
 //     concern the slot they name; ClearStep and Reset also concern the slot
 //     that was reset last, while it is being cleared.
 //   - Touch may run beside any call but Close.
@@ -42,15 +42,18 @@ type Filter interface {
 	Generations() int
 	// Hashes returns the number of bits that a key sets in its generation.
 	Hashes() int
-	// Prefetch announces that the orders will be looked up or added soon. It is
-	// a hint; some hundreds of orders at a time fit the cache.
+	// Prefetch announces that the orders will be looked up or added soon, for who
+	// has other work to do meanwhile. It is a hint; some hundreds of orders at a time
+	// fit the cache.
 	Prefetch(orders []uint64)
 	// Maybe returns a mask: bit s is set when slot s may hold the key, clear
 	// when it certainly does not.
 	Maybe(order uint64) uint8
 	// MaybeBatch puts the mask of orders[i] into masks[i]. It panics when masks
-	// is shorter than orders.
+	// is shorter than orders. It announces the orders itself, in time.
 	MaybeBatch(masks []uint8, orders []uint64)
+	// MaybeAnnounced is MaybeBatch for orders that Prefetch was given before.
+	MaybeAnnounced(masks []uint8, orders []uint64)
 	// Add puts the key into a slot.
 	Add(slot int, order uint64)
 	// AddBatch puts all of the keys into a slot.

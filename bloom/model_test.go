@@ -129,9 +129,12 @@ func (m *model) check() {
 		}
 	}
 	m.masks = append(m.masks[:0], make([]uint8, len(m.orders))...)
-	m.f.MaybeBatch(m.masks, m.orders)
-	for i, order := range m.orders {
-		m.checkOne(order, func(uint64) uint8 { return m.masks[i] })
+	for _, ask := range []func([]uint8, []uint64){m.f.MaybeBatch, m.f.MaybeAnnounced} {
+		clear(m.masks)
+		ask(m.masks, m.orders)
+		for i, order := range m.orders {
+			m.checkOne(order, func(uint64) uint8 { return m.masks[i] })
+		}
 	}
 	for slot, empty := range m.empty {
 		fill := m.f.Fill(slot)

@@ -10,8 +10,30 @@ func (f *SlicedFilter) Maybe(order uint64) uint8 {
 	return masks[0]
 }
 
+const (
+	// testPiece is how many keys MaybeBatch announces and tests at a time, and testAhead
+	// how far its announcements run ahead. So memory is waited for beside the tests: far out
+	// of the cache a key takes 15 ns, with all of them announced first 27, with none 42.
+	testPiece = 16
+	testAhead = 4 * testPiece
+)
+
 // MaybeBatch puts the mask of each order into masks.
 func (f *SlicedFilter) MaybeBatch(masks []uint8, orders []uint64) {
+	masks = masks[:len(orders)]
+	f.Prefetch(orders[:min(testAhead, len(orders))])
+	for at := 0; at < len(orders); at += testPiece {
+		if ahead := at + testAhead; ahead < len(orders) {
+			f.Prefetch(orders[ahead:min(ahead+testPiece, len(orders))])
+		}
+		piece := orders[at:min(at+testPiece, len(orders))]
+		f.Prefetch(piece) // once more, since the processor drops some that miss its address cache
+		f.MaybeAnnounced(masks[at:], piece)
+	}
+}
+
+// MaybeAnnounced puts the mask of each order into masks.
+func (f *SlicedFilter) MaybeAnnounced(masks []uint8, orders []uint64) {
 	masks = masks[:len(orders)]
 	f.maybe(masks, orders)
 	if slot := f.sweep.pending(); slot >= 0 {

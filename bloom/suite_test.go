@@ -225,6 +225,7 @@ func TestNoAllocations(t *testing.T) {
 		}
 		if n := testing.AllocsPerRun(20, func() {
 			f.Prefetch(orders)
+			f.MaybeAnnounced(masks, orders)
 			f.MaybeBatch(masks, orders)
 			f.Maybe(orders[0])
 			f.AddBatch(0, orders)
@@ -253,6 +254,7 @@ func TestMisusePanics(t *testing.T) {
 			"Reset":          func() { f.Reset(generations) },
 			"Fill":           func() { f.Fill(8) },
 			"MaybeBatch":     func() { f.MaybeBatch(make([]uint8, 1), make([]uint64, 2)) },
+			"MaybeAnnounced": func() { f.MaybeAnnounced(make([]uint8, 1), make([]uint64, 2)) },
 			"ReadSlot slot":  func() { f.ReadSlot(generations, 0, make([]byte, 8)) },
 			"ReadSlot off":   func() { f.ReadSlot(0, 4, make([]byte, 8)) },
 			"ReadSlot len":   func() { f.ReadSlot(0, 0, make([]byte, 12)) },

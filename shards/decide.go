@@ -99,7 +99,7 @@ func (s *shard) first(ctx context.Context, b *Batch, from, to int) error {
 	}
 	for at := from; at < to; at += piece {
 		end := min(at+piece, to)
-		filter.MaybeBatch(b.mask[at:end], b.order[at:end])
+		filter.MaybeAnnounced(b.mask[at:end], b.order[at:end])
 		b.next.announce(piece)
 	}
 	var err error
@@ -120,7 +120,7 @@ func (s *shard) each(b *Batch, filter bloom.Filter, from, to int) error {
 			// The table was sealed on the way: what this part marked before is not in
 			// the active one any more, but in the filter.
 			seq = s.seq
-			filter.MaybeBatch(b.mask[i:to], b.order[i:to])
+			filter.MaybeAnnounced(b.mask[i:to], b.order[i:to])
 		}
 		if err := s.one(b, i, (b.mask[i]|s.blind)&s.held); err != nil {
 			return err
