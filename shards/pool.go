@@ -148,7 +148,7 @@ func (p *pool) cleanOne() bool {
 	}
 	const piece = yieldEvery * pairSize / 8
 	for words := r.Uint64s(); wanted && len(words) > 0; words = words[min(piece, len(words)):] {
-		clear(words[:min(piece, len(words))])
+		mem.Clear(words[:min(piece, len(words))])
 		runtime.Gosched()
 	}
 	if !wanted {
