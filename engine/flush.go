@@ -280,18 +280,18 @@ func (e *Engine) writeRuns(seg *persist.Segment, u *shards.Unflushed) (runs []*p
 			continue
 		}
 		w := seg.NewRun(e.runSpec(u, form, len(e.sorted), false))
-		for i, p := range e.sorted {
-			if i%yieldEvery == 0 {
-				runtime.Gosched()
-			}
+		for pairs := range slices.Chunk(e.sorted, yieldEvery) {
+			runtime.Gosched()
 			if form.Fixed() {
-				w.Add(e.set.Order(p.Hi), p.Lo)
+				w.AddPairs(pairs)
 				continue
 			}
-			if i+recordsAhead < len(e.sorted) {
-				u.Announce(form, e.sorted[i+recordsAhead])
+			for i, p := range pairs {
+				if i+recordsAhead < len(pairs) {
+					u.Announce(form, pairs[i+recordsAhead])
+				}
+				w.AddBytes(e.set.Order(p.Hi), u.Record(form, p))
 			}
-			w.AddBytes(e.set.Order(p.Hi), u.Record(form, p))
 		}
 		if err := add(w); err != nil {
 			return nil, err

@@ -56,6 +56,14 @@ func (l *layout) first(block uint32) uint64 {
 	return (order + 1<<l.zeros - 1) >> l.zeros
 }
 
+// last returns the largest order of a block, without the zeros.
+func (l *layout) last(block uint32) uint64 {
+	if uint64(block)+1 == l.blocks {
+		return math.MaxUint64 >> l.zeros
+	}
+	return l.first(block+1) - 1
+}
+
 // distance reads the first part of a record.
 func (l *layout) distance(record []byte) uint64 {
 	return binary.LittleEndian.Uint64(record) & (1<<(8*l.width) - 1)

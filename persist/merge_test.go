@@ -1,8 +1,11 @@
 package persist
 
 import (
+	"cmp"
 	"errors"
 	"math/rand/v2"
+	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/firstseen/firstseen/dedup"
@@ -128,5 +131,63 @@ func TestWriterRefuses(t *testing.T) {
 	w.Add(0, 1)
 	if r, err := w.Finish(); err != nil || r.Meta().Keys != 2 {
 		t.Error(err)
+	}
+}
+
+// TestAddPairs: a run is the same byte by byte, in whatever pieces its keys come.
+func TestAddPairs(t *testing.T) {
+	s := newTestSegment(t)
+	rng := rand.New(rand.NewPCG(3, 3))
+	id := uint64(0)
+	for _, zeros := range []uint8{0, testShardBits} {
+		for _, n := range []int{1, 2, 63, 64, 65, 1000, 20_000} {
+			pairs := make([]Pair, n)
+			for i := range pairs {
+				pairs[i] = Pair{rng.Uint64(), rng.Uint64()}
+				if rng.IntN(100) == 0 && i > 0 {
+					pairs[i].Hi = pairs[i-1].Hi // equal hashes
+				}
+			}
+			slices.SortFunc(pairs, func(a, b Pair) int {
+				return cmp.Or(cmp.Compare(a.Hi<<zeros, b.Hi<<zeros), cmp.Compare(a.Lo, b.Lo))
+			})
+			write := func(add func(w *RunWriter)) RunMeta {
+				id++
+				w := s.newRun(RunSpec{ID: id, Zeros: zeros, MaxKeys: uint64(n)}, 10_000)
+				add(w)
+				r, err := w.Finish()
+				if err != nil {
+					t.Fatalf("%d keys, %d zeros: %v", n, zeros, err)
+				}
+				m := r.Meta()
+				m.ID = 0
+				return m
+			}
+			want := write(func(w *RunWriter) {
+				for _, p := range pairs {
+					w.Add(p.Hi<<zeros, p.Lo)
+				}
+			})
+			if want.Keys != uint64(n) {
+				t.Fatalf("%d keys of %d", want.Keys, n)
+			}
+			for what, add := range map[string]func(w *RunWriter){
+				"at once": func(w *RunWriter) { w.AddPairs(pairs) },
+				"in pieces, some alone": func(w *RunWriter) {
+					for rest := pairs; len(rest) > 0; {
+						k := min(len(rest), rng.IntN(200))
+						w.AddPairs(rest[:k])
+						if rest = rest[k:]; len(rest) > 0 {
+							w.Add(rest[0].Hi<<zeros, rest[0].Lo)
+							rest = rest[1:]
+						}
+					}
+				},
+			} {
+				if got := write(add); !reflect.DeepEqual(got, want) {
+					t.Errorf("%d keys, %d zeros, %s: %+v, one by one %+v", n, zeros, what, got, want)
+				}
+			}
+		}
 	}
 }

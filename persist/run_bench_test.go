@@ -21,6 +21,10 @@ func BenchmarkWriteRun(b *testing.B) {
 	const n = 1_000_000
 	for _, form := range []uint8{0, 3} {
 		keys := makeKeys(form, n, 1)
+		pairs := make([]Pair, n)
+		for i, k := range keys {
+			pairs[i] = Pair{k.order, k.lo}
+		}
 		for _, limit := range []int{1 << 20, 2 << 20, 4 << 20} {
 			for _, synced := range []bool{false, true} {
 				b.Run(fmt.Sprintf("form=%d/value=%d/synced=%v", form, limit, synced), func(b *testing.B) {
@@ -33,7 +37,11 @@ func BenchmarkWriteRun(b *testing.B) {
 							b.StartTimer()
 						}
 						w := s.newRun(RunSpec{ID: uint64(i), Form: form, MaxKeys: n}, limit)
-						addAll(w, keys)
+						if fixedForm(form) {
+							w.AddPairs(pairs)
+						} else {
+							addAll(w, keys)
+						}
 						if _, err := w.Finish(); err != nil {
 							b.Fatal(err)
 						}
@@ -131,6 +139,10 @@ func BenchmarkScan(b *testing.B) {
 	for _, form := range []uint8{0, 3} {
 		const n = 2_000_000
 		keys := makeKeys(form, n, 1)
+		pairs := make([]Pair, n)
+		for i, k := range keys {
+			pairs[i] = Pair{k.order, k.lo}
+		}
 		for _, limit := range []int{1 << 20, 2 << 20, 4 << 20} {
 			b.Run(fmt.Sprintf("form=%d/value=%d", form, limit), func(b *testing.B) {
 				w := newSegmentOf(b, 1<<30).newRun(RunSpec{ID: 1, Form: form, MaxKeys: n}, limit)

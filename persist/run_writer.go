@@ -41,11 +41,17 @@ type RunWriter struct {
 	block  uint32 // the block under way
 	layout layout // of a fixed form's records
 	first  uint64 // of the block under way, see layout.first
+	last   uint64 // of the block under way, see layout.last
 	low    uint64 // the bits of an order that must be zero
+	few    []Pair // added one by one, not in buf yet
 	index  []uint32
 	prev   record // the last key added
 	closed bool
 }
+
+// A Pair is a key of a fixed form: its hash, of which the shard's bits don't count,
+// and the rest. It is an alias since it comes from a package that this one does not know.
+type Pair = struct{ Hi, Lo uint64 }
 
 type record struct {
 	order, lo uint64
@@ -69,7 +75,9 @@ func (s *Segment) newRun(spec RunSpec, limit int) *RunWriter {
 		return w
 	}
 	w.meta.Blocks, w.layout, w.low = uint32(blocks), layoutOf(blocks, spec.Zeros), 1<<spec.Zeros-1
+	w.last = w.layout.last(0)
 	w.index = make([]uint32, 1, blocks+1)
+	w.few = make([]Pair, 0, 64)
 	// One block more than the limit, as a block's end is noticed behind it.
 	w.buf = make([]byte, 0, min(limit+4<<10, int(spec.MaxKeys)*2*fixedRecord+4<<10))
 	return w
@@ -78,36 +86,75 @@ func (s *Segment) newRun(spec RunSpec, limit int) *RunWriter {
 // Add adds a key of a fixed form. Keys come in ascending order of (order, lo),
 // each once, at most MaxKeys of them; order is the hash without the shard's bits.
 func (w *RunWriter) Add(order, lo uint64) {
-	if order < w.prev.order || (order == w.prev.order && lo <= w.prev.lo) {
-		w.checkOrder(order)
+	if order&w.low != 0 {
+		w.fail(fmt.Errorf("persist: run %d: order %#x does not end with %d zero bits", w.meta.ID, order, w.layout.zeros))
+		return
 	}
-	b, _ := blockOf(order, w.meta.Blocks)
-	if b != w.block || order&w.low != 0 {
-		if order&w.low != 0 {
-			w.fail(fmt.Errorf("persist: run %d: order %#x does not end with %d zero bits", w.meta.ID, order, w.layout.zeros))
-			return
+	if w.few = append(w.few, Pair{order >> w.layout.zeros, lo}); len(w.few) == cap(w.few) {
+		w.addFew()
+	}
+}
+
+// addFew adds what Add has put by.
+func (w *RunWriter) addFew() {
+	few := w.few
+	w.few = w.few[:0]
+	w.addPairs(few)
+}
+
+// AddPairs is Add for many keys, given by their whole hashes.
+func (w *RunWriter) AddPairs(pairs []Pair) {
+	w.addFew()
+	w.addPairs(pairs)
+}
+
+func (w *RunWriter) addPairs(pairs []Pair) {
+	for len(pairs) > 0 && w.err == nil {
+		b, _ := blockOf(pairs[0].Hi<<w.layout.zeros, w.meta.Blocks)
+		if b != w.block {
+			w.advance(b)
+			w.first, w.last = w.layout.first(b), w.layout.last(b)
 		}
-		w.advance(b)
-		w.first = w.layout.first(b)
+		pairs = pairs[w.addToBlock(pairs):]
 	}
-	w.prev.order, w.prev.lo = order, lo
-	w.meta.Keys++
-	w.meta.Sum += hashPair(order, lo)
+}
+
+// addToBlock adds pairs of the block under way, of which the first is one, and
+// returns how many.
+func (w *RunWriter) addToBlock(pairs []Pair) int {
+	const most = 4 * blockKeys
+	pairs = pairs[:min(most, len(pairs))]
+	zeros, width, first, last := w.layout.zeros&63, w.layout.width, w.first, w.last
+	w.buf = slices.Grow(w.buf, most*fixedRecord)
 	at := len(w.buf)
-	if cap(w.buf)-at < fixedRecord {
-		w.buf = slices.Grow(w.buf, fixedRecord)
+	buf, prev, sum, n := w.buf[:cap(w.buf)], w.prev, w.meta.Sum, 0
+	for _, pair := range pairs {
+		order, lo := pair.Hi<<zeros, pair.Lo
+		if order>>zeros > last {
+			break
+		}
+		if order < prev.order || (order == prev.order && lo <= prev.lo) {
+			w.checkOrder(order, w.meta.Keys+uint64(n))
+		}
+		prev.order, prev.lo = order, lo
+		sum += hashPair(order, lo)
+		record := buf[at:][:fixedRecord]
+		binary.LittleEndian.PutUint64(record, order>>zeros-first)
+		binary.LittleEndian.PutUint64(record[width:], lo)
+		at += width + loBytes
+		n++
 	}
-	p := w.buf[at : at+fixedRecord]
-	binary.LittleEndian.PutUint64(p, order>>w.layout.zeros-w.first)
-	binary.LittleEndian.PutUint64(p[w.layout.width:], lo)
-	w.buf = w.buf[:at+w.layout.width+loBytes]
+	w.buf = buf[:at]
+	w.prev, w.meta.Sum = prev, sum
+	w.meta.Keys += uint64(n)
+	return n
 }
 
 // AddBytes adds a key of 1 to 255 bytes of a variable form. Keys come in
 // ascending order of (order, bytes), each once, at most MaxKeys of them.
 func (w *RunWriter) AddBytes(order uint64, key []byte) {
 	if order < w.prev.order || (order == w.prev.order && bytes.Compare(key, w.prev.key) <= 0) {
-		w.checkOrder(order)
+		w.checkOrder(order, w.meta.Keys)
 	}
 	if len(key) == 0 || len(key) > maxRecord {
 		w.fail(fmt.Errorf("persist: run %d: a key of %d bytes", w.meta.ID, len(key)))
@@ -123,12 +170,11 @@ func (w *RunWriter) AddBytes(order uint64, key []byte) {
 	w.buf = append(w.buf, key...)
 }
 
-// checkOrder is the slow part of the check that each key comes after the last:
+// checkOrder is the slow part of the check that each key comes after those before:
 // the first key of all may come here too, and is right.
-func (w *RunWriter) checkOrder(order uint64) {
-	if w.meta.Keys > 0 {
-		w.fail(fmt.Errorf("persist: run %d: key %d of order %#x does not come after the one before it, of order %#x",
-			w.meta.ID, w.meta.Keys, order, w.prev.order))
+func (w *RunWriter) checkOrder(order, before uint64) {
+	if before > 0 {
+		w.fail(fmt.Errorf("persist: run %d: key %d, of order %#x, does not come after the one before it", w.meta.ID, before, order))
 	}
 }
 
@@ -205,6 +251,7 @@ func (w *RunWriter) Finish() (*Run, error) {
 		return nil, fmt.Errorf("persist: run %d was finished already", w.meta.ID)
 	}
 	w.closed = true
+	w.addFew()
 	if w.meta.Keys > w.max {
 		w.fail(fmt.Errorf("persist: run %d: %d keys, %d were announced", w.meta.ID, w.meta.Keys, w.max))
 	}

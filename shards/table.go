@@ -14,7 +14,7 @@ import (
 
 // A Pair is one stored key: hash and rest of a fixed form, or hash and place of
 // the record in the arena. The zero Pair is an empty slot.
-type Pair struct{ Hi, Lo uint64 }
+type Pair = struct{ Hi, Lo uint64 } // an alias, so that package persist can take it
 
 const (
 	pairSize  = 16
@@ -130,9 +130,9 @@ func (t *table) insertNew(orders, los []uint64, shard uint64, shardBits uint) in
 		line, _ := bits.Mul64(order, lines)
 		l := (*[lineSlots]Pair)(unsafe.Add(first, line*lineSlots*pairSize))
 		// The keys of a line fill it from its start.
-		used := l[0].used() + l[1].used() + l[2].used() + l[3].used()
-		if used < lineSlots && l[0].Hi != hi && l[1].Hi != hi && l[2].Hi != hi && l[3].Hi != hi {
-			l[used] = Pair{hi, los[i]}
+		at := used(&l[0]) + used(&l[1]) + used(&l[2]) + used(&l[3])
+		if at < lineSlots && l[0].Hi != hi && l[1].Hi != hi && l[2].Hi != hi && l[3].Hi != hi {
+			l[at] = Pair{hi, los[i]}
 			continue
 		}
 		if t.insertPair(order, Pair{hi, los[i]}) != inserted {
@@ -146,7 +146,7 @@ func (t *table) insertNew(orders, los []uint64, shard uint64, shardBits uint) in
 }
 
 // used is 1 for a key and 0 for an empty slot, without a branch.
-func (p *Pair) used() uint { return one(p.Hi|p.Lo != 0) }
+func used(p *Pair) uint { return one(p.Hi|p.Lo != 0) }
 
 func (t *table) insertZero() outcome {
 	if t.zero {
