@@ -57,7 +57,7 @@ func benchmarkAdmit(b *testing.B, candidate Candidate, w Workload, batch, caller
 	}
 	m := newMeasurement(c, b.TempDir())
 	target, err := candidate.Open(b.Context(), Setup{
-		Dir: m.dir, Keys: benchWindow, Window: windowOf(benchWindow), Now: m.clock.now, Callers: callers, MaxBatch: 1000,
+		Dir: m.dir, Keys: benchWindow, KeyBytes: w.keyBytes(), Window: windowOf(benchWindow), Now: m.clock.now, Callers: callers, MaxBatch: 1000,
 	})
 	if err != nil {
 		b.Fatal(err)

@@ -48,7 +48,7 @@ type engineTarget struct {
 }
 
 func openEngine(s Setup, o engine.Options) (*engineTarget, error) {
-	o.Window, o.Capacity, o.Now = s.Window, s.Keys, s.Now
+	o.Window, o.Capacity, o.KeyBytes, o.Now = s.Window, s.Keys, s.KeyBytes, s.Now
 	e, err := engine.Open(s.Dir, o)
 	if err != nil {
 		return nil, err

@@ -75,6 +75,7 @@ type Candidate struct {
 type Setup struct {
 	Dir      string           // exists; data of an earlier opening may lie in it
 	Keys     uint64           // different keys expected within a window
+	KeyBytes int              // usual length of a key; 16 for UUID texts, as Options.KeyBytes says
 	Window   time.Duration    // how long a key is to be remembered, by Now
 	Now      func() time.Time // the workload's clock
 	Callers  int              // goroutines that will call at once

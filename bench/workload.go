@@ -137,6 +137,19 @@ func (w Workload) String() string {
 	return fmt.Sprintf("dup=%v,spread=%s,kind=%s", w.Duplicates, w.Spread, w.Kind)
 }
 
+// keyBytes is what the usual key's length counts as for an engine.
+func (w Workload) keyBytes() int {
+	switch w.Kind {
+	case Raw36:
+		return 36
+	case Variable:
+		return (variableMin + variableMax) / 2
+	case Hostile:
+		return 24
+	}
+	return 16
+}
+
 // needsExpiry reports whether the answers are right only for candidates that
 // forget by the workload's clock.
 func (w Workload) needsExpiry() bool { return w.Spread == Expired }

@@ -349,7 +349,7 @@ func tombstonesByForm(stones []shards.Tombstone) (out [hash.Forms][]shards.Tombs
 
 // segmentBytes is what a generation's runs are expected to take.
 func (e *Engine) segmentBytes() int64 {
-	return int64(e.capacity.Load()) / int64(e.opts.Generations-1) * 24
+	return int64(e.capacity.Load()) / int64(e.opts.Generations-1) * (e.opts.recordBytes() + 8)
 }
 
 // checkRoom refuses a flush that could fill the disk.

@@ -207,7 +207,7 @@ const fixedMemory = 96 << 20
 
 func (e *Engine) openJournal() error {
 	keys := e.tableKeys(e.capacity.Load()) * e.opts.Shards
-	ring := max(int64(minRing), 3*16*int64(keys))
+	ring := max(int64(minRing), 3*e.opts.recordBytes()*int64(keys))
 	if e.opts.Mode == Approximate {
 		ring = max(int64(minRing), min(ring, 64<<20))
 	}

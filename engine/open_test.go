@@ -118,6 +118,7 @@ func TestFixedOptions(t *testing.T) {
 		"Filter":      func(o *Options) { o.Filter = bloom.Compact },
 		"BitsPerKey":  func(o *Options) { o.BitsPerKey = 12 },
 		"Capacity":    func(o *Options) { o.Capacity = 500_000 },
+		"KeyBytes":    func(o *Options) { o.KeyBytes = 100 },
 		"Generations": func(o *Options) { o.Generations = 8 },
 		"Sync":        func(o *Options) { o.Sync = SyncNone },
 		"Shards 0":    func(o *Options) { o.Shards = 0 },
@@ -131,6 +132,36 @@ func TestFixedOptions(t *testing.T) {
 		}
 		admitAll(t, e, intKeys(0, 100), dedup.Duplicate)
 		mustClose(t, e)
+	}
+}
+
+// TestKeyBytes: the ring holds three times the usual keys of full tables, and keeps
+// its size.
+func TestKeyBytes(t *testing.T) {
+	for _, c := range []struct {
+		keyBytes, record int64
+	}{{0, 16}, {16, 16}, {36, 37}, {255, 256}, {1000, 33}} {
+		dir, o := t.TempDir(), testOptions(nil)
+		o.tableKeys, o.ringBytes, o.KeyBytes = 50_000, 0, int(c.keyBytes)
+		e := mustOpen(t, dir, o)
+		ring, want := e.Stats().Journal.RingBytes, 3*c.record*50_000*int64(o.Shards)
+		if ring < max(minRing, want) || ring > max(minRing, want)+4096 {
+			t.Errorf("KeyBytes %d: a ring of %d bytes, want %d", c.keyBytes, ring, want)
+		}
+		mustClose(t, e)
+		o.KeyBytes = 200
+		e = mustOpen(t, dir, o)
+		if again := e.Stats().Journal.RingBytes; again != ring {
+			t.Errorf("KeyBytes %d: the ring has %d bytes after another opening, %d before", c.keyBytes, again, ring)
+		}
+		mustClose(t, e)
+	}
+	for _, wrong := range []int{-1, dedup.MaxKeyLen + 1} {
+		o := testOptions(nil)
+		o.KeyBytes = wrong
+		if _, err := Open(t.TempDir(), o); err == nil || !strings.Contains(err.Error(), "KeyBytes") {
+			t.Errorf("KeyBytes %d: %v", wrong, err)
+		}
 	}
 }
 
