@@ -21,7 +21,8 @@ type PlanConfig struct {
 
 // A Plan is what an engine takes for such a stream.
 type Plan struct {
-	Keys        float64       `json:"keys"` // different keys in a full window
+	Keys        float64       `json:"keys"`      // different keys in a full window: the engine's Capacity
+	KeyBytes    int           `json:"key_bytes"` // the engine's KeyBytes
 	Generations int           `json:"generations"`
 	Span        time.Duration `json:"span_ns"`
 	BitsPerKey  float64       `json:"bits_per_key"`
@@ -46,6 +47,7 @@ const (
 	planTableLoad    = 0.5  // of the table of unflushed keys
 	planTableRecord  = 16.0 // bytes of a 16-byte key in memory and in the journal
 	planRunRecord    = 14.0 // and in a run
+	planArena        = 48.0 // a longer key's room in memory; full of longer ones, tables are flushed early
 	planOverhead     = 0.5  // bytes a key of block checksums and index
 	planBlockKeys    = 16.0
 	planIndexEntry   = 4.0   // bytes a block
@@ -79,7 +81,7 @@ func NewPlan(c PlanConfig) (Plan, error) {
 	if len(problems) > 0 {
 		return Plan{}, fmt.Errorf("bench: can't plan: %w", errors.Join(problems...))
 	}
-	p := Plan{Generations: planGenerations, Span: c.Window / (planGenerations - 1)}
+	p := Plan{KeyBytes: c.KeyBytes, Generations: planGenerations, Span: c.Window / (planGenerations - 1)}
 	fresh := c.Rate * (1 - c.Duplicates)
 	p.Keys = fresh * c.Window.Seconds()
 	bits, hashes, _ := bloom.Size(bloom.Sliced, uint64(max(1, p.Keys)), c.MaybeRate, planGenerations)
@@ -94,12 +96,12 @@ func NewPlan(c PlanConfig) (Plan, error) {
 	p.FilterBytes = p.Keys * bits / 8 * planFilterSpread
 	p.TableBytes = unflushed * 16 / planTableLoad
 	if c.KeyBytes != 16 {
-		p.TableBytes += unflushed * record
+		p.TableBytes += unflushed * planArena
 	}
 	p.IndexBytes = p.Keys / planBlockKeys * planIndexEntry
 	p.BaseBytes = planBase
 	p.Memory = p.FilterBytes + p.TableBytes + p.IndexBytes + p.BaseBytes
-	p.Ring = max(64e6, planRingFactor*unflushed*record)
+	p.Ring = max(64e6, planRingFactor*unflushed*min(record, planArena))
 	p.Disk = p.Keys*planGenerations/(planGenerations-1)*(stored+planOverhead) + p.Ring
 	p.DiskWrites = fresh * (record + stored + planOverhead) // once to the journal, once into a run
 	p.LookUps = fresh*p.Maybe + c.Rate*c.Duplicates
@@ -136,7 +138,7 @@ cores                   %s
 
 Assumed: an even stream of that rate; duplicates all over the window; a quarter of a microsecond or less a look-up, which
 means that the runs that duplicates fall into lie in the page cache (%s for all of them); 4 million keys unflushed;
-a directory made with Capacity and KeyBytes as said here;
+a directory made with a Capacity of %s and KeyBytes %d;
 figures a key as measured on two cores of a current server, %v ns a 16-byte key. Keys of other forms than 16 bytes,
 UUID or ULID text cost %v ns more. Double the cores for a stream with peaks, and measure: dedupbench run.
 `,
@@ -144,6 +146,6 @@ UUID or ULID text cost %v ns more. Double the cores for a stream with peaks, and
 		size(int64(p.FilterBytes)), three(p.BitsPerKey), share(p.Maybe),
 		size(int64(p.Memory)), size(int64(p.FilterBytes)), size(int64(p.TableBytes)), size(int64(p.IndexBytes)), size(int64(p.BaseBytes)),
 		size(int64(p.Disk)), size(int64(p.Ring)), size(int64(p.DiskWrites)), short(p.LookUps), three(p.Cores),
-		size(int64(p.Disk-p.Ring)), planKeyNanos, planLongNanos)
+		size(int64(p.Disk-p.Ring)), short(p.Keys), p.KeyBytes, planKeyNanos, planLongNanos)
 	return err
 }

@@ -10,16 +10,24 @@ import (
 // Maybe returns the mask of slots that may hold the key.
 func (f *CompactFilter) Maybe(order uint64) uint8 {
 	orders, masks := [1]uint64{order}, [1]uint8{}
-	f.MaybeBatch(masks[:], orders[:])
+	f.MaybeAnnounced(masks[:], orders[:])
 	return masks[0]
 }
 
-// MaybeAnnounced does what MaybeBatch does: who announced the orders saw to the
-// first bits only.
-func (f *CompactFilter) MaybeAnnounced(masks []uint8, orders []uint64) { f.MaybeBatch(masks, orders) }
-
-// MaybeBatch puts the mask of each order into masks.
+// MaybeBatch puts the mask of each order into masks. The first bits of a chunk are
+// announced while the chunk before it is tested.
 func (f *CompactFilter) MaybeBatch(masks []uint8, orders []uint64) {
+	masks = masks[:len(orders)]
+	f.Prefetch(orders[:min(compactChunk, len(orders))])
+	for i := 0; i < len(orders); i += compactChunk {
+		end := min(i+compactChunk, len(orders))
+		f.Prefetch(orders[end:min(end+compactChunk, len(orders))])
+		f.MaybeAnnounced(masks[i:end], orders[i:end])
+	}
+}
+
+// MaybeAnnounced puts the mask of each order into masks.
+func (f *CompactFilter) MaybeAnnounced(masks []uint8, orders []uint64) {
 	masks = masks[:len(orders)]
 	for i := 0; i < len(orders); i += compactChunk {
 		end := min(i+compactChunk, len(orders))

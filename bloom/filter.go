@@ -50,9 +50,10 @@ type Filter interface {
 	// when it certainly does not.
 	Maybe(order uint64) uint8
 	// MaybeBatch puts the mask of orders[i] into masks[i]. It panics when masks
-	// is shorter than orders. It announces the orders itself, in time.
+	// is shorter than orders. It announces the orders itself.
 	MaybeBatch(masks []uint8, orders []uint64)
-	// MaybeAnnounced is MaybeBatch for orders that Prefetch was given before.
+	// MaybeAnnounced gives the same answers, and is made for orders that Prefetch was
+	// given a while before.
 	MaybeAnnounced(masks []uint8, orders []uint64)
 	// Add puts the key into a slot.
 	Add(slot int, order uint64)

@@ -280,18 +280,15 @@ func (e *Engine) writeRuns(seg *persist.Segment, u *shards.Unflushed) (runs []*p
 			continue
 		}
 		w := seg.NewRun(e.runSpec(u, form, len(e.sorted), false))
-		for pairs := range slices.Chunk(e.sorted, yieldEvery) {
+		for rest := e.sorted; len(rest) > 0; {
 			runtime.Gosched()
+			n := min(yieldEvery, len(rest))
 			if form.Fixed() {
-				w.AddPairs(pairs)
-				continue
+				w.AddPairs(rest[:n])
+			} else {
+				e.addRecords(w, u, form, rest, n)
 			}
-			for i, p := range pairs {
-				if i+recordsAhead < len(pairs) {
-					u.Announce(form, pairs[i+recordsAhead])
-				}
-				w.AddBytes(e.set.Order(p.Hi), u.Record(form, p))
-			}
+			rest = rest[n:]
 		}
 		if err := add(w); err != nil {
 			return nil, err
@@ -314,6 +311,16 @@ func (e *Engine) writeRuns(seg *persist.Segment, u *shards.Unflushed) (runs []*p
 		}
 	}
 	return runs, nil
+}
+
+// addRecords adds the records of the first n pairs to a run.
+func (e *Engine) addRecords(w *persist.RunWriter, u *shards.Unflushed, form hash.Form, pairs []shards.Pair, n int) {
+	for i, p := range pairs[:n] {
+		if i+recordsAhead < len(pairs) {
+			u.Announce(form, pairs[i+recordsAhead])
+		}
+		w.AddBytes(e.set.Order(p.Hi), u.Record(form, p))
+	}
 }
 
 func (e *Engine) runSpec(u *shards.Unflushed, form hash.Form, keys int, tombstones bool) persist.RunSpec {

@@ -140,12 +140,12 @@ func TestFixedOptions(t *testing.T) {
 func TestKeyBytes(t *testing.T) {
 	for _, c := range []struct {
 		keyBytes, record int64
-	}{{0, 16}, {16, 16}, {36, 37}, {255, 256}, {1000, 33}} {
+	}{{0, 16}, {8, 16}, {16, 16}, {36, 37}, {47, 48}, {255, 48}, {1000, 48}} {
 		dir, o := t.TempDir(), testOptions(nil)
-		o.tableKeys, o.ringBytes, o.KeyBytes = 50_000, 0, int(c.keyBytes)
+		o.tableKeys, o.ringBytes, o.KeyBytes = 100_000, 0, int(c.keyBytes)
 		e := mustOpen(t, dir, o)
-		ring, want := e.Stats().Journal.RingBytes, 3*c.record*50_000*int64(o.Shards)
-		if ring < max(minRing, want) || ring > max(minRing, want)+4096 {
+		ring, want := e.Stats().Journal.RingBytes, 3*c.record*100_000*int64(o.Shards)
+		if ring < want || ring > want+4096 {
 			t.Errorf("KeyBytes %d: a ring of %d bytes, want %d", c.keyBytes, ring, want)
 		}
 		mustClose(t, e)

@@ -9,8 +9,8 @@ import (
 
 	"github.com/firstseen/firstseen/bloom"
 	"github.com/firstseen/firstseen/dedup"
-	"github.com/firstseen/firstseen/internal/hash"
 	"github.com/firstseen/firstseen/persist"
+	"github.com/firstseen/firstseen/shards"
 )
 
 // Mode says what an answer rests on.
@@ -75,11 +75,11 @@ type Options struct {
 	// filters and is a hint, never a limit: a denser stream makes them grow.
 	// Default 1,000,000.
 	Capacity uint64
-	// KeyBytes is the usual length of a key in bytes, a hint as well: it sizes the
-	// journal's ring when the directory is made, 3 × (KeyBytes + 1) bytes for each key
-	// that memory holds unflushed. With much longer keys in a small ring flushes come
-	// early, and callers wait for them: 36-byte keys lose a fifth of their rate. UUID and ULID texts
-	// take 16 bytes whatever it says. Default 16.
+	// KeyBytes is the usual length of a key in bytes, a hint as well; UUID and ULID texts
+	// count as 16, the default. It sizes the journal's ring, which a directory gets when it
+	// is made and then keeps: three times what the keys that memory holds unflushed take,
+	// 16 MiB at least. With much longer keys than said flushes come early and callers wait for them:
+	// 36-byte keys lose a fifth of their rate. Approximate mode has no use for it.
 	KeyBytes int
 	// Generations is the number of pieces the window is forgotten in, 3 to 8:
 	// more of them hold fewer keys beyond the window. Default 8.
@@ -144,7 +144,6 @@ const (
 	defaultCapacity    = 1_000_000
 	defaultMinFreeDisk = 256 << 20
 	maxShards          = 256
-	fixedBytes         = 16 // what a key of a fixed form takes
 )
 
 // withDefaults returns o with every zero field replaced, or one error that
@@ -156,7 +155,7 @@ func (o Options) withDefaults() (Options, error) {
 		bad("Window is %v, it must be positive", o.Window)
 	}
 	o.Capacity = orDefault(o.Capacity, defaultCapacity)
-	if o.KeyBytes = orDefault(o.KeyBytes, fixedBytes); o.KeyBytes < 0 || o.KeyBytes > dedup.MaxKeyLen {
+	if o.KeyBytes = orDefault(o.KeyBytes, fixedSpace); o.KeyBytes < 0 || o.KeyBytes > dedup.MaxKeyLen {
 		bad("KeyBytes is %d, it must be from 1 to %d", o.KeyBytes, dedup.MaxKeyLen)
 	}
 	o.Generations = orDefault(o.Generations, 8)
@@ -218,15 +217,13 @@ func (o Options) withDefaults() (Options, error) {
 	return o, nil
 }
 
-// recordBytes is what a usual key takes in the journal, its frame's header apart.
+// recordBytes is what a usual key takes in the journal, its frame's header apart. A
+// table whose arena is full is sealed, so longer keys than that holds don't count.
 func (o Options) recordBytes() int64 {
-	switch {
-	case o.KeyBytes == fixedBytes:
-		return fixedBytes
-	case o.KeyBytes > hash.MaxBytes:
-		return 1 + hash.DigestLen
+	if o.KeyBytes <= fixedSpace {
+		return fixedSpace
 	}
-	return 1 + int64(o.KeyBytes)
+	return min(int64(o.KeyBytes)+1, shards.ArenaPerKey)
 }
 
 // span is the length of one generation.

@@ -118,6 +118,12 @@ func TestWriterRefuses(t *testing.T) {
 	f("lo descends", 0, 9, func(w *RunWriter) { w.Add(16, 2); w.Add(16, 1) })
 	f("key twice", 0, 9, func(w *RunWriter) { w.Add(16, 2); w.Add(16, 2) })
 	f("too many keys", 0, 1, func(w *RunWriter) { w.Add(16, 2); w.Add(16, 3) })
+	f("pairs descend", 0, 9, func(w *RunWriter) { w.AddPairs([]Pair{{2, 2}, {1, 3}}) })
+	f("pair twice", 0, 9, func(w *RunWriter) { w.AddPairs([]Pair{{1, 2}, {1, 2}}) })
+	f("pairs descend from call to call", 0, 9, func(w *RunWriter) { w.AddPairs([]Pair{{2, 2}}); w.AddPairs([]Pair{{1, 3}}) })
+	f("a pair before a key", 0, 9, func(w *RunWriter) { w.Add(32, 2); w.AddPairs([]Pair{{1, 3}}) })
+	f("a key before a pair", 0, 9, func(w *RunWriter) { w.AddPairs([]Pair{{2, 2}}); w.Add(16, 3) })
+	f("too many pairs", 0, 1, func(w *RunWriter) { w.AddPairs([]Pair{{1, 2}, {1, 3}}) })
 	f("more zeros than an order can lack", 0, 9, func(w *RunWriter) { *w = *s.NewRun(RunSpec{ID: 1, Zeros: maxZeros + 1}) })
 	f("too many keys for offsets", 0, 1<<32, func(*RunWriter) {})
 	f("bytes descend", 3, 9, func(w *RunWriter) { w.AddBytes(16, []byte("b")); w.AddBytes(16, []byte("a")) })
@@ -131,6 +137,28 @@ func TestWriterRefuses(t *testing.T) {
 	w.Add(0, 1)
 	if r, err := w.Finish(); err != nil || r.Meta().Keys != 2 {
 		t.Error(err)
+	}
+}
+
+// TestLayoutLast: the last order of a block, and no other behind it, lies in it.
+func TestLayoutLast(t *testing.T) {
+	rng := rand.New(rand.NewPCG(4, 4))
+	for range 100_000 {
+		zeros := uint8(rng.IntN(maxZeros + 1))
+		l := layoutOf(1+rng.Uint64N(1<<rng.IntN(31)), zeros)
+		for _, block := range []uint32{0, uint32(rng.Uint64N(l.blocks)), uint32(l.blocks - 1)} {
+			last := l.last(block)
+			if b, _ := blockOf(last<<zeros, uint32(l.blocks)); b != block {
+				t.Fatalf("%+v: the last order of block %d lies in %d", l, block, b)
+			}
+			if uint64(block) == l.blocks-1 {
+				if last != 1<<(64-zeros)-1 {
+					t.Fatalf("%+v: the last order of all is %#x", l, last)
+				}
+			} else if b, _ := blockOf((last+1)<<zeros, uint32(l.blocks)); b == block {
+				t.Fatalf("%+v: block %d goes on behind its last order", l, block)
+			}
+		}
 	}
 }
 

@@ -139,10 +139,6 @@ func BenchmarkScan(b *testing.B) {
 	for _, form := range []uint8{0, 3} {
 		const n = 2_000_000
 		keys := makeKeys(form, n, 1)
-		pairs := make([]Pair, n)
-		for i, k := range keys {
-			pairs[i] = Pair{k.order, k.lo}
-		}
 		for _, limit := range []int{1 << 20, 2 << 20, 4 << 20} {
 			b.Run(fmt.Sprintf("form=%d/value=%d", form, limit), func(b *testing.B) {
 				w := newSegmentOf(b, 1<<30).newRun(RunSpec{ID: 1, Form: form, MaxKeys: n}, limit)

@@ -102,7 +102,8 @@ func (w *RunWriter) addFew() {
 	w.addPairs(few)
 }
 
-// AddPairs is Add for many keys, given by their whole hashes.
+// AddPairs is Add for many keys, in the same order, given by their hashes; the bits of
+// those that the run's Zeros stand for don't count.
 func (w *RunWriter) AddPairs(pairs []Pair) {
 	w.addFew()
 	w.addPairs(pairs)

@@ -17,12 +17,12 @@ type arena struct {
 
 const (
 	maxRecord = 256 // length byte and 255 bytes
-	// arenaPerKey sizes an arena for a table: a table is also full when the
+	// ArenaPerKey sizes an arena for a table, in bytes: a table is also full when the
 	// arena can't take another part of the longest records.
-	arenaPerKey = 48
+	ArenaPerKey = 48
 )
 
-func arenaBytes(keys int) int { return keys*arenaPerKey + MaxPart*maxRecord }
+func arenaBytes(keys int) int { return keys*ArenaPerKey + MaxPart*maxRecord }
 
 func newArena(region *mem.Region) *arena { return &arena{buf: region.Bytes(), region: region} }
 

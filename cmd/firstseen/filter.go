@@ -47,6 +47,7 @@ type filterFlags struct {
 	missing    choice
 	stats      bool
 	capacity   uint64
+	keyBytes   int
 	sync       choice
 }
 
@@ -77,6 +78,7 @@ func newFilter(a *app) *cobra.Command {
 	f.Var(&o.missing, "missing", "what to do with a record that has no key")
 	f.BoolVar(&o.stats, "stats", false, "print counts as one line of JSON on standard error at the end")
 	f.Uint64Var(&o.capacity, "capacity", 0, "keys expected within the window; a hint, more is no harm (default 1000000)")
+	f.IntVar(&o.keyBytes, "key-bytes", 0, "usual length of a key in bytes; a hint, for a DIR that is made (default 16)")
 	f.Var(&o.sync, "sync", "what a power failure may take: nothing, the last moment, or more (default always with --dir, else none)")
 	_ = cmd.MarkFlagDirname("dir")
 	_ = cmd.MarkFlagFilename("duplicates")
@@ -184,7 +186,7 @@ func filterOptions(ctx context.Context, a *app, o filterFlags, dir string) (engi
 			opts.Window = time.Duration(o.window)
 		}
 	}
-	opts.Capacity = o.capacity
+	opts.Capacity, opts.KeyBytes = o.capacity, o.keyBytes
 	opts.Lease = claimLease
 	opts.Logger = a.logger()
 	switch o.sync.value {
