@@ -106,7 +106,9 @@ type Options struct {
 	// should exceed the slowest handler; see also Engine.Extend. Default 1 minute.
 	Lease time.Duration
 	// MemoryBudget bounds filters and unflushed keys, in bytes; callers wait for
-	// the disk rather than exceed it. Default 400 MB and 4 bytes a key of Capacity.
+	// the disk rather than exceed it. What keys of other forms than 16 bytes, UUID or
+	// ULID text take beside their hash comes on top: up to 48 bytes for each 32 of a table. Default 400 MB
+	// and 4 bytes a key of Capacity.
 	MemoryBudget int64
 	// MinFreeDisk is the free space in bytes below which marks are refused with
 	// ErrDiskFull. Default 256 MiB; negative turns the guard off.
