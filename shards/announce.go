@@ -1,9 +1,6 @@
 package shards
 
-import (
-	"github.com/firstseen/firstseen/bloom"
-	"github.com/firstseen/firstseen/internal/hash"
-)
+import "github.com/firstseen/firstseen/internal/hash"
 
 // ahead is by how many shards the announcements run before the look-ups: all of a
 // batch at once would not fit the first-level cache. They are made once more
@@ -16,42 +13,45 @@ const ahead = 2
 // between tests they wait beside them (a batch takes 7 % less).
 const piece = 32
 
-// An announcement is what has not been announced yet of the keys of a shard: the
-// lines of the filter and of the table where they will be looked for. It is made
-// without the lock; a stale address costs time only.
+// An announcement is what has not been announced yet of the keys of a shard.
 type announcement struct {
-	filter bloom.Filter
-	table  *table
+	shard  *shard
+	form   hash.Form
 	orders []uint64
-}
-
-// announcement returns that of a shard; the shards behind the last have no keys.
-func (s *Set) announcement(b *Batch, shard int) (a announcement) {
-	if shard < len(s.shards) && b.start[shard] < b.start[shard+1] {
-		from, to := b.start[shard], b.start[shard+1]
-		a = s.shards[shard].announcement(b.form[from], b.order[from:to])
-	}
-	return a
-}
-
-func (s *shard) announcement(form hash.Form, orders []uint64) announcement {
-	return announcement{*s.filter.Load(), s.hint[form].Load(), orders}
-}
-
-// announce announces keys of one form.
-func (s *shard) announce(form hash.Form, orders []uint64) {
-	a := s.announcement(form, orders)
-	a.announce(len(orders))
 }
 
 // announce announces up to n keys more.
 func (a *announcement) announce(n int) {
-	if n = min(n, len(a.orders)); n == 0 {
+	n = min(n, len(a.orders))
+	a.shard.announce(a.form, a.orders[:n])
+	a.orders = a.orders[n:]
+}
+
+// announce announces the filter's and the table's lines in which keys of one form will be
+// looked for. It takes no lock; a stale address costs time only.
+func (s *shard) announce(form hash.Form, orders []uint64) {
+	(*s.filter.Load()).Prefetch(orders)
+	if t := s.hint[form].Load(); t != nil {
+		t.announce(orders)
+	}
+}
+
+// announce announces all keys of a shard.
+func (s *Set) announce(b *Batch, shard int) {
+	if from, to := b.part(shard); from < to {
+		s.shards[shard].announce(b.form[from], b.order[from:to])
+	}
+}
+
+// announceLater is announce, but where there are many keys it leaves them in b.next.
+func (s *Set) announceLater(b *Batch, shard int) {
+	if shard >= len(s.shards) {
 		return
 	}
-	a.filter.Prefetch(a.orders[:n])
-	if a.table != nil {
-		a.table.announce(a.orders[:n])
+	from, to := b.part(shard)
+	if to-from <= piece {
+		s.announce(b, shard)
+		return
 	}
-	a.orders = a.orders[n:]
+	b.next = announcement{&s.shards[shard], b.form[from], b.order[from:to]}
 }

@@ -101,6 +101,9 @@ func (b *Batch) recordOf(i int) []byte {
 	return b.record[i]
 }
 
+// part returns where the keys of a shard stand.
+func (b *Batch) part(shard int) (from, to int) { return int(b.start[shard]), int(b.start[shard+1]) }
+
 // grow makes room for n keys.
 func (b *Batch) grow(n int) {
 	if cap(b.order) < n {

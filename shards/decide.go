@@ -45,7 +45,7 @@ func (s *Set) Look(ctx context.Context, b *Batch, now int64) error {
 func (s *Set) decide(ctx context.Context, b *Batch) error {
 	b.WaitPos, b.Counts, b.oldest = 0, Counts{}, 0
 	b.pending = b.pending[:0]
-	b.next = announcement{}
+	b.next.orders = b.next.orders[:0] // an error may have left some
 	b.fresh.reset()
 	if err := s.decideFirst(ctx, b); err != nil || len(b.pending) == 0 {
 		return err
@@ -72,15 +72,16 @@ func (s *Set) decideFirst(ctx context.Context, b *Batch) error {
 		return s.shards[b.single].first(ctx, b, 0, 1)
 	}
 	for i := range s.shards {
-		b.next = s.announcement(b, i+ahead)
-		again := s.announcement(b, i)
-		again.announce(MaxPart)
-		if from, to := int(b.start[i]), int(b.start[i+1]); from < to {
+		s.announceLater(b, i+ahead)
+		s.announce(b, i)
+		if from, to := b.part(i); from < to {
 			if err := s.shards[i].first(ctx, b, from, to); err != nil {
 				return err
 			}
 		}
-		b.next.announce(MaxPart)
+		if len(b.next.orders) > 0 {
+			b.next.announce(MaxPart)
+		}
 	}
 	return nil
 }
@@ -100,7 +101,9 @@ func (s *shard) first(ctx context.Context, b *Batch, from, to int) error {
 	for at := from; at < to; at += piece {
 		end := min(at+piece, to)
 		filter.MaybeAnnounced(b.mask[at:end], b.order[at:end])
-		b.next.announce(piece)
+		if len(b.next.orders) > 0 {
+			b.next.announce(piece)
+		}
 	}
 	var err error
 	if b.op == opMark && b.alike && s.claims.live == 0 {

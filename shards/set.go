@@ -114,9 +114,8 @@ func (s *Set) Route(b *Batch, keys [][]byte) {
 		s.shards[b.single].announce(b.form[0], b.order)
 		return
 	}
-	for i := range ahead {
-		a := s.announcement(b, i)
-		a.announce(MaxPart)
+	for i := range min(ahead, len(s.shards)) {
+		s.announce(b, i)
 	}
 }
 
