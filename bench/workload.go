@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/firstseen/firstseen/internal/hash/hashtest"
 )
 
 // Spread says which earlier keys the duplicates repeat.
@@ -145,7 +147,7 @@ func (w Workload) keyBytes() int {
 	case Variable:
 		return (variableMin + variableMax) / 2
 	case Hostile:
-		return 24
+		return hashtest.FourLen
 	}
 	return 16
 }

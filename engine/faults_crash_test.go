@@ -28,7 +28,9 @@ type scripted struct {
 
 func newScripted(p *faultPart, mode Mode) *scripted {
 	s := &scripted{p: p, dir: p.t.TempDir(), clock: newFakeClock()}
-	s.opts = Options{Window: time.Hour, Capacity: 500, Generations: 3, BitsPerKey: 64, Shards: 1, Mode: mode,
+	// Twenty times the keys of the script: in filters that are just large enough six new
+	// keys of a million are "maybe", and Approximate mode is asked for 12,000 of them.
+	s.opts = Options{Window: time.Hour, Capacity: 5000, Generations: 3, BitsPerKey: 64, Shards: 1, Mode: mode,
 		MinFreeDisk: -1, Now: s.clock.now, tableKeys: 10_000, ringBytes: 64 << 10}
 	return s
 }

@@ -211,12 +211,8 @@ func faultKeys(from, n uint64) [][]byte {
 
 // checkKeys asks for keys without marking them: those that were marked must be
 // known or their place be reported as damaged, the others must not be called
-// marked, but for one by chance where that is the mode. It returns how many were found.
+// marked. It returns how many were found.
 func (p *faultPart) checkKeys(e *Engine, what string, marked, others [][]byte) (found int) {
-	chance := 0
-	if e.opts.Mode == Approximate {
-		chance = 1 // in these small filters six new keys of a million are "maybe": two of a check would be no chance
-	}
 	for i, keys := range [][][]byte{marked, others} {
 		for n, key := range keys {
 			ok, err := e.Contains(context.Background(), key)
@@ -226,9 +222,6 @@ func (p *faultPart) checkKeys(e *Engine, what string, marked, others [][]byte) (
 			case err != nil:
 				p.errorf("%s: asking for key %d: %v", what, n, err)
 				return found
-			case ok && i == 1 && chance > 0:
-				chance--
-				p.count("wrong by chance", 1)
 			case ok && i == 1:
 				p.errorf("%s: key %d is said to be marked, it never was", what, n)
 				return found

@@ -79,7 +79,7 @@ type Options struct {
 	// count as 16, the default. It sizes the journal's ring, which a directory gets when it
 	// is made and then keeps: three times what the keys that memory holds unflushed take,
 	// 16 MiB at least. With much longer keys than said flushes come early and callers wait for them:
-	// 36-byte keys lose a fifth of their rate. Approximate mode has no use for it.
+	// 36-byte keys lose a fifth of their rate. In Approximate mode the ring has 64 MiB at most.
 	KeyBytes int
 	// Generations is the number of pieces the window is forgotten in, 3 to 8:
 	// more of them hold fewer keys beyond the window. Default 8.
