@@ -30,11 +30,22 @@ type lookup struct {
 func (s *store) Confirm(b *shards.Batch, pending []shards.Pending) error {
 	l := s.lookups.Get().(*lookup)
 	defer s.lookups.Put(l)
+	if h, _ := b.Aside.(*shared); h != nil && h.open() {
+		h.offered.Store(int64(len(pending)))
+		return s.finish(l, h)
+	}
+	err := s.ask(l, b, pending, b.Oldest())
+	b.Counts.RunsAsked += uint64(l.Asked)
+	return err
+}
+
+// ask confirms keys of generations from oldest on; l.Asked tells how many runs it took.
+func (s *store) ask(l *lookup, b *shards.Batch, pending []shards.Pending, oldest uint64) error {
 	for {
-		s.collect(l, b, pending)
+		s.collect(l, b, pending, oldest)
 		err := l.Confirm(l.queries)
 		if err == nil {
-			l.tell(b, pending)
+			l.tell(pending)
 			return nil
 		}
 		if !errors.Is(err, persist.ErrRetired) {
@@ -50,7 +61,7 @@ func (s *store) Confirm(b *shards.Batch, pending []shards.Pending) error {
 }
 
 // collect puts together what the runs are asked.
-func (s *store) collect(l *lookup, b *shards.Batch, pending []shards.Pending) {
+func (s *store) collect(l *lookup, b *shards.Batch, pending []shards.Pending, oldest uint64) {
 	qs := l.queries[:0]
 	for j := range pending {
 		p := &pending[j]
@@ -63,7 +74,7 @@ func (s *store) collect(l *lookup, b *shards.Batch, pending []shards.Pending) {
 		for i := range *list {
 			// The slot's bit alone does not tell the generation.
 			r := &(*list)[i]
-			if p.Mask&r.bit == 0 || r.generation < b.Oldest() || r.form != form {
+			if p.Mask&r.bit == 0 || r.generation < oldest || r.form != form {
 				continue
 			}
 			qs = append(qs, persist.Query{Run: r.run, Order: order, Lo: lo, Key: record, Index: int32(j), Older: older})
@@ -74,8 +85,7 @@ func (s *store) collect(l *lookup, b *shards.Batch, pending []shards.Pending) {
 }
 
 // tell notes which keys were found.
-func (l *lookup) tell(b *shards.Batch, pending []shards.Pending) {
-	b.Counts.RunsAsked += uint64(l.Asked)
+func (l *lookup) tell(pending []shards.Pending) {
 	for i := range l.queries {
 		if q := &l.queries[i]; q.Found {
 			p := &pending[q.Index]

@@ -45,9 +45,9 @@ type Engine struct {
 	failure  atomic.Pointer[error] // I7: set once, refuses everything
 	diskFull atomic.Bool
 
-	// Three goroutines, started by Open, ended by Close through stop:
-	// maintain (rotation, clearing, checks), flush (sealed tables to runs) and
-	// work (snapshots, growth, merges, scrubbing).
+	// Goroutines, started by Open, ended by Close through stop: maintain (rotation,
+	// clearing, checks), flush (sealed tables to runs), work (snapshots, growth,
+	// merges, scrubbing) and, where there are two processors, the helpers.
 	stop     context.Context
 	stopNow  context.CancelFunc
 	running  sync.WaitGroup

@@ -262,6 +262,12 @@ func (e *Engine) newSet(m *persist.Manifest) error {
 
 // start starts the goroutines.
 func (e *Engine) start() {
+	if runtime.GOMAXPROCS(0) > 1 {
+		offers := e.store.help
+		for range helpers {
+			e.running.Go(func() { e.store.helpLoop(offers, e.stop.Done()) })
+		}
+	}
 	e.running.Add(3)
 	go e.maintainLoop(e.promisedGenerations())
 	go e.flushLoop()

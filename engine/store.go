@@ -27,6 +27,7 @@ type store struct {
 	// changes; it is replaced with the shard locked.
 	runs    [shards.MaxShards]atomic.Pointer[[]runEntry]
 	lookups sync.Pool // of *lookup
+	help    chan *shared
 
 	mu       sync.Mutex // guards what follows; never held by a call
 	manifest persist.Manifest
@@ -38,7 +39,7 @@ type store struct {
 
 func newStore(dir string, fsys persist.FS, logger *slog.Logger, slots int) *store {
 	s := &store{dir: dir, fs: fsys, logger: logger, slots: slots, segments: map[uint64]*persist.Segment{}, writing: map[uint64]uint64{},
-		busy: map[uint64]int{}, dropped: map[uint64]bool{}}
+		busy: map[uint64]int{}, dropped: map[uint64]bool{}, help: make(chan *shared)}
 	s.lookups.New = func() any { return new(lookup) }
 	return s
 }

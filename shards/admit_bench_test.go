@@ -18,6 +18,8 @@ func (n *nowhere) Append(r *Record) (start, end uint64, err error) {
 	return n.pos - uint64(len(r.Payload)), n.pos, nil
 }
 
+func (*nowhere) Offer(*Batch, []Pending) {}
+
 func (*nowhere) Confirm(*Batch, []Pending) error { return nil }
 
 // BenchmarkAdmitMemory is the part of a batch call that is neither journal nor disk.

@@ -58,6 +58,8 @@ func TestAdmitAllocatesNothing(t *testing.T) {
 
 type noRuns struct{}
 
+func (noRuns) Offer(*Batch, []Pending) {}
+
 func (noRuns) Confirm(*Batch, []Pending) error { return nil }
 
 // BenchmarkAdmit: fresh and known keys in memory, without journal and runs.

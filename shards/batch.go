@@ -27,6 +27,8 @@ type Batch struct {
 	Logged int
 	// Counts sums how the verdicts were found.
 	Counts Counts
+	// Aside is what the Confirmer keeps with the batch.
+	Aside any
 
 	n      int
 	keys   [][]byte
@@ -65,7 +67,7 @@ type Batch struct {
 type Counts struct {
 	Fresh, Duplicate, InFlight, Unknown   uint64
 	Unflushed, Confirmed, FalsePositive   uint64 // New is Fresh without FalsePositive
-	RunsAsked, Again                      uint64
+	RunsAsked, Helped, Again              uint64
 	Claimed, Committed, Released, Expired uint64
 	Lost                                  uint64
 }
@@ -113,6 +115,7 @@ func (b *Batch) grow(n int) {
 		b.his, b.los, b.forms = make([]uint64, n), make([]uint64, n), make([]hash.Form, n)
 		b.fresh = marks{at: make([]int32, 0, n), orders: make([]uint64, 0, n), los: make([]uint64, 0, n)}
 		b.known = make([]int32, 0, n)
+		b.pending = make([]Pending, 0, n) // never moves: see Confirmer.Offer
 	}
 	b.n = n
 	b.order, b.lo, b.form, b.at, b.mask = b.order[:n], b.lo[:n], b.form[:n], b.at[:n], b.mask[:n]

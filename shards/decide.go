@@ -47,10 +47,14 @@ func (s *Set) decide(ctx context.Context, b *Batch) error {
 	b.pending = b.pending[:0]
 	b.next.orders = b.next.orders[:0] // an error may have left some
 	b.fresh.reset()
-	if err := s.decideFirst(ctx, b); err != nil || len(b.pending) == 0 {
+	err := s.decideFirst(ctx, b)
+	if len(b.pending) == 0 {
 		return err
 	}
-	if err := s.c.Confirmer.Confirm(b, b.pending); err != nil {
+	if cerr := s.c.Confirmer.Confirm(b, b.pending); err == nil { // also after an error: what was offered is at work
+		err = cerr
+	}
+	if err != nil {
 		return err
 	}
 	for rest := b.pending; len(rest) > 0; {
@@ -77,6 +81,9 @@ func (s *Set) decideFirst(ctx context.Context, b *Batch) error {
 		if from, to := b.part(i); from < to {
 			if err := s.shards[i].first(ctx, b, from, to); err != nil {
 				return err
+			}
+			if len(b.pending) > 0 {
+				s.c.Confirmer.Offer(b, b.pending)
 			}
 		}
 		if len(b.next.orders) > 0 {

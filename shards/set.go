@@ -45,6 +45,10 @@ type Log interface {
 // A Confirmer looks for keys in the runs of their shards. It sets Found and Seq of
 // each pending key that a run of the asked generations holds. No lock is held.
 type Confirmer interface {
+	// Offer tells what is pending of a batch that is still being decided, more from call
+	// to call. Those keys stay where they are, so it may begin with them, in other
+	// goroutines too, until Confirm, which always follows, has returned.
+	Offer(b *Batch, pending []Pending)
 	Confirm(b *Batch, pending []Pending) error
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -179,6 +180,50 @@ func TestRoom(t *testing.T) {
 	}
 	if got := h.look(key16(1000), key16(1001), key16(1002)); fmt.Sprint(got) != "[fresh fresh duplicate]" {
 		t.Errorf("the waiting keys are %v", got)
+	}
+}
+
+// TestOfferedIsConfirmed: also of a call that fails half way what was offered to the
+// Confirmer is asked for, so that none is at work when the batch is used again.
+func TestOfferedIsConfirmed(t *testing.T) {
+	h := newBed(t, Config{Shards: 2, MaxKeys: 10, MaxSealed: 1})
+	ofShard := func(shard, n int) (keys [][]byte) {
+		for i := 0; len(keys) < n; i++ {
+			k := h.c.Hasher.Sum(key16(i), new([hash.DigestLen]byte))
+			if int(k.Hi>>63) == shard {
+				keys = append(keys, key16(i))
+			}
+		}
+		return keys
+	}
+	first, second := ofShard(0, 4), ofShard(1, 30)
+	h.admit(first...)
+	h.flushAll()
+	for i := 0; h.set.Sizes().Sealed < 1 || h.set.Sizes().Unflushed < 20; i++ {
+		h.admit(second[i])
+	}
+	full, cancel := context.WithCancel(context.Background())
+	cancel()
+	var b Batch
+	b.Out = make([]dedup.Verdict, 5)
+	h.set.Route(&b, append(slices.Clone(first), second[29]))
+	if err := h.set.Admit(full, &b, h.now); !errors.Is(err, context.Canceled) {
+		t.Fatalf("a shard without room: %v", err)
+	}
+	o, _ := b.Aside.(*offered)
+	if o == nil {
+		t.Fatal("nothing was offered")
+	}
+	if o.pending != nil {
+		t.Error("what was offered was not asked for")
+	}
+	h.flushAll()
+	h.set.Route(&b, append(slices.Clone(first), second[29]))
+	if err := h.set.Admit(context.Background(), &b, h.now); err != nil {
+		t.Fatal(err)
+	}
+	if got := fmt.Sprint(b.Out); got != "[duplicate duplicate duplicate duplicate fresh]" {
+		t.Errorf("with room: %v", got)
 	}
 }
 

@@ -54,9 +54,50 @@ type memRun struct {
 	tombstones           []Tombstone
 }
 
+// offered is what was offered of a batch, and answered at once.
+type offered struct {
+	pending []Pending
+}
+
+// Offer answers what is new, and panics where the batch breaks the contract.
+func (m *memRuns) Offer(b *Batch, pending []Pending) {
+	o, _ := b.Aside.(*offered)
+	if o == nil {
+		o = new(offered)
+		b.Aside = o
+	}
+	o.moved(pending)
+	m.answer(b, pending[len(o.pending):])
+	o.pending = pending
+}
+
 func (m *memRuns) Confirm(b *Batch, pending []Pending) error {
+	n := 0
+	if o, _ := b.Aside.(*offered); o != nil {
+		o.moved(pending)
+		n, o.pending = len(o.pending), nil
+	}
+	m.answer(b, pending[n:])
 	m.mu.Lock()
 	m.asked++
+	after := m.after
+	m.after = nil
+	m.mu.Unlock()
+	if after != nil {
+		after()
+	}
+	return nil
+}
+
+func (o *offered) moved(pending []Pending) {
+	if n := len(o.pending); n > 0 && (len(pending) < n || &pending[0] != &o.pending[0]) {
+		panic("pending keys moved between Offer and Confirm, or no Confirm followed")
+	}
+}
+
+func (m *memRuns) answer(b *Batch, pending []Pending) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	for i := range pending {
 		p := &pending[i]
 		form, order, lo, record := b.Key(p.I)
@@ -69,11 +110,4 @@ func (m *memRuns) Confirm(b *Batch, pending []Pending) error {
 			}
 		}
 	}
-	after := m.after
-	m.after = nil
-	m.mu.Unlock()
-	if after != nil {
-		after()
-	}
-	return nil
 }

@@ -1,0 +1,162 @@
+package engine
+
+import (
+	"runtime"
+	"sync/atomic"
+
+	"github.com/firstseen/firstseen/shards"
+)
+
+// While a batch is decided shard by shard, idle processors can begin to confirm
+// what is pending of it already: half of the time of a batch of duplicates goes there.
+const (
+	// helpers is how many goroutines wait for a batch to confirm. Two, also where one
+	// would do: Go puts who was woken next in line on the waker's own processor, from
+	// where an idle one takes it 70 µs later; who is woken second pushes the first
+	// into the queue, from where it is taken within 10 µs.
+	helpers = 2
+
+	// Pending keys are taken by pieces, half of what is left but within these: small
+	// enough to end about together, large enough to overlap their misses.
+	minHelpPiece, maxHelpPiece = 8, 64
+
+	// Batches with at most this share of pending keys, and some more, don't pay for a
+	// wake-up (5 µs).
+	helpShare, helpMin = 32, 16
+
+	// maxSpins is how often a caller looks whether the helpers' last pieces are done,
+	// which takes some 10 µs, before it lets others run.
+	maxSpins = 5000
+)
+
+// A shared is what the helpers have to know of a batch. It is kept with the batch:
+// a helper that comes late finds it closed, or meets the next one.
+type shared struct {
+	b       *shards.Batch
+	pending []shards.Pending
+	oldest  atomic.Uint64 // see Batch.Oldest
+	offered atomic.Int64  // how many of pending may be confirmed
+	taken   atomic.Int64  // how many of these somebody confirms, or has confirmed
+	state   atomic.Int64  // sharedOpen while the batch is shared, plus the helpers inside
+	asked   atomic.Uint64
+	helped  atomic.Uint64 // how many of taken a helper took
+	err     atomic.Pointer[error]
+}
+
+const sharedOpen = 1 << 32
+
+// Offer implements shards.Confirmer: it wakes the helpers when enough is pending.
+func (s *store) Offer(b *shards.Batch, pending []shards.Pending) {
+	least := helpMin + b.Len()/helpShare
+	if len(pending) < least {
+		return
+	}
+	h, _ := b.Aside.(*shared)
+	if h == nil {
+		h = &shared{b: b}
+		b.Aside = h
+	}
+	h.oldest.Store(b.Oldest())
+	h.offered.Store(int64(len(pending)))
+	if !h.open() {
+		h.pending = pending[:cap(pending)]
+		h.taken.Store(0)
+		h.asked.Store(0)
+		h.helped.Store(0)
+		h.err.Store(nil)
+		h.state.Store(sharedOpen)
+	}
+	if h.state.Load() != sharedOpen || len(pending)-int(h.taken.Load()) < least {
+		return
+	}
+	for range helpers {
+		select {
+		case s.help <- h:
+		default: // busy
+		}
+	}
+}
+
+func (h *shared) open() bool { return h.state.Load()&sharedOpen != 0 }
+
+// helpLoop confirms for who offers, until stop.
+func (s *store) helpLoop(offers <-chan *shared, stop <-chan struct{}) {
+	l := new(lookup)
+	for {
+		select {
+		case <-stop:
+			return
+		case h := <-offers:
+			if h.enter() {
+				for s.helpPiece(l, h) {
+				}
+				h.leave()
+			}
+		}
+	}
+}
+
+// helpPiece confirms a piece as a helper, if there is one.
+func (s *store) helpPiece(l *lookup, h *shared) bool {
+	from, to := h.take(false)
+	if from == to {
+		return false
+	}
+	s.confirmShared(l, h, from, to)
+	h.helped.Add(uint64(to - from))
+	return true
+}
+
+// enter keeps the batch shared until a helper has left.
+func (h *shared) enter() bool {
+	for st := h.state.Load(); st&sharedOpen != 0; st = h.state.Load() {
+		if h.state.CompareAndSwap(st, st+1) {
+			return true
+		}
+	}
+	return false
+}
+
+func (h *shared) leave() { h.state.Add(-1) }
+
+// take returns which pending keys the caller of take is to confirm: none when
+// from == to.
+func (h *shared) take(all bool) (from, to int64) {
+	for {
+		from = h.taken.Load()
+		to = h.offered.Load()
+		if left := to - from; !all {
+			to = from + min(left, max(minHelpPiece, min(left/2, maxHelpPiece)))
+		}
+		if from >= to || h.taken.CompareAndSwap(from, to) {
+			return from, to
+		}
+	}
+}
+
+func (s *store) confirmShared(l *lookup, h *shared, from, to int64) {
+	if err := s.ask(l, h.b, h.pending[from:to], h.oldest.Load()); err != nil {
+		h.err.CompareAndSwap(nil, &err)
+	}
+	h.asked.Add(uint64(l.Asked))
+}
+
+// finish confirms what the helpers have left and waits for those who are at it.
+func (s *store) finish(l *lookup, h *shared) error {
+	alone := h.state.Load() == sharedOpen
+	for from, to := h.take(alone); from < to; from, to = h.take(alone) {
+		s.confirmShared(l, h, from, to)
+	}
+	h.state.Add(-sharedOpen)
+	for spins := 0; h.state.Load() != 0; spins++ {
+		if spins > maxSpins {
+			runtime.Gosched()
+		}
+	}
+	h.b.Counts.RunsAsked += h.asked.Load()
+	h.b.Counts.Helped += h.helped.Load()
+	if err := h.err.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
