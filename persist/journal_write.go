@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/internal/prefetch"
 	"github.com/firstseen/firstseen/internal/sabotage"
 )
 
@@ -244,6 +245,9 @@ func (j *Journal) write(b *batch) (uint64, error) {
 	if j.ring != nil && len(b.data) <= mappedMax && j.cfg.Sync != SyncAlways {
 		copy(j.ring[off:], first)
 		copy(j.ring, second)
+		if next := off + uint64(len(b.data)); next < j.size {
+			prefetch.Bytes(address(j.ring[next:]), 128) // where the next one goes: a store that misses holds up every lock behind it
+		}
 		j.pages.wrote(len(b.data), b.start+uint64(len(b.data)))
 		return 0, nil
 	}
