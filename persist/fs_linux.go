@@ -23,15 +23,28 @@ func unmapPages(p []byte) {
 	}
 }
 
+// adviseRandom says that p, a piece of a mapping of a file, is read here and there and
+// a few bytes at a time: else the disk would read far around each of them, and push
+// out of the page cache what was wanted.
+func adviseRandom(p []byte) { _ = unix.Madvise(wholePages(p), unix.MADV_RANDOM) }
+
+// adviseNeeded has the disk read p, a piece of a mapping of a file, without waiting
+// for it.
+func adviseNeeded(p []byte) { _ = unix.Madvise(wholePages(p), unix.MADV_WILLNEED) }
+
+// wholePages returns p and what else is on its pages.
+func wholePages(p []byte) []byte {
+	before := int(uintptr(unsafe.Pointer(unsafe.SliceData(p))) % uintptr(os.Getpagesize()))
+	return unsafe.Slice((*byte)(unsafe.Add(unsafe.Pointer(unsafe.SliceData(p)), -before)), before+len(p))
+}
+
 // mapPages puts the pages that p, a piece of a shared mapping of a file, touches
 // into the process's page table, ready to be written; what they hold does not
 // change. A page that was written back since then is looked at again when it is
 // written.
 func mapPages(p []byte) {
-	page := os.Getpagesize()
-	before := int(uintptr(unsafe.Pointer(unsafe.SliceData(p))) % uintptr(page))
 	// Advice: where it fails, the next write takes its faults as before.
-	_ = unix.Madvise(unsafe.Slice((*byte)(unsafe.Add(unsafe.Pointer(unsafe.SliceData(p)), -before)), before+len(p)), unix.MADV_POPULATE_WRITE)
+	_ = unix.Madvise(wholePages(p), unix.MADV_POPULATE_WRITE)
 }
 
 // punchFile gives a file's blocks back and leaves its length: who has it mapped

@@ -22,3 +22,9 @@ func unmapPages([]byte) {}
 
 // mapPages is for mappings, and there are none.
 func mapPages([]byte) {}
+
+// adviseRandom and adviseNeeded are advice: without it a window that is larger than
+// the page cache takes longer.
+func adviseRandom([]byte) {}
+
+func adviseNeeded([]byte) {}

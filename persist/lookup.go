@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"runtime/debug"
 	"slices"
+	"time"
 
 	"github.com/firstseen/firstseen/internal/prefetch"
 	"github.com/firstseen/firstseen/internal/sabotage"
@@ -34,6 +35,7 @@ type Lookup struct {
 	qs     []Query
 	at     int // the query under way
 	pinned []*Segment
+	cold   bool // the last Confirm waited for the disk
 }
 
 // How many queries ahead of their use the index and the block of a query are
@@ -58,6 +60,12 @@ func (l *Lookup) Confirm(qs []Query) (err error) {
 			return ErrRetired
 		}
 	}
+	if len(qs) >= coldFrom {
+		defer l.took(time.Now())
+		if l.cold {
+			readBlocks(qs)
+		}
+	}
 	found := false
 	indexes, blocks := 0, 0
 	for l.at = range qs {
@@ -78,6 +86,29 @@ func (l *Lookup) Confirm(qs []Query) (err error) {
 		l.Asked++
 	}
 	return nil
+}
+
+// Where a Confirm of at least coldFrom queries takes longer than coldQuery each its
+// blocks come from the disk: the runs are larger than the page cache. Then the next one
+// has the disk read all of its blocks at once.
+const (
+	coldFrom  = 16
+	coldQuery = 3 * time.Microsecond
+)
+
+// took notes how long a Confirm took that began at start.
+func (l *Lookup) took(start time.Time) {
+	l.cold = time.Since(start) > time.Duration(len(l.qs))*coldQuery
+}
+
+// readBlocks has the disk read what will be looked into, as far as it is certain.
+func readBlocks(qs []Query) {
+	for i := range qs {
+		if q := &qs[i]; !q.Older {
+			block, _ := blockOf(q.Order, q.Run.meta.Blocks)
+			adviseNeeded(q.Run.blockData(block))
+		}
+	}
 }
 
 // Refused returns the query whose segment was closed, after ErrRetired.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"sort"
 	"unsafe"
 
@@ -103,7 +104,17 @@ func (r *Run) openValues() (err error) {
 	if err != nil {
 		return err
 	}
-	return r.readIndex(index)
+	if err := r.readIndex(index); err != nil {
+		return err
+	}
+	// The index lies between the values: with it the advice holds for one piece of the
+	// map, and doesn't cut it into one for each run.
+	for _, p := range append(slices.Clip(r.values), index) {
+		if len(p) >= inlineBelow {
+			adviseRandom(p)
+		}
+	}
+	return nil
 }
 
 // unmapWritten readies the pages of a run that was just written for the sync.

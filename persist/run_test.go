@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"time"
 )
 
 // key is one key of a test, with what the caller of the package would know of it.
@@ -290,4 +291,38 @@ func clusteredBytes() []testKey {
 	}
 	sortKeys(keys)
 	return keys
+}
+
+// TestLookupCold: a look-up that waited for the disk reads ahead the next time, answers
+// the same, and stops when it waits no more. One of few keys is no judge.
+func TestLookupCold(t *testing.T) {
+	keys := makeKeys(0, 500, 1)
+	r := writeRun(t, newTestSegment(t), RunSpec{ID: 1}, keys)
+	var qs []Query
+	for _, k := range keys {
+		qs = append(qs, k.query())
+	}
+	var l Lookup
+	l.qs = qs
+	l.took(time.Now().Add(-time.Second))
+	if !l.cold {
+		t.Fatal("500 keys in a second did not come from the disk")
+	}
+	if err := r.confirm(&l, qs[:1]); err != nil || !qs[0].Found || !l.cold {
+		t.Errorf("one key: found %v, still cold %v, %v", qs[0].Found, l.cold, err)
+	}
+	for end := time.Now().Add(10 * time.Second); l.cold; {
+		if time.Now().After(end) {
+			t.Fatal("still reads ahead what is in memory")
+		}
+		if err := r.confirm(&l, qs); err != nil {
+			t.Fatal(err)
+		}
+		for i := range qs {
+			if !qs[i].Found {
+				t.Fatalf("key %d is not found", i)
+			}
+			qs[i].Found = false
+		}
+	}
 }

@@ -43,6 +43,9 @@ func (c *Cursor) load(value int) error {
 	m := r.meta.Values[value]
 	c.value, c.buf = value, c.buf[:0]
 	err := r.guarded(uint32(value), func() error {
+		for _, p := range r.values[value:min(value+2, len(r.values))] { // the next one too
+			adviseNeeded(p)
+		}
 		p, err := r.openValue(uint32(value), m)
 		c.buf = append(c.buf, p...)
 		return err
