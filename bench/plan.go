@@ -137,7 +137,8 @@ look-ups in the store   %s a second
 cores                   %s
 
 Assumed: an even stream of that rate; duplicates all over the window; a quarter of a microsecond or less a look-up, which
-means that the runs that duplicates fall into lie in the page cache (%s for all of them); 4 million keys unflushed;
+means that the runs that duplicates fall into lie in the page cache (%s for all of them; else a look-up costs a
+read of the disk); 4 million keys unflushed;
 a directory made with a Capacity of %s and KeyBytes %d;
 figures a key as measured on two cores of a current server, %v ns a 16-byte key. Keys of other forms than 16 bytes,
 UUID or ULID text cost %v ns more. Double the cores for a stream with peaks, and measure: dedupbench run.

@@ -36,10 +36,12 @@ func (s *store) Confirm(b *shards.Batch, pending []shards.Pending) error {
 	}
 	err := s.ask(l, b, pending, b.Oldest())
 	b.Counts.RunsAsked += uint64(l.Asked)
+	b.Counts.DiskWait += uint64(l.Waited)
 	return err
 }
 
-// ask confirms keys of generations from oldest on; l.Asked tells how many runs it took.
+// ask confirms keys of generations from oldest on; l.Asked tells how many runs it took
+// and l.Waited how long it waited for the disk.
 func (s *store) ask(l *lookup, b *shards.Batch, pending []shards.Pending, oldest uint64) error {
 	for {
 		s.collect(l, b, pending, oldest)

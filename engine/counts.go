@@ -12,7 +12,7 @@ import (
 type counts struct {
 	fresh, duplicate, inFlight, unknown, invalid atomic.Uint64
 	unflushed, confirmed, falsePositive          atomic.Uint64
-	runsAsked, helped, again                     atomic.Uint64
+	runsAsked, helped, again, diskWait           atomic.Uint64
 	claimed, committed, released, expired, lost  atomic.Uint64
 	roomWaits                                    atomic.Uint64
 	flushes, flushedKeys, flushedBytes           atomic.Uint64
@@ -32,7 +32,7 @@ func (c *counts) add(b *shards.Counts) {
 	}{
 		{&c.fresh, b.Fresh}, {&c.duplicate, b.Duplicate}, {&c.inFlight, b.InFlight}, {&c.unknown, b.Unknown},
 		{&c.unflushed, b.Unflushed}, {&c.confirmed, b.Confirmed}, {&c.falsePositive, b.FalsePositive},
-		{&c.runsAsked, b.RunsAsked}, {&c.helped, b.Helped}, {&c.again, b.Again}, {&c.claimed, b.Claimed}, {&c.committed, b.Committed},
+		{&c.runsAsked, b.RunsAsked}, {&c.helped, b.Helped}, {&c.again, b.Again}, {&c.diskWait, b.DiskWait}, {&c.claimed, b.Claimed}, {&c.committed, b.Committed},
 		{&c.released, b.Released}, {&c.expired, b.Expired}, {&c.lost, b.Lost},
 	} {
 		if p.n != 0 {

@@ -68,9 +68,9 @@ type Engine struct {
 	younger      []youngerRun           // Open's: to be added to filters
 	sorted       []shards.Pair          // the flusher's scratch
 	scrub        scrubber
-	merging      struct { // the worker's: what the last look at the rate of look-ups saw
-		asked uint64
-		at    int64
+	merging      struct { // the worker's: what the last look at the cost of look-ups saw
+		took uint64 // ns
+		at   int64
 	}
 }
 

@@ -39,6 +39,7 @@ type shared struct {
 	taken   atomic.Int64  // how many of these somebody confirms, or has confirmed
 	state   atomic.Int64  // sharedOpen while the batch is shared, plus the helpers inside
 	asked   atomic.Uint64
+	waited  atomic.Uint64
 	helped  atomic.Uint64 // how many of taken a helper took
 	err     atomic.Pointer[error]
 }
@@ -62,6 +63,7 @@ func (s *store) Offer(b *shards.Batch, pending []shards.Pending) {
 		h.pending = pending[:cap(pending)]
 		h.taken.Store(0)
 		h.asked.Store(0)
+		h.waited.Store(0)
 		h.helped.Store(0)
 		h.err.Store(nil)
 		h.state.Store(sharedOpen)
@@ -139,6 +141,7 @@ func (s *store) confirmShared(l *lookup, h *shared, from, to int64) {
 		h.err.CompareAndSwap(nil, &err)
 	}
 	h.asked.Add(uint64(l.Asked))
+	h.waited.Add(uint64(l.Waited))
 }
 
 // finish confirms what the helpers have left and waits for those who are at it.
@@ -154,6 +157,7 @@ func (s *store) finish(l *lookup, h *shared) error {
 		}
 	}
 	h.b.Counts.RunsAsked += h.asked.Load()
+	h.b.Counts.DiskWait += h.waited.Load()
 	h.b.Counts.Helped += h.helped.Load()
 	if err := h.err.Load(); err != nil {
 		return *err

@@ -80,6 +80,7 @@ func TestHelp(t *testing.T) {
 			l := new(lookup)
 			for i := 0; i < pieces && c.store.helpPiece(l, c.shared); i++ {
 			}
+			c.waited.Add(7)
 			took := uint64(c.taken.Load() - before)
 			if pieces == n && took != n {
 				t.Errorf("took %d keys, want all %d", took, n)
@@ -95,6 +96,9 @@ func TestHelp(t *testing.T) {
 			now := e.Stats().Lookups
 			if helped, asked, confirmed := now.Helped-was.Helped, now.RunsAsked-was.RunsAsked, now.Confirmed-was.Confirmed; helped != took || asked < n || confirmed != n {
 				t.Errorf("%d helped, %d runs asked, %d confirmed; want %d, %d at least, %d", helped, asked, confirmed, took, n, n)
+			}
+			if waited := now.DiskWait - was.DiskWait; waited < 7 {
+				t.Errorf("a helper's wait of 7 ns for the disk became %v", waited)
 			}
 			was = now
 			if c.enter() {

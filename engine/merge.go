@@ -16,7 +16,7 @@ const (
 	// this many times as large as all the smaller ones together.
 	mergeRatio = 3
 	// What merging a key costs and asking one more run costs, ns (BenchmarkMerge,
-	// BenchmarkConfirm).
+	// BenchmarkConfirm); a wait for the disk comes on top of it.
 	mergeCost, askCost = 60, 150
 	// mergePays is how many times its cost a merge has to save.
 	mergePays = 4
@@ -27,13 +27,13 @@ const (
 // many. The result goes to a segment of its own, and the old ones are removed as
 // a whole: no tombstones, no compaction.
 func (e *Engine) mergeDue() error {
-	asked := e.counts.runsAsked.Load()
+	took := e.counts.runsAsked.Load()*askCost + e.counts.diskWait.Load()
 	now := e.clock.read()
-	rate := 0.0
+	cost := 0.0 // of asking runs, ns a second
 	if passed := now - e.merging.at; e.merging.at != 0 && passed > 0 {
-		rate = float64(asked-e.merging.asked) / (float64(passed) / float64(time.Second))
+		cost = float64(took-e.merging.took) / (float64(passed) / float64(time.Second))
 	}
-	e.merging.asked, e.merging.at = asked, now
+	e.merging.took, e.merging.at = took, now
 	if e.set.Tombstones() > 0 {
 		// A tombstone counts against the sequence numbers of single runs. The
 		// window of a forgotten key passes; merging can wait for it.
@@ -47,7 +47,7 @@ func (e *Engine) mergeDue() error {
 		}
 		live := i == len(gs)-1
 		left := float64(g.end+int64(e.opts.Window)-now) / float64(time.Second)
-		saves := rate / float64(len(gs)) * (1 - 1/float64(runs)) * left * askCost
+		saves := cost / float64(len(gs)) * (1 - 1/float64(runs)) * left
 		if runs > maxRuns || !live && saves > mergePays*mergeCost*float64(keys) {
 			if merged, err := e.merge(g.number, !live); merged || err != nil {
 				return err

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"testing"
+	"time"
 
 	"github.com/firstseen/firstseen/dedup"
 )
@@ -52,4 +53,43 @@ func TestMergeSparesBusySegments(t *testing.T) {
 		}
 	}
 	mustClose(t, e)
+}
+
+// TestMergePaysByDisk: a look-up that is too little to make a merge pay does where it
+// waits for the disk.
+func TestMergePaysByDisk(t *testing.T) {
+	clock := newFakeClock()
+	e := mustOpen(t, t.TempDir(), testOptions(clock))
+	generation := e.liveNumber()
+	for i := range 3 {
+		admitAll(t, e, intKeys(1000*i, 1000), dedup.Fresh)
+		flushAll(t, e)
+	}
+	clock.advance(e.opts.span())
+	admitAll(t, e, intKeys(10_000, 1), dedup.Fresh) // the generation is sealed
+	// passes lets ten minutes pass with one look-up.
+	passes := func(wait time.Duration) (runs int) {
+		t.Helper()
+		if err := e.do(ctx, func() error {
+			if err := e.mergeDue(); err != nil { // what was before doesn't count
+				return err
+			}
+			clock.advance(10 * time.Minute)
+			e.counts.runsAsked.Add(1)
+			e.counts.diskWait.Add(uint64(wait))
+			return e.mergeDue()
+		}); err != nil {
+			t.Fatal(err)
+		}
+		runs, _ = e.runsOf(generation)
+		return runs
+	}
+	before, _ := e.runsOf(generation)
+	if runs := passes(0); before < 2 || runs != before {
+		t.Fatalf("in the page cache %d runs become %d, want 2 or more, unchanged", before, runs)
+	}
+	if runs := passes(time.Millisecond); runs != 1 {
+		t.Errorf("after a wait for the disk there are %d runs, want 1", runs)
+	}
+	admitAll(t, e, intKeys(0, 3000), dedup.Duplicate)
 }

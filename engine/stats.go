@@ -33,14 +33,17 @@ type VerdictStats struct {
 
 // LookupStats counts how answers were found.
 type LookupStats struct {
-	New            uint64  `json:"new"`             // the filter alone said "certainly new"
-	Unflushed      uint64  `json:"unflushed"`       // found among the unflushed keys
-	Confirmed      uint64  `json:"confirmed"`       // "maybe", and a run holds the key
-	FalsePositive  uint64  `json:"false_positive"`  // "maybe", and no run holds the key
-	RunsAsked      uint64  `json:"runs_asked"`      // runs searched for all confirms
-	Helped         uint64  `json:"helped"`          // confirms that idle processors took over from their callers
-	SecondLookUps  uint64  `json:"second_look_ups"` // confirms repeated because a flush came between
-	PredictedMaybe float64 `json:"predicted_maybe"` // expected share of fresh keys that are "maybe", 0 to 1
+	New           uint64 `json:"new"`            // the filter alone said "certainly new"
+	Unflushed     uint64 `json:"unflushed"`      // found among the unflushed keys
+	Confirmed     uint64 `json:"confirmed"`      // "maybe", and a run holds the key
+	FalsePositive uint64 `json:"false_positive"` // "maybe", and no run holds the key
+	RunsAsked     uint64 `json:"runs_asked"`     // runs searched for all confirms
+	Helped        uint64 `json:"helped"`         // confirms that idle processors took over from their callers
+	// DiskWait is how long callers and helpers waited for runs that the page cache does not
+	// hold, in calls with 16 confirms and more.
+	DiskWait       time.Duration `json:"disk_wait_ns"`
+	SecondLookUps  uint64        `json:"second_look_ups"` // confirms repeated because a flush came between
+	PredictedMaybe float64       `json:"predicted_maybe"` // expected share of fresh keys that are "maybe", 0 to 1
 }
 
 // ClaimStats counts claims.
@@ -164,7 +167,7 @@ func (e *Engine) Stats() Stats {
 		Verdicts: VerdictStats{Fresh: c.fresh.Load(), Duplicate: c.duplicate.Load(), InFlight: c.inFlight.Load(),
 			Unknown: c.unknown.Load(), Invalid: c.invalid.Load()},
 		Lookups: LookupStats{Unflushed: c.unflushed.Load(), Confirmed: c.confirmed.Load(), FalsePositive: c.falsePositive.Load(),
-			RunsAsked: c.runsAsked.Load(), Helped: c.helped.Load(), SecondLookUps: c.again.Load(), PredictedMaybe: z.PredictRate},
+			RunsAsked: c.runsAsked.Load(), Helped: c.helped.Load(), DiskWait: time.Duration(c.diskWait.Load()), SecondLookUps: c.again.Load(), PredictedMaybe: z.PredictRate},
 		Claims: ClaimStats{Held: z.Claims, Claimed: c.claimed.Load(), Committed: c.committed.Load(), Released: c.released.Load(),
 			Expired: c.expired.Load(), Lost: c.lost.Load()},
 		Filter: FilterStats{Kind: e.opts.Filter.String(), Bytes: z.FilterBytes, BitsPerKey: e.opts.BitsPerKey,

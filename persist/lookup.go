@@ -31,11 +31,13 @@ type Query struct {
 // zero value is ready; keep it, so that confirming allocates nothing.
 type Lookup struct {
 	Asked int // queries that the last Confirm answered; it left the needless ones out
+	// Waited is how long the last Confirm took, where that was a wait for the disk.
+	Waited time.Duration
 
 	qs     []Query
 	at     int // the query under way
 	pinned []*Segment
-	cold   bool // the last Confirm waited for the disk
+	cold   bool // the last Confirm that tells waited for the disk
 }
 
 // How many queries ahead of their use the index and the block of a query are
@@ -53,7 +55,7 @@ const (
 // Values are slices of a mapped file: a page that the disk can't give, or that
 // somebody cut off, is a fault. Here it becomes a panic and so an error.
 func (l *Lookup) Confirm(qs []Query) (err error) {
-	l.qs, l.at, l.Asked = qs, 0, 0
+	l.qs, l.at, l.Asked, l.Waited = qs, 0, 0, 0
 	defer l.leave(debug.SetPanicOnFault(true), &err)
 	for ; l.at < len(qs); l.at++ {
 		if !l.pin(qs[l.at].Run.seg) {
@@ -98,7 +100,10 @@ const (
 
 // took notes how long a Confirm took that began at start.
 func (l *Lookup) took(start time.Time) {
-	l.cold = time.Since(start) > time.Duration(len(l.qs))*coldQuery
+	d := time.Since(start)
+	if l.cold = d > time.Duration(len(l.qs))*coldQuery; l.cold {
+		l.Waited = d
+	}
 }
 
 // readBlocks has the disk read what will be looked into, as far as it is certain.

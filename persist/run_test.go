@@ -305,11 +305,14 @@ func TestLookupCold(t *testing.T) {
 	var l Lookup
 	l.qs = qs
 	l.took(time.Now().Add(-time.Second))
-	if !l.cold {
+	if !l.cold || l.Waited < time.Second {
 		t.Fatal("500 keys in a second did not come from the disk")
 	}
 	if err := r.confirm(&l, qs[:1]); err != nil || !qs[0].Found || !l.cold {
 		t.Errorf("one key: found %v, still cold %v, %v", qs[0].Found, l.cold, err)
+	}
+	if l.Waited != 0 {
+		t.Errorf("one key waited %v for the disk", l.Waited)
 	}
 	for end := time.Now().Add(10 * time.Second); l.cold; {
 		if time.Now().After(end) {

@@ -68,6 +68,7 @@ type Counts struct {
 	Fresh, Duplicate, InFlight, Unknown   uint64
 	Unflushed, Confirmed, FalsePositive   uint64 // New is Fresh without FalsePositive
 	RunsAsked, Helped, Again              uint64
+	DiskWait                              uint64 // ns
 	Claimed, Committed, Released, Expired uint64
 	Lost                                  uint64
 }
