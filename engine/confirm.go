@@ -19,7 +19,7 @@ type runEntry struct {
 	run        *persist.Run
 }
 
-// lookup is the scratch of one Confirm.
+// lookup is the scratch of one Confirm, or of a helper.
 type lookup struct {
 	persist.Lookup
 	queries []persist.Query

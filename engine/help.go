@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"runtime"
 	"sync/atomic"
 
 	"github.com/firstseen/firstseen/shards"
@@ -42,6 +41,7 @@ type shared struct {
 	waited  atomic.Uint64
 	helped  atomic.Uint64 // how many of taken a helper took
 	err     atomic.Pointer[error]
+	gone    chan struct{} // the last helper has left a batch that was closed
 }
 
 const sharedOpen = 1 << 32
@@ -54,7 +54,7 @@ func (s *store) Offer(b *shards.Batch, pending []shards.Pending) {
 	}
 	h, _ := b.Aside.(*shared)
 	if h == nil {
-		h = &shared{b: b}
+		h = &shared{b: b, gone: make(chan struct{}, 1)}
 		b.Aside = h
 	}
 	h.oldest.Store(b.Oldest())
@@ -93,6 +93,7 @@ func (s *store) helpLoop(offers <-chan *shared, stop <-chan struct{}) {
 				for s.helpPiece(l, h) {
 				}
 				h.leave()
+				clear(l.queries[:cap(l.queries)]) // keys and runs
 			}
 		}
 	}
@@ -101,7 +102,7 @@ func (s *store) helpLoop(offers <-chan *shared, stop <-chan struct{}) {
 // helpPiece confirms a piece as a helper, if there is one.
 func (s *store) helpPiece(l *lookup, h *shared) bool {
 	from, to := h.take(false)
-	if from == to {
+	if from >= to {
 		return false
 	}
 	s.confirmShared(l, h, from, to)
@@ -119,10 +120,19 @@ func (h *shared) enter() bool {
 	return false
 }
 
-func (h *shared) leave() { h.state.Add(-1) }
+// leave wakes a caller that has closed the batch and waits for the last helper. The
+// wake-up of one that has not waited stays for the next wait, which looks again.
+func (h *shared) leave() {
+	if h.state.Add(-1) == 0 {
+		select {
+		case h.gone <- struct{}{}:
+		default:
+		}
+	}
+}
 
 // take returns which pending keys the caller of take is to confirm: none when
-// from == to.
+// from >= to.
 func (h *shared) take(all bool) (from, to int64) {
 	for {
 		from = h.taken.Load()
@@ -138,7 +148,8 @@ func (h *shared) take(all bool) (from, to int64) {
 
 func (s *store) confirmShared(l *lookup, h *shared, from, to int64) {
 	if err := s.ask(l, h.b, h.pending[from:to], h.oldest.Load()); err != nil {
-		h.err.CompareAndSwap(nil, &err)
+		failed := err // err itself would be allocated for each piece
+		h.err.CompareAndSwap(nil, &failed)
 	}
 	h.asked.Add(uint64(l.Asked))
 	h.waited.Add(uint64(l.Waited))
@@ -153,7 +164,7 @@ func (s *store) finish(l *lookup, h *shared) error {
 	h.state.Add(-sharedOpen)
 	for spins := 0; h.state.Load() != 0; spins++ {
 		if spins > maxSpins {
-			runtime.Gosched()
+			<-h.gone
 		}
 	}
 	h.b.Counts.RunsAsked += h.asked.Load()

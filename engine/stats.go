@@ -40,7 +40,7 @@ type LookupStats struct {
 	RunsAsked     uint64 `json:"runs_asked"`     // runs searched for all confirms
 	Helped        uint64 `json:"helped"`         // confirms that idle processors took over from their callers
 	// DiskWait is how long callers and helpers waited for runs that the page cache does not
-	// hold, in calls with 16 confirms and more.
+	// hold, as far as at least 16 runs were asked at a time.
 	DiskWait       time.Duration `json:"disk_wait_ns"`
 	SecondLookUps  uint64        `json:"second_look_ups"` // confirms repeated because a flush came between
 	PredictedMaybe float64       `json:"predicted_maybe"` // expected share of fresh keys that are "maybe", 0 to 1

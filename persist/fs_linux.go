@@ -26,25 +26,31 @@ func unmapPages(p []byte) {
 // adviseRandom says that p, a piece of a mapping of a file, is read here and there and
 // a few bytes at a time: else the disk would read far around each of them, and push
 // out of the page cache what was wanted.
-func adviseRandom(p []byte) { _ = unix.Madvise(wholePages(p), unix.MADV_RANDOM) }
+func adviseRandom(p []byte) { advise(p, unix.MADV_RANDOM) }
 
 // adviseNeeded has the disk read p, a piece of a mapping of a file, without waiting
 // for it.
-func adviseNeeded(p []byte) { _ = unix.Madvise(wholePages(p), unix.MADV_WILLNEED) }
-
-// wholePages returns p and what else is on its pages.
-func wholePages(p []byte) []byte {
-	before := int(uintptr(unsafe.Pointer(unsafe.SliceData(p))) % uintptr(os.Getpagesize()))
-	return unsafe.Slice((*byte)(unsafe.Add(unsafe.Pointer(unsafe.SliceData(p)), -before)), before+len(p))
+func adviseNeeded(p []byte) {
+	const piece = 128 << 10 // of more the kernel may leave out the rest
+	for ; len(p) > piece; p = p[piece:] {
+		advise(p[:piece], unix.MADV_WILLNEED)
+	}
+	advise(p, unix.MADV_WILLNEED)
 }
 
 // mapPages puts the pages that p, a piece of a shared mapping of a file, touches
 // into the process's page table, ready to be written; what they hold does not
 // change. A page that was written back since then is looked at again when it is
 // written.
-func mapPages(p []byte) {
-	// Advice: where it fails, the next write takes its faults as before.
-	_ = unix.Madvise(wholePages(p), unix.MADV_POPULATE_WRITE)
+func mapPages(p []byte) { advise(p, unix.MADV_POPULATE_WRITE) }
+
+// advise advises about all pages that p touches. A failure costs time only.
+func advise(p []byte, advice uintptr) {
+	if len(p) == 0 {
+		return
+	}
+	before := address(p) % uintptr(os.Getpagesize())
+	_, _, _ = unix.Syscall(unix.SYS_MADVISE, address(p)-before, before+uintptr(len(p)), advice)
 }
 
 // punchFile gives a file's blocks back and leaves its length: who has it mapped

@@ -31,7 +31,7 @@ type Query struct {
 // zero value is ready; keep it, so that confirming allocates nothing.
 type Lookup struct {
 	Asked int // queries that the last Confirm answered; it left the needless ones out
-	// Waited is how long the last Confirm took, where that was a wait for the disk.
+	// Waited is how long the last Confirm took, where it and the one before waited for the disk.
 	Waited time.Duration
 
 	qs     []Query
@@ -62,11 +62,12 @@ func (l *Lookup) Confirm(qs []Query) (err error) {
 			return ErrRetired
 		}
 	}
+	l.at = 0
 	if len(qs) >= coldFrom {
 		defer l.took(time.Now())
-		if l.cold {
-			readBlocks(qs)
-		}
+	}
+	if l.cold {
+		readBlocks(qs)
 	}
 	found := false
 	indexes, blocks := 0, 0
@@ -91,8 +92,9 @@ func (l *Lookup) Confirm(qs []Query) (err error) {
 }
 
 // Where a Confirm of at least coldFrom queries takes longer than coldQuery each its
-// blocks come from the disk: the runs are larger than the page cache. Then the next one
-// has the disk read all of its blocks at once.
+// blocks come from the disk, most likely: the runs are larger than the page cache. Then
+// the next one has the disk read all of its blocks at once, which may take as long
+// again where they are in memory after all.
 const (
 	coldFrom  = 16
 	coldQuery = 3 * time.Microsecond
@@ -100,10 +102,11 @@ const (
 
 // took notes how long a Confirm took that began at start.
 func (l *Lookup) took(start time.Time) {
-	d := time.Since(start)
-	if l.cold = d > time.Duration(len(l.qs))*coldQuery; l.cold {
-		l.Waited = d
+	d, limit := time.Since(start), time.Duration(len(l.qs))*coldQuery
+	if l.cold && d > 2*limit {
+		l.Waited = d // the first slow one may have lost its processor
 	}
+	l.cold = d > 2*limit || !l.cold && d > limit
 }
 
 // readBlocks has the disk read what will be looked into, as far as it is certain.

@@ -165,6 +165,7 @@ func (r *Run) Salvage(yield func(b *Block) error) (lost uint64, err error) {
 func (r *Run) verifyIndex() error {
 	return r.guarded(indexNumber, func() error {
 		p, err := r.openValue(indexNumber, r.meta.Index)
+		adviseNeeded(p)
 		if err == nil && checksum(p) != r.meta.Index.CRC {
 			err = r.damageIn(indexNumber, 0, "checksum %08x, %08x expected", checksum(p), r.meta.Index.CRC)
 		}
