@@ -32,7 +32,8 @@ func (c *counts) add(b *shards.Counts) {
 	}{
 		{&c.fresh, b.Fresh}, {&c.duplicate, b.Duplicate}, {&c.inFlight, b.InFlight}, {&c.unknown, b.Unknown},
 		{&c.unflushed, b.Unflushed}, {&c.confirmed, b.Confirmed}, {&c.falsePositive, b.FalsePositive},
-		{&c.runsAsked, b.RunsAsked}, {&c.helped, b.Helped}, {&c.again, b.Again}, {&c.diskWait, b.DiskWait}, {&c.claimed, b.Claimed}, {&c.committed, b.Committed},
+		{&c.runsAsked, b.RunsAsked}, {&c.helped, b.Helped}, {&c.again, b.Again}, {&c.diskWait, b.DiskWait},
+		{&c.claimed, b.Claimed}, {&c.committed, b.Committed},
 		{&c.released, b.Released}, {&c.expired, b.Expired}, {&c.lost, b.Lost},
 	} {
 		if p.n != 0 {

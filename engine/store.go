@@ -26,8 +26,8 @@ type store struct {
 	// runs holds what a shard's confirms ask, newest first. A list never
 	// changes; it is replaced with the shard locked.
 	runs    [shards.MaxShards]atomic.Pointer[[]runEntry]
-	lookups sync.Pool // of *lookup
-	help    chan *shared
+	lookups sync.Pool    // of *lookup
+	help    chan *shared // to the helpers
 
 	mu       sync.Mutex // guards what follows; never held by a call
 	manifest persist.Manifest

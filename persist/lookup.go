@@ -66,7 +66,7 @@ func (l *Lookup) Confirm(qs []Query) (err error) {
 	if len(qs) >= coldFrom {
 		defer l.took(time.Now())
 	}
-	if l.cold {
+	if l.cold && len(qs) > 1 {
 		readBlocks(qs)
 	}
 	found := false

@@ -40,8 +40,9 @@ func (s *Set) Look(ctx context.Context, b *Batch, now int64) error {
 }
 
 // decide answers in three steps: what memory can say, shard by shard under the
-// lock; then, with no lock held (I8), what the runs say of the rest; then that
-// rest again under the lock, for others may have been there in between.
+// lock; then, with no lock held (I8), what the runs say of the rest, which others may
+// begin with before (Offer); then that rest again under the lock, for others may have
+// been there in between.
 func (s *Set) decide(ctx context.Context, b *Batch) error {
 	b.WaitPos, b.Counts, b.oldest = 0, Counts{}, 0
 	b.pending = b.pending[:0]
