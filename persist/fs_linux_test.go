@@ -2,6 +2,7 @@ package persist
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -84,25 +85,9 @@ func TestRunAdvice(t *testing.T) {
 	if flags := mapFlags(t, address(value)); !strings.Contains(flags, " rr") {
 		t.Errorf("the map of a run has the flags%s, want rr among them", flags)
 	}
-	page := uintptr(os.Getpagesize())
-	whole := value[-address(value)%page:]
-	whole = whole[:uintptr(len(whole))/page*page]
-	unmapPages(whole)
-	logs, err := filepath.Glob(filepath.Join(s.path, "*.vlog"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range logs {
-		f, err := os.Open(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer f.Close()
-		if err := unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED); err != nil {
-			t.Fatal(err)
-		}
-	}
-	all := len(whole) / int(page)
+	whole := wholePages(value)
+	evict(t, r)
+	all := len(whole) / os.Getpagesize()
 	if n := pagesInMemory(t, whole); n > all/10 {
 		t.Skipf("%d of %d pages can't be put out of memory: the temporary directory has no disk", n, all)
 	}
@@ -117,6 +102,77 @@ func TestRunAdvice(t *testing.T) {
 		if time.Now().After(end) {
 			t.Fatalf("%d of %d pages came", pagesInMemory(t, whole), all)
 		}
+	}
+}
+
+// wholePages returns the part of p that begins and ends with a page.
+func wholePages(p []byte) []byte {
+	page := uintptr(os.Getpagesize())
+	p = p[-address(p)%page:]
+	return p[:uintptr(len(p))/page*page]
+}
+
+// evict puts a run that was synced out of memory, as far as the file system has a disk.
+func evict(t testing.TB, r *Run) {
+	t.Helper()
+	for _, p := range r.values {
+		unmapPages(p)
+	}
+	logs, err := filepath.Glob(filepath.Join(r.seg.path, "*.vlog"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range logs {
+		f, err := os.Open(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)
+		if err := errors.Join(err, f.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkConfirmCold asks a run of which nothing is in memory for 1,000 of its keys at
+// a time: as a look-up that knows it does, as one that does not yet, and with the kernel
+// reading ahead as it would by itself.
+func BenchmarkConfirmCold(b *testing.B) {
+	keys := makeKeys(0, 8_000_000, 1)
+	s := newSegmentOf(b, 1<<30)
+	r := writeRun(b, s, RunSpec{ID: 1}, keys)
+	if err := s.Sync(); err != nil {
+		b.Fatal(err)
+	}
+	rng := rand.New(rand.NewPCG(3, 3))
+	qs := make([]Query, 1000)
+	for _, how := range []string{"all at once", "one by one", "kernel"} {
+		b.Run(how, func(b *testing.B) {
+			if how == "kernel" {
+				for _, p := range r.values {
+					advise(p, unix.MADV_NORMAL)
+				}
+			}
+			for range b.N {
+				b.StopTimer()
+				for i := range qs {
+					qs[i] = keys[rng.IntN(len(keys))].query()
+				}
+				evict(b, r)
+				l := Lookup{cold: how == "all at once"}
+				b.StartTimer()
+				if err := r.confirm(&l, qs); err != nil {
+					b.Fatal(err)
+				}
+				for i := range qs {
+					if !qs[i].Found {
+						b.Fatal("a key is not found")
+					}
+				}
+			}
+			b.StopTimer()
+			reportKeys(b, len(qs))
+		})
 	}
 }
 
