@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -14,13 +13,13 @@ import (
 // kernel writes a page back after it has taken the right to write away from
 // every processor that may hold its address, with an interrupt a page; taken out
 // here first, one interrupt does for all of p.
-func unmapPages(p []byte) {
-	page := os.Getpagesize()
-	start := int(-uintptr(unsafe.Pointer(unsafe.SliceData(p))) % uintptr(page))
-	if length := (len(p) - start) / page * page; length > 0 {
-		// Advice: where it fails, writing back is slower.
-		_ = unix.Madvise(p[start:start+length], unix.MADV_DONTNEED)
-	}
+func unmapPages(p []byte) { advise(wholePages(p), unix.MADV_DONTNEED) }
+
+// wholePages returns the part of p that begins and ends with a page, or nothing.
+func wholePages(p []byte) []byte {
+	page := uintptr(os.Getpagesize())
+	p = p[min(-address(p)%page, uintptr(len(p))):]
+	return p[:uintptr(len(p))/page*page]
 }
 
 // adviseRandom says that p, a piece of a mapping of a file, is read here and there and

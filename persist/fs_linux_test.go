@@ -105,13 +105,6 @@ func TestRunAdvice(t *testing.T) {
 	}
 }
 
-// wholePages returns the part of p that begins and ends with a page.
-func wholePages(p []byte) []byte {
-	page := uintptr(os.Getpagesize())
-	p = p[-address(p)%page:]
-	return p[:uintptr(len(p))/page*page]
-}
-
 // evict puts a run that was synced out of memory, as far as the file system has a disk.
 func evict(t testing.TB, r *Run) {
 	t.Helper()

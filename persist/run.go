@@ -108,7 +108,7 @@ func (r *Run) openValues() (err error) {
 		return err
 	}
 	// The index lies between the values: with it the advice holds for one piece of the
-	// map, and doesn't cut it into one for each run.
+	// map, and doesn't cut it into one for each run. Short values are copies on the heap.
 	for _, p := range append(slices.Clip(r.values), index) {
 		if len(p) >= inlineBelow {
 			adviseRandom(p)
