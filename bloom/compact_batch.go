@@ -162,6 +162,18 @@ func (f *CompactFilter) AddBatch(slot int, orders []uint64) {
 	}
 }
 
+// AddAbsent puts the mask of each order into masks and adds those that are absent.
+func (f *CompactFilter) AddAbsent(slot int, held, blind uint8, masks []uint8, orders []uint64) {
+	checkSlot(slot, len(f.ring))
+	f.MaybeAnnounced(masks, orders)
+	sweeping := f.sweep.pending() == slot
+	for i, order := range orders {
+		if masks[i] = (masks[i] | blind) & held; masks[i] == 0 {
+			masks[i] = one(f.set(slot, order, sweeping)) << slot
+		}
+	}
+}
+
 // compactWanted is how many bits are announced before they are set: 16 KiB of
 // lines, half of a cache.
 const compactWanted = 256
@@ -183,16 +195,19 @@ func (f *CompactFilter) setChunk(slot int, orders, wanted []uint64) {
 	}
 }
 
-// set adds one key to a slot.
-func (f *CompactFilter) set(slot int, order uint64, sweeping bool) {
+// set adds one key to a slot, and reports whether it had all of its bits.
+func (f *CompactFilter) set(slot int, order uint64, sweeping bool) (had bool) {
 	set := f.ring[slot].BitSet()
 	p := newProbe(order)
+	had = true
 	for range f.hashes {
 		at := mulhi(p.at, f.bits)
 		if sweeping {
 			f.clearFor(f.column(slot), at/(64*unitWords))
 		}
+		had = had && set.Test(uint(at))
 		set.Set(uint(at))
 		p.next()
 	}
+	return had
 }

@@ -29,9 +29,9 @@ const (
 // A Filter has no lock. Its owner sees to it that calls do not overlap, except:
 //   - Prefetch may run beside any call but Close.
 //   - ReadSlot of a slot may run beside calls that concern other slots only,
-//     and beside Maybe, MaybeBatch and MaybeAnnounced. Add, AddBatch, MergeSlot and Reset
-//     concern the slot they name; ClearStep and Reset also concern the slot
-//     that was reset last, while it is being cleared.
+//     and beside Maybe, MaybeBatch and MaybeAnnounced. Add, AddBatch, AddAbsent, MergeSlot
+//     and Reset concern the slot they name; ClearStep, Reset and AddAbsent also concern
+//     the slot that was reset last, while it is being cleared.
 //   - Touch may run beside any call but Close.
 //
 // A slot number outside 0 to Generations()-1 is a programmer's error and panics.
@@ -55,6 +55,11 @@ type Filter interface {
 	// MaybeAnnounced gives the same answers, and is made for orders that Prefetch was
 	// given a while before.
 	MaybeAnnounced(masks []uint8, orders []uint64)
+	// AddAbsent puts into masks[i] which slots of held may hold the key, those of blind
+	// whatever they say, and the keys that none may hold into a slot of held, one after
+	// the other: an equal key behind it finds it there. It is made for orders that
+	// Prefetch was given a while before, and panics when masks is shorter than orders.
+	AddAbsent(slot int, held, blind uint8, masks []uint8, orders []uint64)
 	// Add puts the key into a slot.
 	Add(slot int, order uint64)
 	// AddBatch puts all of the keys into a slot.

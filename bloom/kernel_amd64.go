@@ -22,6 +22,9 @@ const lanesMax = 8
 func maybeAVX2(masks *uint8, orders *uint64, n int, words *uint64, lines uint64, lanes *[lanesMax]uint64)
 
 //go:noescape
+func addAbsentAVX2(masks *uint8, orders *uint64, n int, words *uint64, lines uint64, lanes *[lanesMax]uint64, slot, held, blind uint64)
+
+//go:noescape
 func addAVX2(column *uint64, shift uint64, orders *uint64, n int, lines uint64, lanes *[lanesMax]uint64)
 
 // kernelLanes returns, for each group of bits, 0 if a key of k hashes uses it
@@ -47,7 +50,20 @@ func (f *SlicedFilter) maybeKernel(masks []uint8, orders []uint64) bool {
 	return true
 }
 
-// addKernel adds orders to a slot that is not being swept, and reports whether
+// addAbsentKernel is AddAbsent where the words of orders are clear in the slot that is
+// being swept. It reports whether this processor can, for lines of this width.
+func (f *SlicedFilter) addAbsentKernel(slot int, held, blind uint8, masks []uint8, orders []uint64) bool {
+	if !useAVX2 || f.hashes > lanesMax || f.shift != 3 {
+		return false
+	}
+	if len(orders) > 0 {
+		addAbsentAVX2(&masks[0], &orders[0], len(orders), unsafe.SliceData(f.words), f.lines, &f.lanes,
+			uint64(slot), uint64(held), uint64(blind))
+	}
+	return true
+}
+
+// addKernel adds orders to a slot in which their words are clear, and reports whether
 // this processor can.
 func (f *SlicedFilter) addKernel(slot int, orders []uint64) bool {
 	if !useAVX2 || f.hashes > lanesMax {

@@ -45,6 +45,20 @@ GLOBL groups<>(SB), RODATA|NOPTR, $64
 	VPSHUFD      $0x4e, Y0, Y1 \
 	VPOR         Y1, Y0, Y0
 
+// TEST puts into AX which words of the line at R8 + R11 hold the bits in Y0: those of
+// which no wanted bit is missing. Y7 is zero. Clobbers BX, Y2, Y3.
+#define TEST \
+	VMOVDQU   (R8)(R11*1), Y2   \
+	VMOVDQU   32(R8)(R11*1), Y3 \
+	VPANDN    Y0, Y2, Y2        \
+	VPANDN    Y0, Y3, Y3        \
+	VPCMPEQQ  Y7, Y2, Y2        \
+	VPCMPEQQ  Y7, Y3, Y3        \
+	VMOVMSKPD Y2, AX            \
+	VMOVMSKPD Y3, BX            \
+	SHLL      $4, BX            \
+	ORL       BX, AX
+
 // func maybeAVX2(masks *uint8, orders *uint64, n int, words *uint64, lines uint64, lanes *[8]uint64)
 TEXT ·maybeAVX2(SB), NOSPLIT, $0-48
 	MOVQ masks+0(FP), DI
@@ -63,21 +77,52 @@ loop:
 	MULXQ R9, AX, R11    // place
 	SHLQ  $6, R11
 	WANT
-
-	// A word holds the key if no wanted bit is missing from it.
-	VMOVDQU   (R8)(R11*1), Y2
-	VMOVDQU   32(R8)(R11*1), Y3
-	VPANDN    Y0, Y2, Y2
-	VPANDN    Y0, Y3, Y3
-	VPCMPEQQ  Y7, Y2, Y2
-	VPCMPEQQ  Y7, Y3, Y3
-	VMOVMSKPD Y2, AX
-	VMOVMSKPD Y3, BX
-	SHLL      $4, BX
-	ORL       BX, AX
+	TEST
 	MOVB      AX, (DI)
 	ADDQ      $8, SI
 	INCQ      DI
+
+check:
+	CMPQ SI, CX
+	JB   loop
+	VZEROUPPER
+	RET
+
+// func addAbsentAVX2(masks *uint8, orders *uint64, n int, words *uint64, lines uint64, lanes *[8]uint64, slot, held, blind uint64)
+TEXT ·addAbsentAVX2(SB), NOSPLIT, $8-72
+	MOVQ masks+0(FP), DI
+	MOVQ orders+8(FP), SI
+	MOVQ n+16(FP), CX
+	MOVQ words+24(FP), R8
+	MOVQ lines+32(FP), R9
+	MOVQ lanes+40(FP), BX
+	MOVQ slot+48(FP), R15
+	MOVQ held+56(FP), R13
+	MOVQ blind+64(FP), R12
+	SETUP
+	VPXOR Y7, Y7, Y7
+	LEAQ  (R8)(R15*8), R15 // the slot's word of the first line
+	LEAQ  (SI)(CX*8), CX   // the end of orders
+	JMP   check
+
+loop:
+	MOVQ  (SI), DX
+	MULXQ R9, AX, R11 // place
+	SHLQ  $6, R11
+	WANT
+	TEST
+	VMOVQ X0, DX
+	LEAQ  (R15)(R11*1), R11
+	LEAQ  nowhere-8(SP), BX
+	ORL   R12, AX
+	ANDL  R13, AX
+	// A key that is there is added nowhere: there is no branch to mispredict, and
+	// its line stays as it is.
+	CMOVQNE BX, R11
+	ORQ     DX, (R11)
+	MOVB    AX, (DI)
+	ADDQ    $8, SI
+	INCQ    DI
 
 check:
 	CMPQ SI, CX

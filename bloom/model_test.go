@@ -77,19 +77,43 @@ func (m *model) step(rng *rand.Rand) {
 		m.f.Prefetch(m.orders)
 		m.f.AddBatch(slot, m.orders)
 		m.added(slot, m.orders...)
-	case op < 55:
+	case op < 53:
+		m.addAbsent(slot, rng)
+	case op < 58:
 		m.merge(slot, rng.IntN(len(m.keys)), rng)
-	case op < 65:
-		m.f.ClearStep()
 	case op < 67:
+		m.f.ClearStep()
+	case op < 69:
 		m.f.Reset(slot)
 		clear(m.keys[slot])
 		m.empty[slot] = true
 		m.check()
-	case op < 69:
+	case op < 71:
 		m.check()
 	default:
 		m.checkOne(pickOrder(rng), m.f.Maybe)
+	}
+}
+
+// addAbsent adds some keys to a slot if no slot of some may hold them.
+func (m *model) addAbsent(slot int, rng *rand.Rand) {
+	m.t.Helper()
+	held := uint8(rng.Uint32())&uint8(1<<len(m.keys)-1) | 1<<slot
+	m.orders = m.orders[:0]
+	for range rng.IntN(40) {
+		m.orders = append(m.orders, pickOrder(rng))
+	}
+	m.masks = append(m.masks[:0], make([]uint8, len(m.orders))...)
+	m.f.AddAbsent(slot, held, 0, m.masks, m.orders)
+	for i, order := range m.orders {
+		for slot, keys := range m.keys {
+			if keys[order] && held>>slot&1 != 0 && m.masks[i]>>slot&1 == 0 {
+				m.t.Fatalf("order %#x was added to slot %d and is not found", order, slot)
+			}
+		}
+		if m.masks[i] == 0 {
+			m.added(slot, order)
+		}
 	}
 }
 

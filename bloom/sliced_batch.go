@@ -107,19 +107,48 @@ func (f *SlicedFilter) Add(slot int, order uint64) {
 func (f *SlicedFilter) AddBatch(slot int, orders []uint64) {
 	checkSlot(slot, f.generations)
 	if f.sweep.pending() == slot {
-		for _, order := range orders {
-			f.set(slot, mulhi(order, f.lines), wordMask(order, f.hashes), true)
-		}
-	} else if !f.addKernel(slot, orders) {
+		f.clearFor(slot, orders)
+	}
+	if !f.addKernel(slot, orders) {
 		f.addWords(slot, orders)
 	}
 }
 
-// addWords adds orders to a slot that is not being swept.
+// clearFor clears the words of orders in the slot that is being swept.
+func (f *SlicedFilter) clearFor(slot int, orders []uint64) {
+	for _, order := range orders {
+		if line := mulhi(order, f.lines); !f.sweep.clean(line) {
+			f.words[line<<f.shift+uint64(slot)] = 0
+			f.sweep.claim(line)
+		}
+	}
+}
+
+// addWords adds orders to a slot in which their words are clear.
 func (f *SlicedFilter) addWords(slot int, orders []uint64) {
 	column, lines, shift, hashes := f.words[slot:], f.lines, f.shift, f.hashes
 	for _, order := range orders {
 		column[mulhi(order, lines)<<(shift&63)] |= wordMask(order, hashes)
+	}
+}
+
+// AddAbsent puts the mask of each order into masks and adds those that are absent.
+func (f *SlicedFilter) AddAbsent(slot int, held, blind uint8, masks []uint8, orders []uint64) {
+	checkSlot(slot, f.generations)
+	masks = masks[:len(orders)]
+	if swept := f.sweep.pending(); swept >= 0 {
+		f.clearFor(swept, orders)
+	}
+	if f.addAbsentKernel(slot, held, blind, masks, orders) {
+		return
+	}
+	f.maybe(masks, orders)
+	for i, order := range orders {
+		if masks[i] = (masks[i] | blind) & held; masks[i] == 0 {
+			word, want := &f.words[mulhi(order, f.lines)<<f.shift+uint64(slot)], wordMask(order, f.hashes)
+			masks[i] = holds(*word, want) << slot
+			*word |= want
+		}
 	}
 }
 

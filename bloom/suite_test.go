@@ -216,6 +216,69 @@ func TestSharedColumnReads(t *testing.T) {
 	})
 }
 
+// TestAddAbsent: it does to each key in turn what Maybe and Add do, also while a slot is
+// being cleared.
+func TestAddAbsent(t *testing.T) {
+	eachKind(t, func(t *testing.T, kind Kind, generations int) {
+		rng := rand.New(rand.NewPCG(3, 3))
+		c := Config{Keys: 20_000, BitsPerKey: 6, Generations: generations, Hashes: 2} // so full that many are "maybe"
+		f, g := open(t, kind, c), open(t, kind, c)
+		masks, orders := make([]uint8, 301), make([]uint64, 300)
+		seen := [2]int{} // absent keys, and those known only by an equal one before them
+		for round := range 300 {
+			slot := rng.IntN(generations)
+			held, blind := uint8(rng.Uint32())&uint8(1<<generations-1)|1<<slot, uint8(0)
+			if round%8 == 0 {
+				blind = uint8(rng.Uint32())
+			}
+			for i := range orders {
+				if orders[i] = rng.Uint64() << 4; i > 0 && rng.IntN(4) == 0 {
+					orders[i] = orders[rng.IntN(i)]
+				}
+			}
+			swept := rng.IntN(generations)
+			for _, f := range []Filter{f, g} {
+				if round%5 == 0 {
+					f.Reset(swept)
+				}
+				f.ClearStep()
+			}
+			masks[300] = 0xa5
+			before := make([]uint8, 300)
+			f.MaybeBatch(before, orders)
+			f.AddAbsent(slot, held, blind, masks[:300], orders)
+			for i, order := range orders {
+				want := (g.Maybe(order) | blind) & held
+				if want == 0 {
+					g.Add(slot, order)
+					seen[0]++
+				} else if (before[i]|blind)&held == 0 {
+					seen[1]++
+				}
+				// Whether a key of other slots is "maybe" in this one by the bits of those
+				// before it, which are not equal, is left open.
+				if got := masks[i]; got != want && (got == 0 || got|1<<slot != want) {
+					t.Fatalf("round %d, key %d: mask %08b, one by one %08b", round, i, masks[i], want)
+				}
+			}
+			if masks[300] != 0xa5 {
+				t.Fatal("it wrote beyond the masks")
+			}
+		}
+		if seen[0] < 1000 || seen[1] < 1000 {
+			t.Fatalf("%d absent keys and %d equal ones are too few for a test", seen[0], seen[1])
+		}
+		a, b := make([]byte, f.SlotBytes()), make([]byte, f.SlotBytes())
+		for slot := range generations {
+			f.ReadSlot(slot, 0, a)
+			g.ReadSlot(slot, 0, b)
+			if string(a) != string(b) {
+				t.Errorf("slot %d holds something else than one by one", slot)
+			}
+		}
+	})
+}
+
 func TestNoAllocations(t *testing.T) {
 	eachKind(t, func(t *testing.T, kind Kind, generations int) {
 		f := open(t, kind, Config{Keys: 100_000, BitsPerKey: 16, Generations: generations})
@@ -229,6 +292,7 @@ func TestNoAllocations(t *testing.T) {
 			f.MaybeBatch(masks, orders)
 			f.Maybe(orders[0])
 			f.AddBatch(0, orders)
+			f.AddAbsent(0, 3, 0, masks, orders)
 			f.Add(1, orders[0])
 			f.Reset(0)
 			f.AddBatch(0, orders)
@@ -254,6 +318,8 @@ func TestMisusePanics(t *testing.T) {
 			"Reset":          func() { f.Reset(generations) },
 			"Fill":           func() { f.Fill(8) },
 			"MaybeBatch":     func() { f.MaybeBatch(make([]uint8, 1), make([]uint64, 2)) },
+			"AddAbsent":      func() { f.AddAbsent(0, 1, 0, make([]uint8, 1), make([]uint64, 2)) },
+			"AddAbsent slot": func() { f.AddAbsent(generations, 1, 0, nil, nil) },
 			"MaybeAnnounced": func() { f.MaybeAnnounced(make([]uint8, 1), make([]uint64, 2)) },
 			"ReadSlot slot":  func() { f.ReadSlot(generations, 0, make([]byte, 8)) },
 			"ReadSlot off":   func() { f.ReadSlot(0, 4, make([]byte, 8)) },

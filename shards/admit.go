@@ -1,42 +1,33 @@
 package shards
 
-import (
-	"slices"
-
-	"github.com/firstseen/firstseen/dedup"
-)
+import "github.com/firstseen/firstseen/dedup"
 
 // admit decides a part that is marked, of keys of one form, while nobody holds
-// claims. What is new and what a filter knows can be decided apart: equal keys have
-// equal masks.
+// claims. b.mask tells which of its keys the filter has just got (AddAbsent): they are
+// new, and no two of them are equal. The others are decided after them, since a twin of
+// a new one is among them.
 func (s *shard) admit(b *Batch, from, to int) error {
-	t, err := s.tableFor(b, b.form[from], to-from) // may seal, as long as nothing of the part is marked
+	form := b.form[from]
+	t, err := s.tableFor(b, form, to-from) // may seal, as long as nothing of the part is marked
 	if err != nil {
 		return err
 	}
-	b.split(from, to, s.blind, s.held)
-	s.admitKnown(b, t)
+	b.split(from, to)
 	if t.arena != nil {
 		b.fresh.addRecords(t.arena, b.record)
 	}
-	shard, shift := s.hi(0), s.set.shardBits
-	for done := 0; ; {
-		n := t.insertNew(b.fresh.orders[done:], b.fresh.los[done:], shard, shift)
-		done += n
-		s.active.keys += n
-		s.added += uint64(n)
-		if done == b.fresh.len() {
-			break
-		}
-		i := int(b.fresh.at[done])
-		if !t.has(b.order[i], s.hi(b.order[i]), b.lo[i], b.recordOf(i)) {
-			return s.admitColliding(b, done)
-		}
-		b.duplicate(s, i) // of a key of this very part
-		b.Counts.Unflushed++
-		b.fresh.remove(done)
-	}
+	left := t.insertNew(b.fresh.orders, b.fresh.los, s.hi(0), s.set.shardBits, b.spilled[:0])
+	n := b.fresh.len() - len(left)
+	s.active.keys += n
+	s.added += uint64(n)
+	b.fresh.remove(left)
 	b.answerFresh()
+	for _, i := range left { // made to collide: they go into a new table
+		if err := s.mark(b, int(i)); err != nil {
+			return err
+		}
+	}
+	s.admitKnown(b, s.active.tables[form])
 	return nil
 }
 
@@ -62,24 +53,6 @@ func (s *shard) admitKnown(b *Batch, active *table) {
 			b.pending = append(b.pending, Pending{I: i, Shard: uint16(s.index), Mask: m})
 		}
 	}
-}
-
-// admitColliding ends admit for keys made to collide, which have filled what a
-// search walks: the fresh keys before done are marked, the others one by one, in a new table.
-func (s *shard) admitColliding(b *Batch, done int) error {
-	rest := slices.Clone(b.fresh.at[done:])
-	b.fresh.cut(done)
-	b.fresh.records = nil
-	b.answerFresh()
-	if err := s.sealWithin(b); err != nil {
-		return err
-	}
-	for _, i := range rest {
-		if err := s.one(b, int(i), s.maybe(b, i)); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // answerFresh answers the keys of b.fresh.

@@ -59,6 +59,7 @@ type Batch struct {
 	next    announcement // of keys some shards further on
 	fresh   marks        // of the part at hand
 	known   []int32      // keys of the part at hand that a filter knows
+	spilled []int32      // places in fresh of those whose line was full
 	payload []byte
 	pending []Pending
 }
@@ -115,7 +116,7 @@ func (b *Batch) grow(n int) {
 		b.form, b.at, b.mask = make([]hash.Form, n), make([]int32, n), make([]uint8, n)
 		b.his, b.los, b.forms = make([]uint64, n), make([]uint64, n), make([]hash.Form, n)
 		b.fresh = marks{at: make([]int32, 0, n), orders: make([]uint64, 0, n), los: make([]uint64, 0, n)}
-		b.known = make([]int32, 0, n)
+		b.known, b.spilled = make([]int32, 0, n), make([]int32, 0, n)
 		b.pending = make([]Pending, 0, n) // never moves: see Confirmer.Offer
 	}
 	b.n = n

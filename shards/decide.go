@@ -6,6 +6,7 @@ import (
 	"github.com/firstseen/firstseen/bloom"
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/internal/hash"
+	"github.com/firstseen/firstseen/internal/sabotage"
 )
 
 // An Op is what happens to a key that nobody marked or holds.
@@ -106,15 +107,21 @@ func (s *shard) first(ctx context.Context, b *Batch, from, to int) error {
 	if s.set.c.Confirmer == nil {
 		return s.approximate(b, from, to)
 	}
+	together := b.op == opMark && b.alike && s.claims.live == 0
+	add := together && !sabotage.On(sabotage.SkipFilterAdd)
 	for at := from; at < to; at += piece {
 		end := min(at+piece, to)
-		filter.MaybeAnnounced(b.mask[at:end], b.order[at:end])
+		if add {
+			filter.AddAbsent(s.slot, s.held, s.blind, b.mask[at:end], b.order[at:end])
+		} else {
+			filter.MaybeAnnounced(b.mask[at:end], b.order[at:end])
+		}
 		if len(b.next.orders) > 0 {
 			b.next.announce(piece)
 		}
 	}
 	var err error
-	if b.op == opMark && b.alike && s.claims.live == 0 {
+	if together {
 		err = s.admit(b, from, to)
 	} else {
 		err = s.each(b, filter, from, to)

@@ -6,19 +6,20 @@ type marks struct {
 	at          []int32
 	orders, los []uint64
 	records     []byte // of the variable forms, where they lie in an arena side by side; else nil
+	inFilter    bool   // the filter has them
 }
 
 func (m *marks) len() int { return len(m.at) }
 
 func (m *marks) reset() {
 	m.cut(0)
-	m.records = nil
+	m.records, m.inFilter = nil, false
 }
 
 func (m *marks) cut(n int) { m.at, m.orders, m.los = m.at[:n], m.orders[:n], m.los[:n] }
 
 func (m *marks) add(b *Batch, i int) {
-	m.records = nil // there may be others between
+	m.records, m.inFilter = nil, false // there may be others between
 	m.at, m.orders, m.los = append(m.at, int32(i)), append(m.orders, b.order[i]), append(m.los, b.lo[i])
 }
 
@@ -31,32 +32,41 @@ func (m *marks) addRecords(a *arena, records [][]byte) {
 	m.records = a.since(used)
 }
 
-// remove takes out the k-th key.
-func (m *marks) remove(k int) {
+// remove takes out the keys that stand at the ascending ks, and puts their places in
+// the batch there.
+func (m *marks) remove(ks []int32) {
+	if len(ks) == 0 {
+		return
+	}
 	m.records = nil // they don't lie side by side any more
-	copy(m.at[k:], m.at[k+1:])
-	copy(m.orders[k:], m.orders[k+1:])
-	copy(m.los[k:], m.los[k+1:])
-	m.cut(m.len() - 1)
+	n, next := 0, 0
+	for k, i := range m.at {
+		if next < len(ks) && int(ks[next]) == k {
+			ks[next] = i
+			next++
+			continue
+		}
+		m.at[n], m.orders[n], m.los[n] = i, m.orders[k], m.los[k]
+		n++
+	}
+	m.cut(n)
 }
 
-// split sorts a part by its masks, of which only the bits of held count: keys that
-// no generation may hold go to b.fresh, the places of the others to b.known. There
+// split sorts a part by its masks: keys that no generation may hold, and that the
+// filter has now, go to b.fresh, the places of the others to b.known. There
 // is no branch that depends on a mask: among many duplicates one would be
 // mispredicted at every other key.
-func (b *Batch) split(from, to int, blind, held uint8) {
+func (b *Batch) split(from, to int) {
 	n := to - from
 	mask, order, lo := b.mask[from:to], b.order[from:to], b.lo[from:to]
 	m := &b.fresh
 	at, orders, los, known := m.at[:n], m.orders[:n], m.los[:n], b.known[:n]
 	fresh := 0
 	for i := range mask {
-		v := (mask[i] | blind) & held
-		mask[i] = v
 		at[fresh], orders[fresh], los[fresh] = int32(from+i), order[i], lo[i]
 		known[i-fresh] = int32(from + i)
-		fresh += int(one(v == 0))
+		fresh += int(one(mask[i] == 0))
 	}
-	m.at, m.orders, m.los = at[:fresh], orders[:fresh], los[:fresh]
+	m.at, m.orders, m.los, m.inFilter = at[:fresh], orders[:fresh], los[:fresh], true
 	b.known = known[:n-fresh]
 }

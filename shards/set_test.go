@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"testing"
 	"time"
@@ -370,10 +371,7 @@ func TestNoMemory(t *testing.T) {
 	if err := h.set.Admit(context.Background(), &b, h.now); err == nil {
 		t.Fatal("there was memory: the test shows nothing")
 	}
-	logged := 0
-	for _, r := range h.log.records {
-		logged += r.Count
-	}
+	logged := h.log.marks(t)
 	if in := h.set.shards[0].active.keys; logged != in || in < 2 {
 		t.Fatalf("%d keys are in the log, %d in the table", logged, in)
 	}
@@ -384,35 +382,57 @@ func TestNoMemory(t *testing.T) {
 	}
 }
 
-// TestTwinsAcrossASeal: long keys fill a table's memory for records long before
-// its number of keys; the second of two equal keys in one batch is a duplicate on
-// either side of the seal.
+// TestTwinsAcrossASeal: a table is sealed in the middle of a batch. The second of two
+// equal keys in the batch is a duplicate on either side of the seal, and each key is
+// logged once.
 func TestTwinsAcrossASeal(t *testing.T) {
-	for _, colliding := range []bool{false, true} {
-		h := newBed(t, Config{Shards: 1, Filter: bloom.Config{Keys: 400_000, BitsPerKey: 16}})
-		n := 0
-		for range 5 {
-			keys := make([][]byte, 0, 2000)
-			for range 1000 {
-				n++
-				key := fmt.Appendf(nil, "%08d%s", n, bytes.Repeat([]byte("x"), 192))
-				if colliding {
-					// All of the shard's orders are near one another, so the table counts as
-					// full long before it is, in the middle of a batch.
-					key = h.keyOfOrder(uint64(n))
-				}
-				keys = append(keys, key)
-			}
-			keys = append(keys, keys...)
-			for i, v := range h.admit(keys...) {
-				if want := map[bool]dedup.Verdict{true: dedup.Fresh, false: dedup.Duplicate}[i < 1000]; v != want {
-					t.Fatalf("colliding: %v, key %d of a batch: %v, want %v", colliding, i, v, want)
+	var h *bed
+	for name, key := range map[string]func(n int) []byte{
+		// They fill the memory for records long before the table has its number of keys.
+		"long": func(n int) []byte { return fmt.Appendf(nil, "%08d%s", n, bytes.Repeat([]byte("x"), 192)) },
+		// One word of the filter is soon full, so that all others are "maybe".
+		"near in the filter too": func(n int) []byte { return h.keyOfOrder(uint64(n)) },
+		// They fill the slots that a search walks.
+		"near in the table": func(n int) []byte { return h.keyOfOrder(uint64(n) * 0x9e3779b97f4a7c15 / 12) },
+		"records near in the table": func(n int) []byte {
+			for i := 0; ; i++ {
+				key := fmt.Appendf(nil, "record %d of key %d", i, n)
+				if h.c.Hasher.Record(key) < math.MaxUint64/12 {
+					return key
 				}
 			}
-		}
-		if h.set.nSealed.Load() == 0 {
-			t.Fatal("nothing was sealed: the test shows nothing")
-		}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h = newBed(t, Config{Shards: 1, Filter: bloom.Config{Keys: 400_000, BitsPerKey: 16}})
+			n := 0
+			var before [][]byte // keys of the batch before
+			for range 5 {
+				keys := slices.Clone(before)
+				for range 1000 {
+					n++
+					keys = append(keys, key(n))
+				}
+				fresh := keys[len(before):]
+				keys = append(keys, fresh...)
+				for i, v := range h.admit(keys...) {
+					want := dedup.Duplicate
+					if i -= len(before); i >= 0 && i < 1000 {
+						want = dedup.Fresh
+					}
+					if v != want {
+						t.Fatalf("key %d of a batch: %v, want %v", i, v, want)
+					}
+				}
+				before = fresh[:20]
+			}
+			if h.set.nSealed.Load() == 0 {
+				t.Fatal("nothing was sealed: the test shows nothing")
+			}
+			if logged := h.log.marks(t); logged != n {
+				t.Errorf("%d marks are in the log of %d keys", logged, n)
+			}
+		})
 	}
 }
 

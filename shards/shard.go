@@ -261,7 +261,7 @@ func (s *shard) logMarks(b *Batch) error {
 	if n == 0 {
 		return nil
 	}
-	if !sabotage.On(sabotage.SkipFilterAdd) {
+	if !b.fresh.inFilter && !sabotage.On(sabotage.SkipFilterAdd) {
 		(*s.filter.Load()).AddBatch(s.slot, b.fresh.orders)
 	}
 	if s.larger != nil {

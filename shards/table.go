@@ -113,36 +113,37 @@ func (t *table) insertPair(order uint64, key Pair) outcome {
 	return full
 }
 
-// insertNew adds keys, for which there is room, and stops at the first that is
-// there already or finds no place. It returns how many it added. los are the second
+// insertNew adds keys that are not there, for which there is room. los are the second
 // words, or where the records lie in the arena; shard is the hash bits that an order
-// lacks.
+// lacks. It returns which of them found no place, in the memory of spilled.
 //
 // There is no branch that depends on where in its line a key goes: one is
 // mispredicted at every other key, and what follows it then starts late on its
-// own cache miss.
-func (t *table) insertNew(orders, los []uint64, shard uint64, shardBits uint) int {
+// own cache miss. Keys whose line is full come last, when the line after it is there.
+func (t *table) insertNew(orders, los []uint64, shard uint64, shardBits uint, spilled []int32) (left []int32) {
 	lines, first := t.home/lineSlots, unsafe.Pointer(unsafe.SliceData(t.slots))
 	los = los[:len(orders)]
-	spilled := 0 // keys that insert has counted
 	for i, order := range orders {
 		hi := shard | order>>shardBits
 		line, _ := bits.Mul64(order, lines)
 		l := (*[lineSlots]Pair)(unsafe.Add(first, line*lineSlots*pairSize))
 		// The keys of a line fill it from its start.
 		at := used(&l[0]) + used(&l[1]) + used(&l[2]) + used(&l[3])
-		if at < lineSlots && l[0].Hi != hi && l[1].Hi != hi && l[2].Hi != hi && l[3].Hi != hi {
+		if at < lineSlots && hi != 0 {
 			l[at] = Pair{hi, los[i]}
 			continue
 		}
-		if t.insertPair(order, Pair{hi, los[i]}) != inserted {
-			t.keys += i - spilled
-			return i
-		}
-		spilled++
+		spilled = append(spilled, int32(i))
+		prefetch.Bytes(uintptr(unsafe.Pointer(l))+lineSlots*pairSize, 1)
 	}
-	t.keys += len(orders) - spilled
-	return len(orders)
+	t.keys += len(orders) - len(spilled)
+	for k, i := range spilled {
+		order := orders[i]
+		if t.insertPair(order, Pair{shard | order>>shardBits, los[i]}) == full {
+			return spilled[k:]
+		}
+	}
+	return nil
 }
 
 // used is 1 for a key and 0 for an empty slot, without a branch.

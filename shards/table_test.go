@@ -74,27 +74,22 @@ func (w *tableTwin) insert(k tableKey) outcome {
 	return got
 }
 
-// insertNew adds keys as a batch does: as many at once as the table takes so, the
-// one after them alone.
+// insertNew adds those of keys that are not there as a batch does.
 func (w *tableTwin) insertNew(keys []tableKey, shard uint64) {
 	w.t.Helper()
-	for len(keys) > 0 {
-		orders, los := make([]uint64, len(keys)), make([]uint64, len(keys))
-		for i, k := range keys {
-			orders[i], los[i] = k.order(), k.lo
-		}
-		n := w.table.insertNew(orders, los, shard, tableShardBits)
-		for _, k := range keys[:n] {
-			if w.want[k] {
-				w.t.Fatalf("%+v was there and was added", k)
-			}
+	var added []tableKey
+	var orders, los []uint64
+	for _, k := range keys {
+		if !w.want[k] {
 			w.want[k] = true
-			w.has(k)
+			added, orders, los = append(added, k), append(orders, k.order()), append(los, k.lo)
 		}
-		if keys = keys[n:]; len(keys) > 0 {
-			w.insert(keys[0])
-			keys = keys[1:]
-		}
+	}
+	for _, i := range w.table.insertNew(orders, los, shard, tableShardBits, nil) {
+		delete(w.want, added[i])
+	}
+	for _, k := range added {
+		w.has(k)
 	}
 }
 
@@ -225,7 +220,7 @@ func twinKeys(rng *rand.Rand, shard uint64, variable bool) (keys []tableKey) {
 }
 
 // TestTableInsertNew: different keys are all added at once, whatever their lines hold
-// already, and the first one that is there ends it.
+// already. Of keys made to collide those for which there is no place are told.
 func TestTableInsertNew(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	w := newTableTwin(t, 1024, false)
@@ -236,14 +231,34 @@ func TestTableInsertNew(t *testing.T) {
 		w.want[k] = true
 	}
 	for at := 0; at < 512; at += 64 {
-		if n := w.table.insertNew(orders[at:at+64], los[at:at+64], 0, tableShardBits); n != 64 {
-			t.Fatalf("%d of 64 keys were added", n)
+		if left := w.table.insertNew(orders[at:at+64], los[at:at+64], 0, tableShardBits, nil); left != nil {
+			t.Fatalf("%d of 64 keys found no place", len(left))
 		}
 	}
 	w.check()
-	if n := w.table.insertNew([]uint64{1 << 60, orders[7]}, []uint64{1, los[7]}, 0, tableShardBits); n != 1 || w.table.keys != 513 {
-		t.Errorf("a new key and one that is there: %d were added, %d keys", n, w.table.keys)
+
+	w = newTableTwin(t, 4096, false)
+	var left []int32
+	for n := uint64(1); len(left) == 0; n += 100 {
+		if n > 2*maxProbe {
+			t.Fatal("the table takes more keys of one hash than a look-up walks")
+		}
+		orders, los = orders[:0], los[:0]
+		for lo := n; lo < n+100; lo++ {
+			orders, los = append(orders, 7<<40), append(los, lo)
+			w.want[tableKey{hi: 7 << 40 >> tableShardBits, lo: lo}] = true
+		}
+		orders, los = append(orders, rng.Uint64()<<tableShardBits), append(los, n) // among them one that has room
+		w.want[tableKey{hi: orders[100] >> tableShardBits, lo: n}] = true
+		left = w.table.insertNew(orders, los, 0, tableShardBits, make([]int32, 0, 101))
 	}
+	for _, i := range left {
+		delete(w.want, tableKey{hi: orders[i] >> tableShardBits, lo: los[i]})
+	}
+	if len(w.want) < maxProbe || len(left) == 100 {
+		t.Errorf("%d keys found a place, %d of the last ones did not", len(w.want), len(left))
+	}
+	w.check()
 }
 
 // TestTableFull: keys of one hash fill the slots that a look-up walks, one more

@@ -3,6 +3,7 @@ package shards
 import (
 	"slices"
 	"sync"
+	"testing"
 )
 
 // memLog is a Log in memory.
@@ -12,6 +13,29 @@ type memLog struct {
 	end     uint64
 	fail    error
 	discard bool // keep nothing, for measurements
+}
+
+// marks returns how many marks are in the log, and sees to it that the payloads hold as
+// many as the records say.
+func (l *memLog) marks(t *testing.T) (n int) {
+	t.Helper()
+	for _, r := range l.records {
+		if r.Kind != Mark {
+			continue
+		}
+		in := len(r.Payload) / pairSize
+		if !r.Form.Fixed() {
+			in = 0
+			for p := r.Payload; len(p) > 0; p = p[1+int(p[0]):] {
+				in++
+			}
+		}
+		if in != r.Count {
+			t.Fatalf("a record of %d marks has a payload of %d", r.Count, in)
+		}
+		n += in
+	}
+	return n
 }
 
 type loggedRecord struct {
