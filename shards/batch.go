@@ -140,32 +140,34 @@ func (b *Batch) route(h *hash.Hasher, keys [][]byte, shardBits uint) {
 		b.sumOthers(h, keys, alike, n)
 		alike = b.forms[0]
 	}
-	shift := 64 - shardBits
-	count := b.start[:1<<shardBits+1]
-	clear(count)
-	his, los := b.his, b.los
+	shift := (63 - shardBits) & 63 // after one by 1, for no bits are a shard too
+	start, shards := &b.start, 1<<shardBits
+	clear(start[:shards+1])
+	his, los, place := b.his, b.los, b.at
 	for _, hi := range his {
-		count[hi>>shift+1]++
+		start[uint(uint8(hi>>1>>shift))+1]++
 	}
-	for s := 1; s < len(count); s++ {
-		count[s] += count[s-1]
+	for s := range shards {
+		start[s+1] += start[s]
 	}
-	// The scatter advances each shard's start to its end, which is the next
-	// shard's start: shifting by one afterwards restores them.
-	order, lo, place := b.order, b.lo, b.at
+	// This advances each shard's start to its end, which is the next shard's start:
+	// shifting by one afterwards restores them.
 	for i, hi := range his {
-		next := &count[hi>>shift]
-		at := *next
+		next := &start[uint8(hi>>1>>shift)]
+		place[*next] = int32(i)
 		*next++
-		order[at], lo[at], place[at] = hi<<shardBits, los[i], int32(i)
 	}
+	copy(start[1:shards+1], start[:shards])
+	start[0] = 0
+	order, lo, form := b.order[:len(place)], b.lo[:len(place)], b.form[:len(place)]
 	for at, i := range place {
-		if b.form[at] = alike; !b.alike {
-			b.form[at] = b.forms[i]
+		order[at], lo[at], form[at] = his[i]<<(shardBits&63), los[i], alike
+	}
+	if !b.alike {
+		for at, i := range place {
+			form[at] = b.forms[i]
 		}
 	}
-	copy(count[1:], count)
-	count[0] = 0
 	if !b.fixed {
 		b.routeRecords()
 	}
