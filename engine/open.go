@@ -126,7 +126,8 @@ func (e *Engine) warm() error {
 }
 
 func (e *Engine) warmShard(shard int) error {
-	return e.set.Warm(shard, e.opts.Mode == Exact && e.tableKeys(e.capacity.Load()) > warmFrom)
+	tables := e.opts.Mode == Exact && e.tableKeys(e.capacity.Load()) > warmFrom
+	return e.set.Warm(shard, tables, e.opts.KeyBytes > fixedSpace)
 }
 
 // makeDir makes the directory and those above it where they are not there, and

@@ -73,18 +73,18 @@ func pop(list *[]*mem.Region) *mem.Region {
 	return r
 }
 
-// add puts a new, touched region for a full table among the clean ones.
-func (p *pool) add() error {
+// add puts a new, touched region into a list of those that are ready for use.
+func (p *pool) add(list *[]*mem.Region, bytes *int) error {
 	p.mu.Lock()
-	bytes := p.mu.table
+	n := *bytes
 	p.mu.Unlock()
-	r, err := mem.Alloc(bytes)
+	r, err := mem.Alloc(n)
 	if err != nil {
 		return err
 	}
 	r.Touch()
 	p.mu.Lock()
-	p.mu.clean = append(p.mu.clean, r)
+	*list = append(*list, r)
 	p.mu.Unlock()
 	return nil
 }

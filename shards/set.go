@@ -132,12 +132,18 @@ func (s *Set) fullHome() uint64 { return 2 * uint64(s.maxKeys.Load()+MaxPart) &^
 const TableSets = 3
 
 // Warm makes the memory of a shard resident, before calls come: its filter's and,
-// with tables, that of TableSets full ones. In a caller the first touch
-// costs up to 3 ms a MB. It may run for several shards at once.
-func (s *Set) Warm(shard int, tables bool) error {
+// with tables, that of TableSets full ones, with arenas that of their records too. In
+// a caller the first touch costs up to 3 ms a MB. It may run for several shards at once.
+func (s *Set) Warm(shard int, tables, arenas bool) error {
 	(*s.shards[shard].filter.Load()).Touch()
 	for i := 0; tables && i < TableSets; i++ {
-		if err := s.pool.add(); err != nil {
+		if err := s.pool.add(&s.pool.mu.clean, &s.pool.mu.table); err != nil {
+			return err
+		}
+		if !arenas {
+			continue
+		}
+		if err := s.pool.add(&s.pool.mu.arenas, &s.pool.mu.arena); err != nil {
 			return err
 		}
 	}

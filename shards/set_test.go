@@ -14,6 +14,7 @@ import (
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/internal/hash"
 	"github.com/firstseen/firstseen/internal/hash/hashtest"
+	"github.com/firstseen/firstseen/internal/mem"
 )
 
 func key16(i int) []byte { return fmt.Appendf(nil, "%016d", i) }
@@ -457,12 +458,38 @@ func TestGapEndsWithItsGeneration(t *testing.T) {
 	}
 }
 
+// TestWarm: the first full tables, and with arenas the records in them, lie in memory
+// that Warm made resident.
+func TestWarm(t *testing.T) {
+	for _, arenas := range []bool{false, true} {
+		h := newBed(t, Config{Shards: 1, MaxKeys: 20_000, MaxSealed: 7})
+		if err := h.set.Warm(0, true, arenas); err != nil {
+			t.Fatal(err)
+		}
+		ready := map[*mem.Region]bool{}
+		for _, r := range append(slices.Clone(h.set.pool.mu.clean), h.set.pool.mu.arenas...) {
+			ready[r] = true
+		}
+		if want := map[bool]int{false: TableSets, true: 2 * TableSets}[arenas]; len(ready) != want {
+			t.Fatalf("arenas %v: %d regions are ready, want %d", arenas, len(ready), want)
+		}
+		for i := range TableSets {
+			h.admit(fmt.Appendf(nil, "record %d", i))
+			table := h.set.shards[0].active.tables[hash.Bytes]
+			if !ready[table.region] || ready[table.arena.region] != arenas {
+				t.Errorf("arenas %v: table %d is ready: %v, its arena: %v", arenas, i, ready[table.region], ready[table.arena.region])
+			}
+			h.set.Seal(^uint64(0))
+		}
+	}
+}
+
 // TestBridgeTable: while a shard's full tables wait for their flush small ones take
 // their place, each sealed rather than grown into a new full one, until a full one
 // is back; no key is lost on the way.
 func TestBridgeTable(t *testing.T) {
 	h := newBed(t, Config{Shards: 1, MaxKeys: 20_000, MaxSealed: 7})
-	if err := h.set.Warm(0, true); err != nil {
+	if err := h.set.Warm(0, true, false); err != nil {
 		t.Fatal(err)
 	}
 	full := tableBytes(h.set.fullHome())
