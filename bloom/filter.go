@@ -56,9 +56,10 @@ type Filter interface {
 	// given a while before.
 	MaybeAnnounced(masks []uint8, orders []uint64)
 	// AddAbsent puts into masks[i] which slots of held may hold the key, those of blind
-	// whatever they say, and the keys that none may hold into a slot of held, one after
-	// the other: an equal key behind it finds it there. It is made for orders that
-	// Prefetch was given a while before, and panics when masks is shorter than orders.
+	// whatever they say, and the keys that none may hold into slot, one of held, one after
+	// the other: an equal key behind it finds it there. (Whether the bits of other keys
+	// before it make one that other slots may hold a "maybe" of this slot is left open.) It is made
+	// for orders that Prefetch was given a while before, and panics when masks is shorter than orders.
 	AddAbsent(slot int, held, blind uint8, masks []uint8, orders []uint64)
 	// Add puts the key into a slot.
 	Add(slot int, order uint64)

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/cpu"
 )
 
-// The AVX2 kernels do what testLines and addWords do: a key takes a fifth of
+// The AVX2 kernels do what testLines, addWords and addAbsentWords do: a key takes a fifth of
 // the plain code's time when the filter is cached, and half when it is not
 // (BenchmarkMaybeBatch). They are left out under the race detector, which
 // cannot see what they read.
@@ -50,8 +50,8 @@ func (f *SlicedFilter) maybeKernel(masks []uint8, orders []uint64) bool {
 	return true
 }
 
-// addAbsentKernel is AddAbsent where the words of orders are clear in the slot that is
-// being swept. It reports whether this processor can, for lines of this width.
+// addAbsentKernel is AddAbsent for a filter in which the words of orders are clean. It
+// reports whether this processor can, for lines of this width.
 func (f *SlicedFilter) addAbsentKernel(slot int, held, blind uint8, masks []uint8, orders []uint64) bool {
 	if !useAVX2 || f.hashes > lanesMax || f.shift != 3 {
 		return false
@@ -63,7 +63,7 @@ func (f *SlicedFilter) addAbsentKernel(slot int, held, blind uint8, masks []uint
 	return true
 }
 
-// addKernel adds orders to a slot in which their words are clear, and reports whether
+// addKernel adds orders to a slot in which their words are clean, and reports whether
 // this processor can.
 func (f *SlicedFilter) addKernel(slot int, orders []uint64) bool {
 	if !useAVX2 || f.hashes > lanesMax {

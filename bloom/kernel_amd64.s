@@ -96,11 +96,11 @@ TEXT ·addAbsentAVX2(SB), NOSPLIT, $8-72
 	MOVQ words+24(FP), R8
 	MOVQ lines+32(FP), R9
 	MOVQ lanes+40(FP), BX
-	MOVQ slot+48(FP), R15
 	MOVQ held+56(FP), R13
 	MOVQ blind+64(FP), R12
 	SETUP
 	VPXOR Y7, Y7, Y7
+	MOVQ  slot+48(FP), R15 // not earlier: for -dynlink a global goes through it
 	LEAQ  (R8)(R15*8), R15 // the slot's word of the first line
 	LEAQ  (SI)(CX*8), CX   // the end of orders
 	JMP   check

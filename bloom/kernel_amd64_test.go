@@ -38,8 +38,9 @@ func TestKernelsEqualPlainCode(t *testing.T) {
 				}
 			}
 			if generations <= 4 {
-				continue // no kernel for the look-up in short lines
+				continue // no kernels for short lines
 			}
+			absent(t, f, g, rng, k <= lanesMax)
 			got, want := make([]uint8, len(orders)+1), make([]uint8, len(orders))
 			got[len(orders)] = 0xa5
 			g.testLines(want, orders)
@@ -56,6 +57,42 @@ func TestKernelsEqualPlainCode(t *testing.T) {
 			if got[len(orders)] != 0xa5 {
 				t.Fatal("maybeKernel wrote beyond the masks")
 			}
+		}
+	}
+}
+
+// absent compares AddAbsent's kernel with its twin.
+func absent(t *testing.T, f, g *SlicedFilter, rng *rand.Rand, runs bool) {
+	t.Helper()
+	got, want := make([]uint8, 201), make([]uint8, 200)
+	for range 20 {
+		orders := make([]uint64, 200)
+		for i := range orders {
+			if orders[i] = rng.Uint64() << (4 * rng.IntN(2)); i > 0 && rng.IntN(3) == 0 {
+				orders[i] = orders[rng.IntN(i)]
+			}
+		}
+		slot := rng.IntN(f.generations)
+		held, blind := uint8(1<<slot)|uint8(rng.Uint32()), uint8(rng.Uint32()&rng.Uint32()&rng.Uint32()&rng.Uint32())
+		got[200] = 0xa5
+		if ran := f.addAbsentKernel(slot, held, blind, got[:200], orders); ran != runs {
+			t.Fatalf("addAbsentKernel with %d hashes: ran %v", f.hashes, ran)
+		} else if !ran {
+			return
+		}
+		g.addAbsentWords(slot, held, blind, want, orders)
+		for i := range want {
+			if (got[i] == 0) != (want[i] == 0) || got[i]|1<<slot != want[i]|1<<slot { // see AddAbsent
+				t.Fatalf("%d hashes, key %d: mask %08b, plain code %08b", f.hashes, i, got[i], want[i])
+			}
+		}
+		if got[200] != 0xa5 {
+			t.Fatal("addAbsentKernel wrote beyond the masks")
+		}
+	}
+	for i := range f.words {
+		if f.words[i] != g.words[i] {
+			t.Fatalf("%d hashes: after AddAbsent word %d is %#x, plain code has %#x", f.hashes, i, f.words[i], g.words[i])
 		}
 	}
 }

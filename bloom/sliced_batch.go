@@ -114,7 +114,7 @@ func (f *SlicedFilter) AddBatch(slot int, orders []uint64) {
 	}
 }
 
-// clearFor clears the words of orders in the slot that is being swept.
+// clearFor makes the words of orders clean in the slot that is being swept.
 func (f *SlicedFilter) clearFor(slot int, orders []uint64) {
 	for _, order := range orders {
 		if line := mulhi(order, f.lines); !f.sweep.clean(line) {
@@ -124,7 +124,7 @@ func (f *SlicedFilter) clearFor(slot int, orders []uint64) {
 	}
 }
 
-// addWords adds orders to a slot in which their words are clear.
+// addWords adds orders to a slot in which their words are clean.
 func (f *SlicedFilter) addWords(slot int, orders []uint64) {
 	column, lines, shift, hashes := f.words[slot:], f.lines, f.shift, f.hashes
 	for _, order := range orders {
@@ -139,9 +139,13 @@ func (f *SlicedFilter) AddAbsent(slot int, held, blind uint8, masks []uint8, ord
 	if swept := f.sweep.pending(); swept >= 0 {
 		f.clearFor(swept, orders)
 	}
-	if f.addAbsentKernel(slot, held, blind, masks, orders) {
-		return
+	if !f.addAbsentKernel(slot, held, blind, masks, orders) {
+		f.addAbsentWords(slot, held, blind, masks, orders)
 	}
+}
+
+// addAbsentWords is AddAbsent for a filter in which the words of orders are clean.
+func (f *SlicedFilter) addAbsentWords(slot int, held, blind uint8, masks []uint8, orders []uint64) {
 	f.maybe(masks, orders)
 	for i, order := range orders {
 		if masks[i] = (masks[i] | blind) & held; masks[i] == 0 {

@@ -80,7 +80,7 @@ type Options struct {
 	// is made and then keeps: three times what the keys that memory holds unflushed take,
 	// 16 MiB at least. With much longer keys than said flushes come early and callers wait for them:
 	// 36-byte keys lose a fifth of their rate. In Approximate mode the ring has 64 MiB at most.
-	// Of keys longer than 16 the memory for those unflushed is made resident at the opening.
+	// With more than 16 the memory for their bytes is made resident beforehand.
 	KeyBytes int
 	// Generations is the number of pieces the window is forgotten in, 3 to 8:
 	// more of them hold fewer keys beyond the window. Default 8.

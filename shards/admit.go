@@ -5,7 +5,7 @@ import "github.com/firstseen/firstseen/dedup"
 // admit decides a part that is marked, of keys of one form, while nobody holds
 // claims. b.mask tells which of its keys the filter has just got (AddAbsent): they are
 // new, and no two of them are equal. The others are decided after them, since a twin of
-// a new one is among them.
+// a new one is among them. After an error the filter may know keys that nobody marked.
 func (s *shard) admit(b *Batch, from, to int) error {
 	form := b.form[from]
 	t, err := s.tableFor(b, form, to-from) // may seal, as long as nothing of the part is marked

@@ -59,7 +59,7 @@ type Batch struct {
 	next    announcement // of keys some shards further on
 	fresh   marks        // of the part at hand
 	known   []int32      // keys of the part at hand that a filter knows
-	spilled []int32      // places in fresh of those whose line was full
+	spilled []int32      // places in fresh of those that insertNew leaves for the end
 	payload []byte
 	pending []Pending
 }

@@ -107,12 +107,13 @@ func (s *shard) first(ctx context.Context, b *Batch, from, to int) error {
 	if s.set.c.Confirmer == nil {
 		return s.approximate(b, from, to)
 	}
-	together := b.op == opMark && b.alike && s.claims.live == 0
-	add := together && !sabotage.On(sabotage.SkipFilterAdd)
+	together := b.op == opMark && b.alike && s.claims.live == 0 && !sabotage.On(sabotage.SkipFilterAdd)
 	for at := from; at < to; at += piece {
 		end := min(at+piece, to)
-		if add {
-			filter.AddAbsent(s.slot, s.held, s.blind, b.mask[at:end], b.order[at:end])
+		if together {
+			// The live generation may be older than the window already, until all shards have
+			// the next one; what is marked in it counts all the same.
+			filter.AddAbsent(s.slot, s.held|1<<s.slot, s.blind, b.mask[at:end], b.order[at:end])
 		} else {
 			filter.MaybeAnnounced(b.mask[at:end], b.order[at:end])
 		}

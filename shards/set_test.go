@@ -458,6 +458,17 @@ func TestGapEndsWithItsGeneration(t *testing.T) {
 	}
 }
 
+// TestRetiredLive: keys that are marked in a generation that is older than the window
+// already, as after a jump of the clock, are unique in it all the same.
+func TestRetiredLive(t *testing.T) {
+	h := newBed(t, Config{Shards: 1})
+	h.admit(key16(1))
+	h.retire(h.live + 1)
+	if got := h.admit(key16(1), key16(2), key16(2)); fmt.Sprint(got) != "[duplicate fresh duplicate]" {
+		t.Errorf("%v", got)
+	}
+}
+
 // TestWarm: the first full tables, and with arenas the records in them, lie in memory
 // that Warm made resident.
 func TestWarm(t *testing.T) {

@@ -119,7 +119,8 @@ func (t *table) insertPair(order uint64, key Pair) outcome {
 //
 // There is no branch that depends on where in its line a key goes: one is
 // mispredicted at every other key, and what follows it then starts late on its
-// own cache miss. Keys whose line is full come last, when the line after it is there.
+// own cache miss. Keys whose line is full come last, when the line after it is there,
+// and with them hashes of zero.
 func (t *table) insertNew(orders, los []uint64, shard uint64, shardBits uint, spilled []int32) (left []int32) {
 	lines, first := t.home/lineSlots, unsafe.Pointer(unsafe.SliceData(t.slots))
 	los = los[:len(orders)]
