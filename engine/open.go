@@ -127,7 +127,11 @@ func (e *Engine) warm() error {
 
 func (e *Engine) warmShard(shard int) error {
 	tables := e.opts.Mode == Exact && e.tableKeys(e.capacity.Load()) > warmFrom
-	return e.set.Warm(shard, tables, e.opts.KeyBytes > fixedSpace)
+	record := 0
+	if e.opts.KeyBytes > fixedSpace {
+		record = recordSpace(e.opts.KeyBytes)
+	}
+	return e.set.Warm(shard, tables, record)
 }
 
 // makeDir makes the directory and those above it where they are not there, and

@@ -38,7 +38,7 @@ func BenchmarkAdmitMemory(b *testing.B) {
 	}
 	defer s.Close()
 	for i := range s.shards {
-		if err := s.Warm(i, true, false); err != nil {
+		if err := s.Warm(i, true, 0); err != nil {
 			b.Fatal(err)
 		}
 	}

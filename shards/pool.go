@@ -73,8 +73,9 @@ func pop(list *[]*mem.Region) *mem.Region {
 	return r
 }
 
-// add puts a new, touched region into a list of those that are ready for use.
-func (p *pool) add(list *[]*mem.Region, bytes *int) error {
+// add puts a new region, of which the first bytes are touched, into a list of those that
+// are ready for use.
+func (p *pool) add(list *[]*mem.Region, bytes *int, touched int) error {
 	p.mu.Lock()
 	n := *bytes
 	p.mu.Unlock()
@@ -82,7 +83,7 @@ func (p *pool) add(list *[]*mem.Region, bytes *int) error {
 	if err != nil {
 		return err
 	}
-	r.Touch()
+	r.TouchFirst(touched)
 	p.mu.Lock()
 	*list = append(*list, r)
 	p.mu.Unlock()

@@ -2,6 +2,7 @@ package shards
 
 import (
 	"context"
+	"math"
 	"math/bits"
 	"runtime"
 	"slices"
@@ -132,18 +133,19 @@ func (s *Set) fullHome() uint64 { return 2 * uint64(s.maxKeys.Load()+MaxPart) &^
 const TableSets = 3
 
 // Warm makes the memory of a shard resident, before calls come: its filter's and,
-// with tables, that of TableSets full ones, with arenas that of their records too. In
+// with tables, that of TableSets full ones, with that of their records where one is
+// expected to take record bytes, its length included, and not 0. In
 // a caller the first touch costs up to 3 ms a MB. It may run for several shards at once.
-func (s *Set) Warm(shard int, tables, arenas bool) error {
+func (s *Set) Warm(shard int, tables bool, record int) error {
 	(*s.shards[shard].filter.Load()).Touch()
 	for i := 0; tables && i < TableSets; i++ {
-		if err := s.pool.add(&s.pool.mu.clean, &s.pool.mu.table); err != nil {
+		if err := s.pool.add(&s.pool.mu.clean, &s.pool.mu.table, math.MaxInt); err != nil {
 			return err
 		}
-		if !arenas {
+		if record == 0 {
 			continue
 		}
-		if err := s.pool.add(&s.pool.mu.arenas, &s.pool.mu.arena); err != nil {
+		if err := s.pool.add(&s.pool.mu.arenas, &s.pool.mu.arena, record*int(s.maxKeys.Load())); err != nil {
 			return err
 		}
 	}

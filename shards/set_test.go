@@ -474,7 +474,7 @@ func TestRetiredLive(t *testing.T) {
 func TestWarm(t *testing.T) {
 	for _, arenas := range []bool{false, true} {
 		h := newBed(t, Config{Shards: 1, MaxKeys: 20_000, MaxSealed: 7})
-		if err := h.set.Warm(0, true, arenas); err != nil {
+		if err := h.set.Warm(0, true, map[bool]int{true: 20}[arenas]); err != nil {
 			t.Fatal(err)
 		}
 		ready := map[*mem.Region]bool{}
@@ -500,7 +500,7 @@ func TestWarm(t *testing.T) {
 // is back; no key is lost on the way.
 func TestBridgeTable(t *testing.T) {
 	h := newBed(t, Config{Shards: 1, MaxKeys: 20_000, MaxSealed: 7})
-	if err := h.set.Warm(0, true, false); err != nil {
+	if err := h.set.Warm(0, true, 0); err != nil {
 		t.Fatal(err)
 	}
 	full := tableBytes(h.set.fullHome())

@@ -25,6 +25,11 @@ func TestTouchMakesPagesResident(t *testing.T) {
 	if n := resident(t, r); n != 0 {
 		t.Fatalf("%d pages resident before Touch", n)
 	}
+	r.TouchFirst(3<<20 + 1)
+	// Huge pages round up, and so do those of 4 KiB.
+	if n := resident(t, r); (n < 3<<8+1 || n > 4<<8) && unix.Getpagesize() == 4096 {
+		t.Errorf("%d pages resident after TouchFirst of %d", n, 3<<8+1)
+	}
 	r.Touch()
 	if n, want := resident(t, r), len(r.Bytes())/4096; n != want && unix.Getpagesize() == 4096 {
 		t.Errorf("%d pages resident after Touch, want %d", n, want)

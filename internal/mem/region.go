@@ -78,9 +78,12 @@ func (r *Region) Bytes() []byte {
 // content, so that no later access waits for the kernel to find and zero a
 // page (about 0.1 ms a huge page). It may run in the background beside readers
 // and writers of the region, but not beside Free.
-func (r *Region) Touch() {
+func (r *Region) Touch() { r.TouchFirst(r.bytes) }
+
+// TouchFirst is Touch for the pages of the first bytes.
+func (r *Region) TouchFirst(bytes int) {
 	if r.mapped {
-		touchWords(r.words)
+		touchWords(r.words[:(min(bytes, r.bytes)+7)/8])
 	}
 }
 
