@@ -141,23 +141,25 @@ func (f *CompactFilter) cleared(order uint64) bool {
 // Add puts the key into a slot.
 func (f *CompactFilter) Add(slot int, order uint64) {
 	checkSlot(slot, len(f.ring))
-	f.set(slot, order, f.sweep.pending() == slot)
+	var places [32]uint64 // the most hashes there are
+	f.setBits(slot, f.appendPlaces(places[:0], order))
 }
+
+// compactWanted is how many bits are announced before they are set: 16 KiB of
+// lines, half of a cache.
+const compactWanted = 256
 
 // AddBatch puts all of the keys into a slot.
 func (f *CompactFilter) AddBatch(slot int, orders []uint64) {
 	checkSlot(slot, len(f.ring))
-	if f.sweep.pending() == slot {
-		for _, order := range orders {
-			f.set(slot, order, true)
+	var space [compactWanted]uint64
+	for chunk := compactWanted / f.hashes; len(orders) > 0; {
+		n, places := min(chunk, len(orders)), space[:0]
+		for _, order := range orders[:n] {
+			places = f.appendPlaces(places, order)
 		}
-		return
-	}
-	var wanted [compactWanted]uint64
-	chunk := compactWanted / f.hashes
-	for len(orders) > 0 {
-		n := min(chunk, len(orders))
-		f.setChunk(slot, orders[:n], wanted[:0])
+		f.announcePlaces(slot, places)
+		f.setBits(slot, places)
 		orders = orders[n:]
 	}
 }
@@ -166,86 +168,53 @@ func (f *CompactFilter) AddBatch(slot int, orders []uint64) {
 func (f *CompactFilter) AddAbsent(slot int, held, blind uint8, masks []uint8, orders []uint64) {
 	checkSlot(slot, len(f.ring))
 	f.MaybeAnnounced(masks, orders)
-	var wanted [compactWanted]uint64
+	var space [compactWanted]uint64
 	for chunk := compactWanted / f.hashes; len(orders) > 0; {
-		n := min(chunk, len(orders))
-		f.addAbsentChunk(slot, held, blind, masks[:n], orders[:n], wanted[:0])
+		n, places := min(chunk, len(orders)), space[:0]
+		for i, order := range orders[:n] {
+			if masks[i] = (masks[i] | blind) & held; masks[i] == 0 {
+				places = f.appendPlaces(places, order)
+			}
+		}
+		f.announcePlaces(slot, places)
+		for i := range n {
+			if masks[i] == 0 {
+				masks[i] = f.setBits(slot, places[:f.hashes]) << slot
+				places = places[f.hashes:]
+			}
+		}
 		masks, orders = masks[n:], orders[n:]
 	}
 }
 
-// addAbsentChunk does the second half of AddAbsent for keys that have at most cap(wanted)
-// bits together.
-func (f *CompactFilter) addAbsentChunk(slot int, held, blind uint8, masks []uint8, orders, wanted []uint64) {
-	for i, order := range orders {
-		if masks[i] = (masks[i] | blind) & held; masks[i] == 0 {
-			wanted = f.appendBits(wanted, order)
-		}
+// appendPlaces appends where the bits of a key are.
+func (f *CompactFilter) appendPlaces(places []uint64, order uint64) []uint64 {
+	p := newProbe(order)
+	for range f.hashes {
+		places = append(places, p.at)
+		p.next()
 	}
-	f.announceBits(slot, wanted)
+	return places
+}
+
+// announcePlaces prefetches bits of a slot.
+func (f *CompactFilter) announcePlaces(slot int, places []uint64) {
+	prefetch.Scaled(unsafe.Pointer(unsafe.SliceData(f.column(slot))), f.slotSize, 3, places)
+}
+
+// setBits sets bits of a slot, and returns 1 if all of them were set, else 0. It does
+// without BitSet: the fewer instructions a bit takes, the more misses overlap.
+func (f *CompactFilter) setBits(slot int, places []uint64) (had uint8) {
 	column, sweeping := f.column(slot), f.sweep.pending() == slot
-	for i, m := range masks {
-		if m != 0 {
-			continue
-		}
-		had := uint64(1)
-		for _, place := range wanted[:f.hashes] {
-			at := mulhi(place, f.bits)
-			if sweeping {
-				f.clearFor(column, at/(64*unitWords))
-			}
-			// Not by BitSet: the fewer instructions a bit takes, the more misses overlap.
-			word := &column[at/64]
-			had &= *word >> (at % 64)
-			*word |= 1 << (at % 64)
-		}
-		wanted = wanted[f.hashes:]
-		masks[i] = uint8(had) << slot
-	}
-}
-
-// compactWanted is how many bits are announced before they are set: 16 KiB of
-// lines, half of a cache.
-const compactWanted = 256
-
-// setChunk adds keys that have at most cap(wanted) bits together to a slot that
-// is not being swept.
-func (f *CompactFilter) setChunk(slot int, orders, wanted []uint64) {
-	for _, order := range orders {
-		wanted = f.appendBits(wanted, order)
-	}
-	f.announceBits(slot, wanted)
-	set := f.ring[slot].BitSet()
-	for _, at := range wanted {
-		set.Set(uint(mulhi(at, f.bits)))
-	}
-}
-
-// appendBits appends where the bits of a key are.
-func (f *CompactFilter) appendBits(wanted []uint64, order uint64) []uint64 {
-	p := newProbe(order)
-	for range f.hashes {
-		wanted = append(wanted, p.at)
-		p.next()
-	}
-	return wanted
-}
-
-// announceBits prefetches bits of a slot.
-func (f *CompactFilter) announceBits(slot int, wanted []uint64) {
-	prefetch.Scaled(unsafe.Pointer(unsafe.SliceData(f.column(slot))), f.slotSize, 3, wanted)
-}
-
-// set adds one key to a slot.
-func (f *CompactFilter) set(slot int, order uint64, sweeping bool) {
-	set := f.ring[slot].BitSet()
-	p := newProbe(order)
-	for range f.hashes {
-		at := mulhi(p.at, f.bits)
+	all := uint64(1)
+	for _, place := range places {
+		at := mulhi(place, f.bits)
 		if sweeping {
-			f.clearFor(f.column(slot), at/(64*unitWords))
+			f.clearFor(column, at/(64*unitWords))
 		}
-		set.Set(uint(at))
-		p.next()
+		word := &column[at/64]
+		all &= *word >> (at % 64)
+		*word |= 1 << (at % 64)
 	}
+	return uint8(all)
 }
