@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/dgraph-io/badger/v4"
@@ -53,6 +54,9 @@ type store struct {
 	leaked atomic.Bool
 	// rest is what the value log still takes before it would be rotated.
 	rest atomic.Int64
+
+	putting sync.Mutex // holds off other puts while hole is filled and one follows
+	hole    hole
 }
 
 // A value log that grows beyond its size is rotated: readers are blocked for 30 to
@@ -103,11 +107,18 @@ func createStore(dir string, maxBytes int64, logger *slog.Logger) (*store, error
 }
 
 // put stores a value; it is durable after sync. value may be reused afterwards.
+// An error that wraps errNotPut says that nothing was written.
 func (s *store) put(key, value []byte) error {
-	if need := int64(len(value) + entryOverhead); s.rest.Add(-need) < 0 {
-		s.rest.Add(need)
-		return errLogFull
+	s.putting.Lock()
+	defer s.putting.Unlock()
+	need := int64(len(value) + entryOverhead)
+	if s.rest.Load() < need {
+		return fmt.Errorf("%w: the value log is full", errNotPut)
 	}
+	if err := s.hole.fill(need); err != nil {
+		return fmt.Errorf("%w: %w", errNotPut, err)
+	}
+	s.rest.Add(-need)
 	txn := s.db.NewTransaction(true)
 	defer txn.Discard()
 	if err := txn.SetEntry(badger.NewEntry(key, value)); err != nil {
@@ -168,6 +179,7 @@ func checkRoom(dir string) error {
 // close closes Badger. A store with a leaked lock is left as kill -9 would leave
 // it, with its goroutines idle: all that was promised has been synced before.
 func (s *store) close() (err error) {
+	s.hole.close()
 	if s.leaked.Load() {
 		s.log.logger.Error("segment is left open, because reading its damaged value log left a lock behind")
 		return nil
@@ -233,7 +245,7 @@ func (s *store) get(key []byte) (value []byte, err error) {
 
 var (
 	errMissing = errors.New("missing")
-	errLogFull = errors.New("the value log is full")
+	errNotPut  = errors.New("nothing was written")
 )
 
 // storeLog forwards Badger's messages to slog and remembers those that mean that

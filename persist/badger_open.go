@@ -247,7 +247,7 @@ func protectLog(dir string) error {
 	if err != nil || len(logs) == 0 {
 		return err
 	}
-	last := slices.Max(logs) // six digits, so the longest names are not met
+	last := newestLog(logs)
 	f, err := os.OpenFile(last, os.O_RDWR, 0)
 	if err != nil {
 		return fmt.Errorf("persist: opening segment: %w", err)
@@ -278,6 +278,10 @@ func protectLog(dir string) error {
 	return nil
 }
 
+// newestLog returns the last of a directory's value logs: six digits, so the longest
+// names are not met.
+func newestLog(logs []string) string { return slices.Max(logs) }
+
 // startStore calls badger.Open under its own recover: damaged files make it
 // panic here and there.
 func startStore(dir string, maxBytes int64, logger *slog.Logger) (s *store, err error) {
@@ -294,5 +298,6 @@ func startStore(dir string, maxBytes int64, logger *slog.Logger) (s *store, err 
 	if s.db, err = badger.Open(storeOptions(dir, maxBytes, s.log)); err != nil {
 		return nil, err
 	}
+	s.hole.open(dir)
 	return s, nil
 }

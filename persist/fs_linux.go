@@ -67,6 +67,41 @@ func punchFile(name string) error {
 	return unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 0, info.Size())
 }
 
+// dropCached takes what of a file is in the page cache and not changed out of it. Pages
+// that were read ahead have a mark that makes the kernel read on when it is met.
+func dropCached(f *os.File) { _ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED) }
+
+// zeroes is never written to, so that all of its pages are the kernel's page of zeroes.
+var zeroes [1 << 20]byte
+
+// fillHoles writes zeroes where a file has holes from one offset to another; what was
+// written there stays. Where the file system doesn't tell holes it does nothing.
+func fillHoles(f *os.File, from, to int64) error {
+	fd := int(f.Fd())
+	for from < to {
+		hole, err := unix.Seek(fd, from, unix.SEEK_HOLE)
+		if err != nil || hole >= to {
+			return nil //nolint:nilerr // there is none, or nobody knows
+		}
+		data, err := unix.Seek(fd, hole, unix.SEEK_DATA)
+		switch {
+		case errors.Is(err, unix.ENXIO): // no more data
+			data = to
+		case err != nil:
+			return nil //nolint:nilerr // nobody knows
+		}
+		end := min(data, to)
+		for from = hole; from < end; {
+			n, err := f.WriteAt(zeroes[:min(end-from, int64(len(zeroes)))], from)
+			if err != nil {
+				return err
+			}
+			from += int64(n)
+		}
+	}
+	return nil
+}
+
 // Sync is fdatasync: on a preallocated file it leaves out the metadata that
 // fsync would write for the time stamps alone.
 func (o *osFile) Sync() error {

@@ -2,7 +2,10 @@
 
 package persist
 
-import "errors"
+import (
+	"errors"
+	"os"
+)
 
 // Sync is fsync; package os makes it F_FULLFSYNC where fsync alone promises
 // nothing.
@@ -16,6 +19,11 @@ func (o *osFile) Unmap([]byte) error { return nil }
 
 // punchFile is not known elsewhere: the blocks come back when the process ends.
 func punchFile(string) error { return errors.ErrUnsupported }
+
+// fillHoles and dropCached spare time where holes are known.
+func fillHoles(*os.File, int64, int64) error { return nil }
+
+func dropCached(*os.File) {}
 
 // unmapPages spares interrupts where it is known how.
 func unmapPages([]byte) {}

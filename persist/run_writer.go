@@ -233,8 +233,8 @@ func (w *RunWriter) put(number uint32, value []byte) error {
 	}
 	defer w.seg.pins.unpin()
 	err := w.seg.store.put(valueKey(w.meta.ID, number), value)
-	if errors.Is(err, errLogFull) { // nothing was written
-		return fmt.Errorf("persist: run %d of segment %s, a value of %d bytes: %w", w.meta.ID, w.seg.path, len(value), err)
+	if errors.Is(err, errNotPut) {
+		return fmt.Errorf("persist: run %d of segment %s, a value of %d bytes: %w", w.meta.ID, w.seg.path, len(value), diskFull(err))
 	}
 	if err != nil {
 		return fmt.Errorf("persist: writing run %d of segment %s: %w: %w", w.meta.ID, w.seg.path, dedup.ErrFailed, diskFull(err))
