@@ -212,7 +212,7 @@ const fixedMemory = 96 << 20
 
 func (e *Engine) openJournal() error {
 	keys := e.tableKeys(e.capacity.Load()) * e.opts.Shards
-	ring := max(int64(minRing), 3*e.opts.recordBytes()*int64(keys))
+	ring := max(int64(minRing), (shards.TableSets+1)*e.opts.recordBytes()*int64(keys)) // one more for headers
 	if e.opts.Mode == Approximate {
 		ring = max(int64(minRing), min(ring, 64<<20))
 	}
@@ -249,7 +249,7 @@ func (e *Engine) newSet(m *persist.Manifest) error {
 		Generations: e.opts.Generations,
 		Log:         log{e.journal},
 		MaxKeys:     keys,
-		MaxSealed:   e.opts.Shards,
+		MaxSealed:   (shards.TableSets - 1) * e.opts.Shards,
 		Nonce:       binary.LittleEndian.Uint64(nonce[:]) >> 1,
 		Sealed:      func() { wake(e.flushing) },
 	}

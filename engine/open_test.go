@@ -135,7 +135,7 @@ func TestFixedOptions(t *testing.T) {
 	}
 }
 
-// TestKeyBytes: the ring holds three times the usual keys of full tables, and keeps
+// TestKeyBytes: the ring holds four times the usual keys of full tables, and keeps
 // its size.
 func TestKeyBytes(t *testing.T) {
 	for _, c := range []struct {
@@ -144,7 +144,7 @@ func TestKeyBytes(t *testing.T) {
 		dir, o := t.TempDir(), testOptions(nil)
 		o.tableKeys, o.ringBytes, o.KeyBytes = 100_000, 0, int(c.keyBytes)
 		e := mustOpen(t, dir, o)
-		ring, want := e.Stats().Journal.RingBytes, 3*c.record*100_000*int64(o.Shards)
+		ring, want := e.Stats().Journal.RingBytes, 4*c.record*100_000*int64(o.Shards)
 		if ring < want || ring > want+4096 {
 			t.Errorf("KeyBytes %d: a ring of %d bytes, want %d", c.keyBytes, ring, want)
 		}

@@ -102,6 +102,7 @@ type JournalStats struct {
 type FlushStats struct {
 	UnflushedKeys uint64        `json:"unflushed_keys"`
 	PendingTables int           `json:"pending_tables"`
+	Waits         uint64        `json:"waits"` // of calls, since too many tables were pending: keys come faster than they are written
 	Flushes       uint64        `json:"flushes"`
 	Keys          uint64        `json:"keys"`
 	Bytes         uint64        `json:"bytes"`
@@ -174,7 +175,7 @@ func (e *Engine) Stats() Stats {
 		Filter: FilterStats{Kind: e.opts.Filter.String(), Bytes: z.FilterBytes, BitsPerKey: e.opts.BitsPerKey,
 			Capacity: e.capacity.Load(), PredictedRate: z.PredictRate, Growths: c.growths.Load()},
 		Journal: journalStats(j, c.roomWaits.Load()),
-		Flush: FlushStats{UnflushedKeys: z.Unflushed, PendingTables: z.Sealed, Flushes: c.flushes.Load(), Keys: c.flushedKeys.Load(),
+		Flush: FlushStats{UnflushedKeys: z.Unflushed, PendingTables: z.Sealed, Waits: e.set.Waits(), Flushes: c.flushes.Load(), Keys: c.flushedKeys.Load(),
 			Bytes: c.flushedBytes.Load(), Busy: time.Duration(c.flushBusy.Load()), Merges: c.merges.Load(), MergedKeys: c.mergedKeys.Load()},
 		Latency:     c.latency.stats(),
 		MemoryBytes: z.FilterBytes + z.TableBytes,

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"encoding/json"
 	"math/rand/v2"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/shards"
 )
 
 // TestStats: the counters say what the calls did.
@@ -156,5 +158,41 @@ func TestHistogram(t *testing.T) {
 	}
 	if b := bucket(^uint64(0)); b >= len(h.buckets) {
 		t.Errorf("the largest value has bucket %d", b)
+	}
+}
+
+// TestFlushWaits: while a flush does not get on, keys go to as many full tables as there
+// is memory for; then calls wait, which the statistics tell, and go on with the flush.
+func TestFlushWaits(t *testing.T) {
+	o := testOptions(nil)
+	let := make(chan struct{})
+	letOnce := sync.OnceFunc(func() { close(let) })
+	defer letOnce()
+	o.phase = func(name string) func() {
+		if name == "flush" {
+			<-let
+		}
+		return func() {}
+	}
+	e := mustOpen(t, t.TempDir(), o)
+	defer letOnce() // before the engine closes
+	waiting, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	sets := func() float64 { return float64(e.Stats().Flush.UnflushedKeys) / float64(o.tableKeys*o.Shards) }
+	done := make(chan error)
+	go func() {
+		var err error
+		for i := 0; err == nil && i < 40_000; i += 100 {
+			_, err = e.AdmitBatch(waiting, nil, intKeys(i, 100))
+		}
+		done <- err
+	}()
+	faultWait(t, "a call that waits", func() bool { return e.Stats().Flush.Waits > 0 })
+	if n := sets(); n < shards.TableSets-0.6 || n > shards.TableSets {
+		t.Errorf("calls wait with %.2f sets of tables full, want nearly %d", n, shards.TableSets)
+	}
+	letOnce()
+	if err := <-done; err != nil {
+		t.Errorf("once the flush got on: %v", err)
 	}
 }

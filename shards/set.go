@@ -80,6 +80,7 @@ type Set struct {
 	oldest    atomic.Uint64 // generation: those before it are out of the window
 	maxKeys   atomic.Int64  // see Config.MaxKeys
 	refusal   atomic.Pointer[error]
+	waits     atomic.Uint64 // see Waits
 
 	queue struct {
 		sync.Mutex
@@ -267,6 +268,9 @@ func (s *Set) Refuse(err error) {
 	s.wakeRoom()
 }
 
+// Waits counts how often marks have waited because MaxSealed tables were sealed.
+func (s *Set) Waits() uint64 { return s.waits.Load() }
+
 // waitRoom waits until a table has left or ctx ends.
 func (s *Set) waitRoom(ctx context.Context) error {
 	s.queue.Lock()
@@ -281,6 +285,7 @@ func (s *Set) waitRoom(ctx context.Context) error {
 	if sabotage.On(sabotage.IgnoreContext) {
 		ctx = context.WithoutCancel(ctx)
 	}
+	s.waits.Add(1)
 	select {
 	case <-room:
 		return nil
