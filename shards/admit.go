@@ -12,7 +12,7 @@ func (s *shard) admit(b *Batch, from, to int) error {
 	if err != nil {
 		return err
 	}
-	b.split(from, to)
+	b.split(from, to, s.hi(0), s.set.shardBits)
 	if t.arena != nil {
 		b.fresh.addRecords(t.arena, b.record)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"runtime"
-	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -296,7 +295,7 @@ func (s *shard) log(b *Batch, kind Kind) error {
 
 // logForm logs the keys of one form.
 func (s *shard) logForm(b *Batch, kind Kind, form hash.Form) error {
-	p, n := b.fresh.records, b.fresh.len()
+	p, n := b.fresh.payload, b.fresh.len()
 	if p == nil || s.set.c.Confirmer == nil {
 		p, n = s.payload(b, form)
 		b.payload = p
@@ -318,17 +317,6 @@ func (s *shard) logForm(b *Batch, kind Kind, form hash.Form) error {
 func (s *shard) payload(b *Batch, form hash.Form) (p []byte, n int) {
 	le := binary.LittleEndian
 	p = b.payload[:0]
-	if b.alike && form.Fixed() && s.set.c.Confirmer != nil {
-		n = b.fresh.len()
-		p = slices.Grow(p, n*pairSize)[:n*pairSize]
-		shard, shift, los := s.hi(0), s.set.shardBits, b.fresh.los
-		for k, order := range b.fresh.orders {
-			pair := p[k*pairSize:][:pairSize]
-			le.PutUint64(pair, shard|order>>shift)
-			le.PutUint64(pair[8:], los[k])
-		}
-		return p, n
-	}
 	for k, i := range b.fresh.at {
 		if b.form[i] != form {
 			continue
