@@ -77,7 +77,7 @@ type Options struct {
 	Capacity uint64
 	// KeyBytes is the usual length of a key in bytes, a hint as well; UUID and ULID texts
 	// count as 16, the default. It sizes the journal's ring, which a directory gets when it
-	// is made and then keeps: four times what the keys of full tables take,
+	// is made and then keeps: four times what the keys of one set of full tables take,
 	// 16 MiB at least. With much longer keys than said flushes come early and callers wait for them:
 	// 36-byte keys lose a fifth of their rate. In Approximate mode the ring has 64 MiB at most.
 	// With more than 16 the memory for their bytes is made resident beforehand.

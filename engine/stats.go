@@ -102,7 +102,7 @@ type JournalStats struct {
 type FlushStats struct {
 	UnflushedKeys uint64        `json:"unflushed_keys"`
 	PendingTables int           `json:"pending_tables"`
-	Waits         uint64        `json:"waits"` // of calls, since too many tables were pending: keys come faster than they are written
+	Waits         uint64        `json:"waits"` // for memory, since too many tables were pending: keys come faster than they are written
 	Flushes       uint64        `json:"flushes"`
 	Keys          uint64        `json:"keys"`
 	Bytes         uint64        `json:"bytes"`

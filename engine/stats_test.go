@@ -179,7 +179,7 @@ func TestFlushWaits(t *testing.T) {
 	waiting, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	sets := func() float64 { return float64(e.Stats().Flush.UnflushedKeys) / float64(o.tableKeys*o.Shards) }
-	done := make(chan error)
+	done := make(chan error, 1)
 	go func() {
 		var err error
 		for i := 0; err == nil && i < 40_000; i += 100 {

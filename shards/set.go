@@ -64,7 +64,7 @@ type Config struct {
 	Log         Log
 	Confirmer   Confirmer // nil without a store: then a "maybe" is a Duplicate
 	MaxKeys     int       // unflushed keys of a shard's table before it is sealed
-	MaxSealed   int       // sealed tables of all shards before callers wait
+	MaxSealed   int       // sealed tables of all shards beside which there is memory for active ones: with more callers wait
 	Nonce       uint64    // start of the claims' numbers; may differ at each opening
 	Sealed      func()    // called with a shard locked when a table was sealed: must not wait
 }
@@ -268,24 +268,23 @@ func (s *Set) Refuse(err error) {
 	s.wakeRoom()
 }
 
-// Waits counts how often marks have waited because MaxSealed tables were sealed.
+// Waits counts the parts of calls that had to wait for memory: see Config.MaxSealed.
 func (s *Set) Waits() uint64 { return s.waits.Load() }
 
-// waitRoom waits until a table has left or ctx ends.
-func (s *Set) waitRoom(ctx context.Context) error {
+// waitRoom waits until a table has left or ctx ends, unless fewer than most are sealed.
+func (s *Set) waitRoom(ctx context.Context, most int64) error {
 	s.queue.Lock()
 	room := s.queue.room
 	s.queue.Unlock()
 	if err := s.refusal.Load(); err != nil {
 		return *err
 	}
-	if s.nSealed.Load() < int64(s.c.MaxSealed) {
+	if s.nSealed.Load() < most {
 		return nil
 	}
 	if sabotage.On(sabotage.IgnoreContext) {
 		ctx = context.WithoutCancel(ctx)
 	}
-	s.waits.Add(1)
 	select {
 	case <-room:
 		return nil

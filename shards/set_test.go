@@ -185,6 +185,34 @@ func TestRoom(t *testing.T) {
 	}
 }
 
+// TestRoomAtRotation: a rotation seals whatever waits already; then no table is begun
+// for which there is no memory.
+func TestRoomAtRotation(t *testing.T) {
+	h := newBed(t, Config{Shards: 1, MaxKeys: 10, MaxSealed: 2})
+	for i := 0; h.set.Sizes().Sealed < 2; i++ {
+		h.admit(key16(i))
+	}
+	h.set.Rotate(h.c.Generation + 1)
+	if n := h.set.Sizes().Sealed; n != 3 {
+		t.Fatalf("%d tables are sealed", n)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	admit := func() error {
+		var b Batch
+		b.Out = make([]dedup.Verdict, 1)
+		h.set.Route(&b, [][]byte{key16(1000)})
+		return h.set.Admit(ctx, &b, h.now)
+	}
+	if err := admit(); !errors.Is(err, context.Canceled) || h.set.Waits() != 1 {
+		t.Errorf("a fourth table: %v after %d waits, want one", err, h.set.Waits())
+	}
+	h.flushOne()
+	if err := admit(); err != nil || h.set.Waits() != 1 {
+		t.Errorf("with room: %v after %d waits", err, h.set.Waits())
+	}
+}
+
 // TestOfferedIsConfirmed: also of a call that fails half way what was offered to the
 // Confirmer is asked for, so that none is at work when the batch is used again.
 func TestOfferedIsConfirmed(t *testing.T) {

@@ -93,19 +93,30 @@ func (s *shard) seal() {
 }
 
 // lockForMarks locks the shard with room for n more keys. It waits, unlocked,
-// while too many sealed tables wait for their flush.
+// while too many sealed tables wait for their flush: more than MaxSealed, which
+// rotations may bring about, leave no memory for a table that is not begun.
 func (s *shard) lockForMarks(ctx context.Context, n int) error {
-	for {
+	for waited := false; ; waited = true {
+		most := int64(s.set.c.MaxSealed)
 		s.mu.Lock()
-		if s.set.c.Confirmer == nil || s.active.room(n, int(s.set.maxKeys.Load())) {
+		switch {
+		case s.set.c.Confirmer == nil:
 			return nil
-		}
-		if s.set.nSealed.Load() < int64(s.set.c.MaxSealed) {
+		case s.active.empty():
+			if most++; s.set.nSealed.Load() < most {
+				return nil
+			}
+		case s.active.room(n, int(s.set.maxKeys.Load())):
+			return nil
+		case s.set.nSealed.Load() < most:
 			s.seal()
 			return nil
 		}
 		s.mu.Unlock()
-		if err := s.set.waitRoom(ctx); err != nil {
+		if !waited {
+			s.set.waits.Add(1)
+		}
+		if err := s.set.waitRoom(ctx, most); err != nil {
 			return err
 		}
 	}
