@@ -205,7 +205,7 @@ func (s *store) giveUp() {
 	if checkRoom(s.dir) == nil {
 		return
 	}
-	logs, _ := filepath.Glob(filepath.Join(s.dir, "*.vlog"))
+	logs, _ := storeFiles(s.dir, ".vlog")
 	for _, name := range logs {
 		if err := punchFile(name); err != nil {
 			s.log.logger.Warn("the room of a removed segment comes back later", "file", name, "error", err)

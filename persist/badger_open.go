@@ -10,7 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
-	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/dgraph-io/badger/v4"
@@ -105,11 +105,11 @@ func dropKeyRegistry(dir string) error {
 // their first one leaves them, or a power cut that came before their sync. Badger
 // does not open with one. Whether anything should be in it our manifest knows.
 func dropEmptyLogs(dir string) error {
-	mem, err := filepath.Glob(filepath.Join(dir, "*.mem"))
+	mem, err := storeFiles(dir, ".mem")
 	if err != nil {
 		return err
 	}
-	values, err := filepath.Glob(filepath.Join(dir, "*.vlog"))
+	values, err := storeFiles(dir, ".vlog")
 	if err != nil {
 		return err
 	}
@@ -150,7 +150,7 @@ func knownTables(dir string) map[string]bool {
 // when lengths lead out of the file.
 func checkTables(dir string) error {
 	known := knownTables(dir)
-	tables, err := filepath.Glob(filepath.Join(dir, "*.sst"))
+	tables, err := storeFiles(dir, ".sst")
 	if err != nil {
 		return err
 	}
@@ -243,11 +243,11 @@ func cutChecksum(p []byte) (rest []byte, sum *pb.Checksum, err error) {
 // flipped bit would destroy everything behind it. Only the file with the highest
 // number gets that treatment; so we put an empty one behind it.
 func protectLog(dir string) error {
-	logs, err := filepath.Glob(filepath.Join(dir, "*.vlog"))
+	logs, err := storeFiles(dir, ".vlog")
 	if err != nil || len(logs) == 0 {
 		return err
 	}
-	last := newestLog(logs)
+	last := logs[len(logs)-1]
 	f, err := os.OpenFile(last, os.O_RDWR, 0)
 	if err != nil {
 		return fmt.Errorf("persist: opening segment: %w", err)
@@ -262,8 +262,8 @@ func protectLog(dir string) error {
 	}
 	head := make([]byte, vlogEntryMax)
 	if n, _ := f.ReadAt(head, vlogHeader); bytes.Count(head[:n], []byte{0}) == n {
-		// Nothing was ever written behind the header: it is what a crash leaves of
-		// an unused file, twice ValueLogFileSize of hole. Badger removes it at this
+		// Nothing was ever written behind the header but zeroes: it is what a crash leaves
+		// of an unused file, twice ValueLogFileSize. Badger removes it at this
 		// length as soon as it is not the last.
 		return f.Truncate(vlogHeader)
 	}
@@ -278,9 +278,21 @@ func protectLog(dir string) error {
 	return nil
 }
 
-// newestLog returns the last of a directory's value logs: six digits, so the longest
-// names are not met.
-func newestLog(logs []string) string { return slices.Max(logs) }
+// storeFiles returns the paths of a directory's files of one kind by their numbers:
+// six digits, so longer names are not met. (Glob would take a directory's name for a
+// pattern.)
+func storeFiles(dir, suffix string) (paths []string, err error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("persist: listing segment: %w", err)
+	}
+	for _, e := range entries {
+		if strings.HasSuffix(e.Name(), suffix) {
+			paths = append(paths, filepath.Join(dir, e.Name()))
+		}
+	}
+	return paths, nil
+}
 
 // startStore calls badger.Open under its own recover: damaged files make it
 // panic here and there.
@@ -298,6 +310,6 @@ func startStore(dir string, maxBytes int64, logger *slog.Logger) (s *store, err 
 	if s.db, err = badger.Open(storeOptions(dir, maxBytes, s.log)); err != nil {
 		return nil, err
 	}
-	s.hole.open(dir)
+	s.hole = hole{dir: dir, end: vlogHeader, full: vlogHeader}
 	return s, nil
 }

@@ -1,9 +1,12 @@
 package persist
 
 import (
+	"bytes"
 	"errors"
 	"io/fs"
+	"log/slog"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -112,6 +115,49 @@ func TestSyncTellsWhatBadgerLogs(t *testing.T) {
 	for range 2 { // and for good
 		if err := s.Sync(); !errors.Is(err, dedup.ErrFailed) {
 			t.Errorf("got %v", err)
+		}
+	}
+}
+
+// TestStoreFiles: a directory's name is no pattern: what lies in another one whose name
+// it would match is left alone.
+func TestStoreFiles(t *testing.T) {
+	quiet := slog.New(slog.DiscardHandler)
+	parent := t.TempDir()
+	value := bytes.Repeat([]byte("value"), 1000)
+	var stores [2]*store
+	for i, name := range []string{"a1", "a[1]"} {
+		s, err := createStore(filepath.Join(parent, name), 1<<20, quiet)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(s.put(valueKey(1, uint32(i)), value), s.close()); err != nil {
+			t.Fatal(err)
+		}
+		if i == 1 {
+			if s, err = openStore(s.dir, 1<<20, quiet); err != nil {
+				t.Fatal(err)
+			}
+			if err := errors.Join(s.put(valueKey(2, 0), value), s.close()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		stores[i] = s
+	}
+	for i, want := range [][]string{{"000001.vlog"}, {"000001.vlog", "000002.vlog", "000003.vlog"}} {
+		paths, err := storeFiles(stores[i].dir, ".vlog")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var names []string
+		for _, p := range paths {
+			if filepath.Dir(p) != stores[i].dir {
+				t.Errorf("%s is not in %s", p, stores[i].dir)
+			}
+			names = append(names, filepath.Base(p))
+		}
+		if !slices.Equal(names, want) {
+			t.Errorf("%s has the logs %v, want %v", stores[i].dir, names, want)
 		}
 	}
 }

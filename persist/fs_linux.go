@@ -67,6 +67,9 @@ func punchFile(name string) error {
 	return unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 0, info.Size())
 }
 
+// fillsHoles says that fillHole is known to be worth it.
+const fillsHoles = true
+
 // dropCached takes what of a file is in the page cache and not changed out of it. Pages
 // that were read ahead have a mark that makes the kernel read on when it is met.
 func dropCached(f *os.File) { _ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED) }
@@ -74,29 +77,15 @@ func dropCached(f *os.File) { _ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONT
 // zeroes is never written to, so that all of its pages are the kernel's page of zeroes.
 var zeroes [1 << 20]byte
 
-// fillHoles writes zeroes where a file has holes from one offset to another; what was
-// written there stays. Where the file system doesn't tell holes it does nothing.
-func fillHoles(f *os.File, from, to int64) error {
-	fd := int(f.Fd())
-	for from < to {
-		hole, err := unix.Seek(fd, from, unix.SEEK_HOLE)
-		if err != nil || hole >= to {
-			return nil //nolint:nilerr // there is none, or nobody knows
-		}
-		data, err := unix.Seek(fd, hole, unix.SEEK_DATA)
-		switch {
-		case errors.Is(err, unix.ENXIO): // no more data
-			data = to
-		case err != nil:
-			return nil //nolint:nilerr // nobody knows
-		}
-		end := min(data, to)
-		for from = hole; from < end; {
-			n, err := f.WriteAt(zeroes[:min(end-from, int64(len(zeroes)))], from)
-			if err != nil {
-				return err
-			}
-			from += int64(n)
+// fillHole writes zeroes from one offset to another, between which nothing but a hole
+// is. After an error it is a hole again.
+func fillHole(f *os.File, from, to int64) error {
+	for at := from; at < to; {
+		n, err := f.WriteAt(zeroes[:min(to-at, int64(len(zeroes)))], at)
+		at += int64(n)
+		if err != nil {
+			_ = unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, from, at-from)
+			return err
 		}
 	}
 	return nil

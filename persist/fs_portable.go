@@ -20,8 +20,10 @@ func (o *osFile) Unmap([]byte) error { return nil }
 // punchFile is not known elsewhere: the blocks come back when the process ends.
 func punchFile(string) error { return errors.ErrUnsupported }
 
-// fillHoles and dropCached spare time where holes are known.
-func fillHoles(*os.File, int64, int64) error { return nil }
+// fillHole and dropCached are not called.
+const fillsHoles = false
+
+func fillHole(*os.File, int64, int64) error { return nil }
 
 func dropCached(*os.File) {}
 

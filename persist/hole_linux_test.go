@@ -3,7 +3,6 @@ package persist
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"os"
@@ -11,39 +10,30 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/firstseen/firstseen/dedup"
 )
 
-// newHole returns a file of so many bytes, all of them a hole.
-func newHole(t *testing.T, size int64) *os.File {
-	t.Helper()
+// TestFillHole: what is filled is a hole no more, and nothing else changes.
+func TestFillHole(t *testing.T) {
+	const size, from, to = 8 << 20, 1<<20 + 100, 6 << 20
 	f, err := os.Create(filepath.Join(t.TempDir(), "file"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = f.Close() })
-	if err := f.Truncate(size); err != nil {
+	defer f.Close()
+	want := make([]byte, size)
+	source := rand.NewChaCha8([32]byte{3})
+	for _, part := range [][]byte{want[:from], want[to : to+1000]} {
+		_, _ = source.Read(part)
+	}
+	if _, err := f.WriteAt(want[:from], 0); err != nil {
 		t.Fatal(err)
 	}
-	if at, err := unix.Seek(int(f.Fd()), 0, unix.SEEK_HOLE); at != 0 || err != nil {
-		t.Skipf("the temporary directory's file system knows no holes: %d, %v", at, err)
+	if _, err := f.WriteAt(want[to:to+1000], to); err != nil {
+		t.Fatal(err)
 	}
-	return f
-}
-
-// TestFillHoles: what was written stays, all between it is filled, and nothing else.
-func TestFillHoles(t *testing.T) {
-	const size, from, to = 8 << 20, 1 << 20, 6 << 20
-	f := newHole(t, size)
-	want := make([]byte, size)
-	rng := rand.NewChaCha8([32]byte{3})
-	for _, island := range []struct{ at, n int }{{0, 5000}, {1<<20 + 100, 8000}, {3 << 20, 1 << 20}, {6<<20 - 10, 20}} {
-		p := want[island.at : island.at+island.n]
-		_, _ = rng.Read(p)
-		if _, err := f.WriteAt(p, int64(island.at)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := fillHoles(f, from, to); err != nil {
+	if err := errors.Join(f.Truncate(size), fillHole(f, from, to)); err != nil {
 		t.Fatal(err)
 	}
 	got := make([]byte, size)
@@ -51,23 +41,16 @@ func TestFillHoles(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(got, want) {
-		t.Error("what was written has changed")
+		t.Error("what the file holds has changed")
 	}
-	for _, c := range []struct{ from, least, most int64 }{
-		{0, 1, 64 << 10},      // before from
-		{from, to, size},      // to its end
-		{7 << 20, 0, 7 << 20}, // behind to
-	} {
-		if at, err := unix.Seek(int(f.Fd()), c.from, unix.SEEK_HOLE); err != nil || at < c.least || at > c.most {
-			t.Errorf("from %d on the first hole is at %d, %v; want it at %d to %d", c.from, at, err, c.least, c.most)
-		}
+	if at, err := unix.Seek(int(f.Fd()), 0, unix.SEEK_HOLE); err != nil || at < to {
+		t.Errorf("the first hole is at %d, %v; want none before %d", at, err, to)
 	}
 }
 
 // TestPutFillsHole: Badger writes where a hole was filled, and nowhere behind, in a new
 // store and in one that was opened again; what was put before stays.
 func TestPutFillsHole(t *testing.T) {
-	newHole(t, 1<<20)
 	dir := filepath.Join(t.TempDir(), "store")
 	s, err := createStore(dir, 64<<20, slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -85,7 +68,7 @@ func TestPutFillsHole(t *testing.T) {
 			t.Fatal(err)
 		}
 		values = append(values, p)
-		if s.hole.f == nil || s.hole.full < s.hole.end {
+		if s.hole.off || s.hole.full < s.hole.end+holeGuard {
 			t.Fatalf("filled up to %d of %d", s.hole.full, s.hole.end)
 		}
 		if at, err := unix.Seek(int(s.hole.f.Fd()), s.hole.full, unix.SEEK_DATA); !errors.Is(err, unix.ENXIO) {
@@ -114,35 +97,53 @@ func TestPutFillsHole(t *testing.T) {
 	}
 }
 
-// TestPutNoRoom: where the disk has no room for a value nothing is written, and the error
-// says so; with room it is put.
+// TestPutNoRoom: a value for which the disk has no room is not written, which the run's
+// error says; with room it is.
 func TestPutNoRoom(t *testing.T) {
-	newHole(t, 1<<20)
 	s := newTestSegment(t)
-	store := s.store
-	readOnly, err := os.Open(store.hole.f.Name())
+	keys := makeKeys(0, 100_000, 1)
+	writeRun(t, s, RunSpec{ID: 1}, keys)
+	full, err := os.OpenFile("/dev/full", os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer readOnly.Close()
-	value := bytes.Repeat([]byte("value"), 100_000)
-	writable, rest := store.hole.f, s.Room()
-	store.hole.f = readOnly
-	err = store.put(valueKey(1, 1), value)
-	if !errors.Is(err, errNotPut) || !errors.Is(err, unix.EBADF) {
-		t.Errorf("put gave %v, want the error of the write", err)
+	defer full.Close()
+	log, rest := s.store.hole.f, s.Room()
+	s.store.hole.f = full
+	w := s.NewRun(RunSpec{ID: 2, MaxKeys: uint64(len(keys))})
+	addAll(w, keys)
+	if _, err := w.Finish(); !errors.Is(err, dedup.ErrDiskFull) || errors.Is(err, dedup.ErrFailed) {
+		t.Errorf("a full disk gives %v", err)
 	}
 	if s.Room() != rest {
 		t.Errorf("room for %d bytes, %d before", s.Room(), rest)
 	}
-	if _, err := store.get(valueKey(1, 1)); !errors.Is(err, errMissing) {
-		t.Errorf("the value is there: %v", err)
+	if err := s.Sync(); err != nil {
+		t.Error(err)
 	}
-	store.hole.f = writable
-	if err := store.put(valueKey(1, 1), value); err != nil {
+	s.store.hole.f = log
+	r := writeRun(t, s, RunSpec{ID: 3}, keys)
+	if err := r.Verify(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestHoleGuard: where something was written that a store does not know of nothing is
+// filled any more, and it works all the same.
+func TestHoleGuard(t *testing.T) {
+	s := newTestSegment(t)
+	keys := makeKeys(0, 100_000, 1)
+	writeRun(t, s, RunSpec{ID: 1}, keys)
+	h := &s.store.hole
+	if _, err := h.f.WriteAt([]byte{1}, h.full-1); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := store.get(valueKey(1, 1)); err != nil || !bytes.Equal(got, value) {
-		t.Error(fmt.Errorf("the value is not there: %w", err))
+	full := h.full
+	r := writeRun(t, s, RunSpec{ID: 2}, keys)
+	if err := r.Verify(); err != nil {
+		t.Error(err)
+	}
+	if h.full != full || !h.off {
+		t.Errorf("filled up to %d, %d before", h.full, full)
 	}
 }

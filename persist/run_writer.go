@@ -245,8 +245,9 @@ func (w *RunWriter) put(number uint32, value []byte) error {
 
 // Finish writes what is left and the index, and returns the run, readable. It is
 // durable after Segment.Sync. Whoever calls has seen to free space: Badger dies
-// of a full disk. A failed write wraps dedup.ErrFailed; other errors are of the
-// caller's making.
+// of a full disk. A failed write wraps dedup.ErrFailed. A value for which there is no
+// room, or which the disk refuses before Badger has it, gives dedup.ErrDiskFull or the
+// disk's error; other errors are of the caller's making.
 func (w *RunWriter) Finish() (*Run, error) {
 	if w.closed {
 		return nil, fmt.Errorf("persist: run %d was finished already", w.meta.ID)

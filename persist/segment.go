@@ -126,7 +126,7 @@ func (s *Segment) ID() uint64 { return s.config.ID }
 func (s *Segment) Path() string { return s.path }
 
 // Bytes returns the length of all values that were written or promised, which is
-// what the segment takes on disk but for a few kilobytes.
+// what the segment takes on disk but for some 100 KB, and after a kill a value more.
 func (s *Segment) Bytes() int64 { return s.bytes.Load() }
 
 // Room returns how many bytes of values can still be written. A run that does not
