@@ -16,7 +16,7 @@ type hole struct {
 	f    *os.File // the log, from the first fill on
 	off  bool     // it is not filled, which costs time only
 	end  int64    // Badger has written nothing from here on
-	full int64    // up to here it is filled, at least holeGuard behind end
+	full int64    // up to here it is filled; from the first fill on at least holeGuard behind end
 }
 
 const (
@@ -58,7 +58,9 @@ func (h *hole) open() bool {
 			return false
 		}
 		dropCached(h.f)
-		return true
+	}
+	if h.full == vlogHeader {
+		return true // nothing was filled yet
 	}
 	guard := make([]byte, holeGuard)
 	_, err := h.f.ReadAt(guard, h.full-holeGuard)

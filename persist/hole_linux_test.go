@@ -100,31 +100,37 @@ func TestPutFillsHole(t *testing.T) {
 // TestPutNoRoom: a value for which the disk has no room is not written, which the run's
 // error says; with room it is.
 func TestPutNoRoom(t *testing.T) {
-	s := newTestSegment(t)
 	keys := makeKeys(0, 100_000, 1)
-	writeRun(t, s, RunSpec{ID: 1}, keys)
-	full, err := os.OpenFile("/dev/full", os.O_RDWR, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer full.Close()
-	log, rest := s.store.hole.f, s.Room()
-	s.store.hole.f = full
-	w := s.NewRun(RunSpec{ID: 2, MaxKeys: uint64(len(keys))})
-	addAll(w, keys)
-	if _, err := w.Finish(); !errors.Is(err, dedup.ErrDiskFull) || errors.Is(err, dedup.ErrFailed) {
-		t.Errorf("a full disk gives %v", err)
-	}
-	if s.Room() != rest {
-		t.Errorf("room for %d bytes, %d before", s.Room(), rest)
-	}
-	if err := s.Sync(); err != nil {
-		t.Error(err)
-	}
-	s.store.hole.f = log
-	r := writeRun(t, s, RunSpec{ID: 3}, keys)
-	if err := r.Verify(); err != nil {
-		t.Error(err)
+	for _, before := range []int{0, 1} { // runs
+		s := newTestSegment(t)
+		for id := range before {
+			writeRun(t, s, RunSpec{ID: uint64(id)}, keys)
+		}
+		full, err := os.OpenFile("/dev/full", os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		log, rest := s.store.hole.f, s.Room()
+		s.store.hole.f = full
+		w := s.NewRun(RunSpec{ID: 2, MaxKeys: uint64(len(keys))})
+		addAll(w, keys)
+		if _, err := w.Finish(); !errors.Is(err, dedup.ErrDiskFull) || errors.Is(err, dedup.ErrFailed) {
+			t.Errorf("after %d runs a full disk gives %v", before, err)
+		}
+		if s.Room() != rest {
+			t.Errorf("after %d runs there is room for %d bytes, %d before", before, s.Room(), rest)
+		}
+		if err := errors.Join(s.Sync(), full.Close()); err != nil {
+			t.Error(err)
+		}
+		s.store.hole.f = log
+		r := writeRun(t, s, RunSpec{ID: 3}, keys)
+		if err := r.Verify(); err != nil {
+			t.Error(err)
+		}
+		if s.store.hole.off || s.store.hole.full <= vlogHeader {
+			t.Errorf("after %d runs and a full disk nothing is filled any more", before)
+		}
 	}
 }
 
