@@ -135,7 +135,7 @@ func TestFixedOptions(t *testing.T) {
 	}
 }
 
-// TestKeyBytes: the ring holds four times the usual keys of full tables, and keeps
+// TestKeyBytes: the ring holds four times the usual keys of one set of full tables, and keeps
 // its size.
 func TestKeyBytes(t *testing.T) {
 	for _, c := range []struct {

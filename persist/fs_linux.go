@@ -64,7 +64,12 @@ func punchFile(name string) error {
 	if err != nil || info.Size() == 0 {
 		return err
 	}
-	return unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 0, info.Size())
+	return punch(f, 0, info.Size())
+}
+
+// punch makes a hole of n bytes of a file.
+func punch(f *os.File, from, n int64) error {
+	return unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, from, n)
 }
 
 // fillsHoles says that fillHole is known to be worth it.
@@ -84,7 +89,7 @@ func fillHole(f *os.File, from, to int64) error {
 		n, err := f.WriteAt(zeroes[:min(to-at, int64(len(zeroes)))], at)
 		at += int64(n)
 		if err != nil {
-			_ = unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, from, at-from)
+			_ = punch(f, from, at-from) // the first error tells more
 			return err
 		}
 	}

@@ -32,7 +32,7 @@ const (
 // error nothing has changed.
 func (h *hole) fill(n int64) error {
 	end := h.end + n
-	if end+holeGuard > h.full && h.open() {
+	if end+holeGuard > h.full && h.ready() {
 		full := (end + holeGuard + fillStep - 1) / fillStep * fillStep
 		if err := fillHole(h.f, h.full, full); err != nil {
 			return err
@@ -43,8 +43,8 @@ func (h *hole) fill(n int64) error {
 	return nil
 }
 
-// open opens the log when it is first filled, and reports whether it is to be filled.
-func (h *hole) open() bool {
+// ready opens the log before its first fill, and reports whether the hole may be filled.
+func (h *hole) ready() bool {
 	if h.off || !fillsHoles {
 		return false
 	}

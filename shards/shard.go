@@ -97,18 +97,15 @@ func (s *shard) seal() {
 // rotations may bring about, leave no memory for a table that is not begun.
 func (s *shard) lockForMarks(ctx context.Context, n int) error {
 	for waited := false; ; waited = true {
-		most := int64(s.set.c.MaxSealed)
 		s.mu.Lock()
-		switch {
-		case s.set.c.Confirmer == nil:
+		begun, most := !s.active.empty(), int64(s.set.c.MaxSealed)
+		if s.set.c.Confirmer == nil || begun && s.active.room(n, int(s.set.maxKeys.Load())) {
 			return nil
-		case s.active.empty():
-			if most++; s.set.nSealed.Load() < most {
-				return nil
-			}
-		case s.active.room(n, int(s.set.maxKeys.Load())):
-			return nil
-		case s.set.nSealed.Load() < most:
+		}
+		if !begun {
+			most++ // none is added to the sealed ones
+		}
+		if s.set.nSealed.Load() < most {
 			s.seal()
 			return nil
 		}
@@ -307,7 +304,7 @@ func (s *shard) log(b *Batch, kind Kind) error {
 // logForm logs the keys of one form.
 func (s *shard) logForm(b *Batch, kind Kind, form hash.Form) error {
 	p, n := b.fresh.payload, b.fresh.len()
-	if p == nil || s.set.c.Confirmer == nil {
+	if p == nil {
 		p, n = s.payload(b, form)
 		b.payload = p
 	}
