@@ -55,7 +55,7 @@ const (
 	planKeyNanos     = 200.0 // of one core: hash, filter, table, journal 120, flush and upkeep 80
 	planLongNanos    = 150.0 // more for keys that aren't 16 bytes
 	planConfirmNanos = 150.0 // a look-up in a run that lies in the page cache
-	planRingFactor   = 3.0   // ring bytes over the unflushed keys' bytes
+	planRingFactor   = 4.0   // ring bytes over those of the keys of one set of full tables
 	planFilterSpread = 1.05  // shards are never equally full
 )
 

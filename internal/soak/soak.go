@@ -277,11 +277,11 @@ func used(dir string) (sum int64) {
 
 // damage flips a bit of a snapshot, which is a cache: it must be made anew.
 func (r *runner) damage() {
-	snaps, _ := filepath.Glob(filepath.Join(r.c.Dir, "filter-*.snap"))
+	snaps, _ := fs.Glob(os.DirFS(r.c.Dir), "filter-*.snap") // not a pattern of the directory's name too
 	if len(snaps) == 0 {
 		return
 	}
-	f, err := os.OpenFile(snaps[r.rng.IntN(len(snaps))], os.O_RDWR, 0)
+	f, err := os.OpenFile(filepath.Join(r.c.Dir, snaps[r.rng.IntN(len(snaps))]), os.O_RDWR, 0)
 	if err != nil {
 		return
 	}
