@@ -40,16 +40,18 @@ func adviseNeeded(p []byte) {
 // mapPages puts the pages that p, a piece of a shared mapping of a file, touches
 // into the process's page table, ready to be written; what they hold does not
 // change. A page that was written back since then is looked at again when it is
-// written.
-func mapPages(p []byte) { advise(p, unix.MADV_POPULATE_WRITE) }
+// written. It reports whether it could.
+func mapPages(p []byte) bool { return advise(p, unix.MADV_POPULATE_WRITE) }
 
-// advise advises about all pages that p touches. A failure costs time only.
-func advise(p []byte, advice uintptr) {
+// advise advises about all pages that p touches, and reports whether the system took
+// the advice. A failure costs time only.
+func advise(p []byte, advice uintptr) bool {
 	if len(p) == 0 {
-		return
+		return true
 	}
 	before := address(p) % uintptr(os.Getpagesize())
-	_, _, _ = unix.Syscall(unix.SYS_MADVISE, address(p)-before, before+uintptr(len(p)), advice)
+	_, _, errno := unix.Syscall(unix.SYS_MADVISE, address(p)-before, before+uintptr(len(p)), advice)
+	return errno == 0
 }
 
 // punchFile gives a file's blocks back and leaves its length: who has it mapped

@@ -31,7 +31,7 @@ func dropCached(*os.File) {}
 func unmapPages([]byte) {}
 
 // mapPages is for mappings, and there are none.
-func mapPages([]byte) {}
+func mapPages([]byte) bool { return false }
 
 // adviseRandom and adviseNeeded are advice: without it a window that is larger than
 // the page cache takes longer.

@@ -15,6 +15,21 @@ const (
 // PagesReady is the position up to which the ring's pages are mapped.
 func (j *Journal) PagesReady() Pos { return j.pages.ready.Load() }
 
+// SetPagesReady has the journal take the pages up to there for mapped.
+func (j *Journal) SetPagesReady(to Pos) { j.pages.ready.Store(to) }
+
+// BusyWhile has callers wait, while do runs, as behind one who writes, and goes the
+// way of one that has written for others as often as it does.
+func (j *Journal) BusyWhile(do func()) {
+	j.mu.Lock()
+	j.mu.busy = true
+	j.mu.Unlock()
+	do()
+	j.mu.Lock()
+	j.leaveLocked()
+	j.mu.Unlock()
+}
+
 // WithBoot gives c another machine run: what an earlier one handed to its
 // operating system need not be there.
 func (c JournalConfig) WithBoot(n byte) JournalConfig {

@@ -57,11 +57,14 @@ func (j *Journal) prefault() {
 			return
 		case <-j.pages.wanted:
 		}
-		j.mapAhead()
+		if !j.mapAhead() {
+			return
+		}
 	}
 }
 
-func (j *Journal) mapAhead() {
+// mapAhead reports false where the system does not map pages ahead.
+func (j *Journal) mapAhead() bool {
 	p := &j.pages
 	j.mu.Lock()
 	free := j.mu.room.tail + j.size // what lies behind is in use
@@ -70,10 +73,14 @@ func (j *Journal) mapAhead() {
 	defer p.changing.Unlock()
 	if ahead := p.ahead(); ahead > 0 { // else a sync came meanwhile
 		ready, end := p.ready.Load(), j.written.Load()
-		to := min(end+ahead, free)
-		j.eachPiece(max(end, ready), to, mapPages)
+		to, mapped := min(end+ahead, free), true
+		j.eachPiece(max(end, ready), to, func(piece []byte) { mapped = mapped && mapPages(piece) })
+		if !mapped {
+			return false
+		}
 		p.ready.Store(max(ready, to))
 	}
+	return true
 }
 
 // unmapWritten takes what was stored since the last sync, and what was mapped
@@ -83,7 +90,10 @@ func (j *Journal) unmapWritten(upTo Pos) {
 	p.changing.Lock()
 	defer p.changing.Unlock()
 	if p.stored.Swap(0) > 0 {
-		j.eachPiece(j.durable.Load(), max(upTo, p.ready.Swap(0)), unmapPages)
+		j.mu.Lock() // storeLocked does not store where pages are not mapped
+		ready := p.ready.Swap(0)
+		j.mu.Unlock()
+		j.eachPiece(j.durable.Load(), max(upTo, ready), unmapPages)
 	}
 }
 

@@ -26,6 +26,14 @@ func (b *batch) reset(start Pos) {
 	b.start, b.wrap = start, -1
 }
 
+// halves returns what lies before and behind the ring's end.
+func (b *batch) halves() (first, second []byte) {
+	if b.wrap < 0 {
+		return b.data, nil
+	}
+	return b.data[:b.wrap], b.data[b.wrap:]
+}
+
 // Append gives the frame its position, which is its End - FrameSpace(len(Payload)),
 // and returns its End. The room must have been reserved. The frame is copied to
 // memory only; Wait makes it last.
@@ -118,7 +126,7 @@ func (j *Journal) Wait(pos Pos) error {
 			continue
 		}
 		err := j.canLeadLocked(pos)
-		if err == nil && !j.reached(pos) { // and nobody leads
+		if err == nil && !j.reached(pos) && !j.storeLocked() { // and nobody leads
 			j.leadLocked()
 		}
 		j.mu.Unlock()
@@ -164,6 +172,22 @@ func (j *Journal) reached(pos Pos) bool {
 	return j.written.Load() >= pos
 }
 
+// storeLocked does what leadLocked does for a small batch that nobody else waits for,
+// where the ring's pages are mapped for it: that is a few stores, and to let go of mu
+// for them would take longer. It reports whether it did.
+func (j *Journal) storeLocked() bool {
+	b, end := &j.mu.pending, j.mu.end
+	if end > j.pages.ready.Load() || len(b.data) > mappedMax || j.mu.awaited > j.mu.turn {
+		return false
+	}
+	j.store(b)
+	j.mu.bytes += uint64(len(b.data))
+	j.reachLocked(end, j.durable.Load())
+	b.reset(end)
+	j.advanceLocked()
+	return true
+}
+
 // leadTurns is how many batches one caller writes while others wait for the next one.
 // Whoever would be woken to lead it comes behind those who have their answers and go
 // on to work: then the disk waits for the processors, and they for the disk.
@@ -187,12 +211,21 @@ func (j *Journal) leadLocked() {
 		if n > 1 {
 			j.turns[(turn-1)%2].Broadcast() // only now: the disk has its next work first
 		}
-		syncs := j.settle(end, err)
+		synced := j.settle(err)
 
 		j.mu.Lock()
 		j.mu.writes += pwrites
 		j.mu.bytes += uint64(len(b.data))
-		j.mu.syncs += syncs
+		if synced {
+			j.mu.syncs++
+		}
+		if j.failed.Load() == nil {
+			durable := j.durable.Load()
+			if synced {
+				durable = end
+			}
+			j.reachLocked(end, durable)
+		}
 		j.mu.spare = b
 		j.advanceLocked()
 		j.moved.Broadcast()
@@ -200,6 +233,11 @@ func (j *Journal) leadLocked() {
 			break
 		}
 	}
+	j.leaveLocked()
+}
+
+// leaveLocked ends the leading.
+func (j *Journal) leaveLocked() {
 	j.mu.busy = false
 	if j.failed.Load() != nil {
 		j.wakeAllLocked()
@@ -209,26 +247,28 @@ func (j *Journal) leadLocked() {
 	j.turns[(j.mu.turn+1)%2].Signal() // to lead
 }
 
-// settle makes a batch that ends there, and was written with err, as safe as the
-// mode says, and returns the number of syncs.
-func (j *Journal) settle(end Pos, err error) (syncs uint64) {
+// settle makes a batch that was written with err as safe as the mode says, and
+// reports whether it was synced for that.
+func (j *Journal) settle(err error) (synced bool) {
 	doing := "writing"
 	if err == nil && j.cfg.Sync == SyncAlways {
-		doing, syncs = "syncing", 1
+		doing, synced = "syncing", true
 		err = j.file.Sync()
 	}
 	if err != nil && !sabotage.On(sabotage.IgnoreSyncError) {
 		j.fail(doing, err)
-		return syncs
 	}
-	j.written.Store(end)
-	if syncs > 0 {
-		j.durable.Store(end)
-	}
+	return synced
+}
+
+// reachLocked notes how far the log was written and synced, in the watermark before
+// anybody has an answer that rests on it.
+func (j *Journal) reachLocked(written, durable Pos) {
 	if j.mark != nil {
-		j.mark.note(j.head.epoch, j.durable.Load(), end)
+		j.mark.note(j.mu.epoch, durable, written)
 	}
-	return syncs
+	j.written.Store(written)
+	j.durable.Store(durable)
 }
 
 // write hands a batch to the operating system and returns the number of system
@@ -237,21 +277,12 @@ func (j *Journal) write(b *batch) (uint64, error) {
 	if len(b.data) == 0 {
 		return 0, nil
 	}
-	first, second := b.data, []byte(nil)
-	if b.wrap >= 0 {
-		first, second = b.data[:b.wrap], b.data[b.wrap:]
-	}
-	off := b.start % j.size
 	if j.ring != nil && len(b.data) <= mappedMax && j.cfg.Sync != SyncAlways {
-		copy(j.ring[off:], first)
-		copy(j.ring, second)
-		if next := off + uint64(len(b.data)); next < j.size {
-			prefetch.Bytes(address(j.ring[next:]), 128) // where the next one goes: a store that misses holds up every lock behind it
-		}
-		j.pages.wrote(len(b.data), b.start+uint64(len(b.data)))
+		j.store(b)
 		return 0, nil
 	}
-	n := uint64(0)
+	first, second := b.halves()
+	off, n := b.start%j.size, uint64(0)
 	if len(first) > 0 {
 		n++
 		if _, err := j.file.WriteAt(first, ringStart+int64(off)); err != nil {
@@ -265,6 +296,18 @@ func (j *Journal) write(b *batch) (uint64, error) {
 		}
 	}
 	return n, nil
+}
+
+// store copies a batch into the mapped ring.
+func (j *Journal) store(b *batch) {
+	first, second := b.halves()
+	off := b.start % j.size
+	copy(j.ring[off:], first)
+	copy(j.ring, second)
+	if next := off + uint64(len(b.data)); next < j.size {
+		prefetch.Bytes(address(j.ring[next:]), 128) // where the next one goes: a store that misses holds up every lock behind it
+	}
+	j.pages.wrote(len(b.data), b.start+uint64(len(b.data)))
 }
 
 // Sync returns nil once everything appended so far is on disk, whatever the mode.
@@ -314,13 +357,11 @@ func (j *Journal) syncLocked() {
 	err := j.file.Sync()
 	if err != nil {
 		j.fail("syncing", err)
-	} else {
-		j.durable.Store(upTo)
-		if j.mark != nil {
-			j.mark.note(j.head.epoch, upTo, upTo)
-		}
 	}
 	j.mu.Lock()
+	if err == nil {
+		j.reachLocked(j.written.Load(), upTo)
+	}
 	j.mu.syncs++
 	j.mu.syncing = false
 	j.moved.Broadcast()

@@ -1,11 +1,16 @@
 package persist_test
 
 import (
+	"bytes"
+	"cmp"
 	"context"
+	"encoding/binary"
 	"io"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -230,6 +235,119 @@ func TestJournalPagesAhead(t *testing.T) {
 	j = openJournal(t, c)
 	got, _ := mustReplay(t, j, from)
 	if err := sameFrames(kept, got); err != nil {
+		t.Error(err)
+	}
+	if err := j.Close(true); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestJournalGatheredSmall: callers with small frames that gathered behind one who
+// writes, and leaves when it has written often enough, all get their answer.
+func TestJournalGatheredSmall(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	j := openJournal(t, persist.JournalConfig{FS: mappedFS{}, Path: "journal", RingBytes: 1 << 16, Sync: persist.SyncNone})
+	mustReplay(t, j, 0)
+	j.SetPagesReady(1 << 16)
+	const callers = 4
+	answers := make(chan error, callers)
+	j.BusyWhile(func() {
+		for range callers {
+			go func() {
+				f := persist.Frame{Kind: 1, Payload: make([]byte, 16)}
+				answers <- appendWait(j, &f)
+			}()
+		}
+		for gathered := 0; gathered < 1000; { // and some time more, for them to wait
+			if runtime.Gosched(); j.State().End == callers*uint64(persist.FrameSpace(16)) {
+				gathered++
+			}
+		}
+	})
+	for range callers {
+		select {
+		case err := <-answers:
+			if err != nil {
+				t.Error(err)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatalf("a caller waits for ever: %+v", j.State())
+		}
+	}
+	if err := j.Close(true); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestJournalSmallAndLarge: callers of small batches, which are stored into mapped
+// pages with the journal locked, of large ones, which are written, and syncs meet.
+// What has its answer is in the file, nobody waits for ever, and all of it is
+// replayed.
+func TestJournalSmallAndLarge(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	const ring = 32 << 20
+	c := persist.JournalConfig{Path: filepath.Join(t.TempDir(), "journal"), RingBytes: ring, Sync: persist.SyncInterval, Interval: 50 * time.Millisecond}
+	j := openJournal(t, c)
+	mustReplay(t, j, 0)
+	file, err := os.Open(c.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	var written [6][]persist.Frame
+	var mapped atomic.Int64
+	var callers sync.WaitGroup
+	for n := range written {
+		callers.Go(func() {
+			rng := rand.New(rand.NewPCG(8, uint64(n)))
+			largest := 64
+			if n == 0 {
+				largest = 8 << 10
+			}
+			for j.State().End < ring/2 {
+				f := randomFrame(rng, largest)
+				if err := appendWait(j, &f); err != nil {
+					t.Error(err)
+					return
+				}
+				written[n] = append(written[n], f)
+				if j.PagesReady() >= f.End {
+					mapped.Add(1)
+				}
+				at := f.End - uint64(persist.FrameSpace(len(f.Payload)))
+				got := make([]byte, persist.FrameHeaderLen+len(f.Payload))
+				if _, err := file.ReadAt(got, persist.RingStart+int64(at)); err != nil {
+					t.Error(err)
+					return
+				}
+				if binary.LittleEndian.Uint64(got[16:]) != at || !bytes.Equal(got[persist.FrameHeaderLen:], f.Payload) {
+					t.Errorf("the frame at %d has its answer and is not in the file", at)
+					return
+				}
+			}
+		})
+	}
+	done := make(chan struct{})
+	go func() { callers.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(time.Minute):
+		t.Fatal("a caller waits for ever")
+	}
+	if mapped.Load() == 0 && runtime.GOOS == "linux" {
+		t.Error("no frame met mapped pages")
+	}
+	if err := j.Close(false); err != nil {
+		t.Fatal(err)
+	}
+	var want []persist.Frame
+	for _, fs := range written {
+		want = append(want, fs...)
+	}
+	slices.SortFunc(want, func(a, b persist.Frame) int { return cmp.Compare(a.End, b.End) })
+	j = openJournal(t, c)
+	got, _ := mustReplay(t, j, 0)
+	if err := sameFrames(want, got); err != nil {
 		t.Error(err)
 	}
 	if err := j.Close(true); err != nil {
