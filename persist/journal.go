@@ -117,8 +117,8 @@ type Journal struct {
 	// turns are where callers wait for the batch under way and for the one after it,
 	// in turn: see Wait. Their lock is mu, which is not held when they are woken.
 	turns [2]sync.Cond
-	// moved is broadcast when written, durable, busy, syncing or stage changed,
-	// and after a failure. Its lock is mu.
+	// moved is broadcast when durable, busy, syncing or stage changed, and after a
+	// failure. Its lock is mu.
 	moved sync.Cond
 
 	// The goroutines are started by Replay and ended by Close.

@@ -15,6 +15,12 @@ const (
 // PagesReady is the position up to which the ring's pages are mapped.
 func (j *Journal) PagesReady() Pos { return j.pages.ready.Load() }
 
+// MapsPages reports whether the system maps pages ahead.
+func MapsPages() bool { return mapPages(make([]byte, 1)) }
+
+// SetSyncing has the journal take a sync for being under way.
+func (j *Journal) SetSyncing(on bool) { j.pages.syncing.Store(on) }
+
 // SetPagesReady has the journal take the pages up to there for mapped.
 func (j *Journal) SetPagesReady(to Pos) { j.pages.ready.Store(to) }
 

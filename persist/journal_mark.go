@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"hash/crc32"
 	"os"
+	"sync"
 )
 
 // A watermark says how far the journal's frames reach, so that damage near the
@@ -24,9 +25,12 @@ import (
 type watermark struct {
 	file File
 	salt uint32
-	page []byte // the mapping, nil when there is none or after close
-	turn int
-	last markNote
+	mu   struct {
+		sync.Mutex
+		page []byte // the mapping, nil when there is none or after close
+		turn int
+		last markNote
+	}
 }
 
 // MarkSuffix makes the name of a journal's watermark of the journal's own.
@@ -79,14 +83,14 @@ func openWatermark(fsys FS, path string, salt uint32) (w *watermark, best markNo
 		}
 	}
 	w = &watermark{file: f, salt: salt}
-	if w.page, err = f.Map(markLen); err != nil {
+	if w.mu.page, err = f.Map(markLen); err != nil {
 		return nil, best, err
 	}
-	if w.page == nil {
+	if w.mu.page == nil {
 		return w, best, nil
 	}
 	for i := range 2 {
-		if n, ok := parseNote(w.page[i*markStride:], salt); ok && n.newer(best) {
+		if n, ok := parseNote(w.mu.page[i*markStride:], salt); ok && n.newer(best) {
 			best = n
 		}
 	}
@@ -108,23 +112,27 @@ func parseNote(b []byte, salt uint32) (n markNote, ok bool) {
 	return n, binary.LittleEndian.Uint32(b[20:]) == crc32.Update(salt, castagnoli, b[:20])
 }
 
-// note raises the watermark; the journal's lock is held. A kill between its stores leaves the other note,
+// note raises the watermark. A kill between its stores leaves the other note,
 // which is the one before: whoever waits for this one has no answer yet.
 func (w *watermark) note(epoch uint32, durable, written Pos) {
-	if w.page == nil {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.mu.page == nil {
 		return
 	}
-	if w.last.epoch != epoch {
-		w.last = markNote{epoch: epoch}
+	if w.mu.last.epoch != epoch {
+		w.mu.last = markNote{epoch: epoch}
 	}
-	w.last.durable, w.last.written = max(w.last.durable, durable), max(w.last.written, written)
-	w.last.put(w.page[w.turn*markStride:], w.salt)
-	w.turn ^= 1
+	w.mu.last.durable, w.mu.last.written = max(w.mu.last.durable, durable), max(w.mu.last.written, written)
+	w.mu.last.put(w.mu.page[w.mu.turn*markStride:], w.salt)
+	w.mu.turn ^= 1
 }
 
 func (w *watermark) close() error {
-	page := w.page
-	w.page = nil
+	w.mu.Lock()
+	page := w.mu.page
+	w.mu.page = nil
+	w.mu.Unlock()
 	var err error
 	if page != nil {
 		err = w.file.Unmap(page)

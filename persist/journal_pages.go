@@ -23,13 +23,16 @@ type ringPages struct {
 	wanted chan struct{} // nil where pages are left alone
 	stored atomic.Uint64 // bytes of small batches since the last sync
 	ready  atomic.Uint64 // position up to which pages are mapped, 0: none since the last sync
+	// syncing is set from unmapping to the sync's end: what was mapped meanwhile the
+	// kernel would write, and take back the right to store to it.
+	syncing atomic.Bool
 	// changing is held while pages are mapped ahead or unmapped, 1 ms at most.
 	changing sync.Mutex
 }
 
 // ahead is how many bytes are to be mapped before the ring's end.
 func (p *ringPages) ahead() uint64 {
-	if stored := p.stored.Load(); stored >= pagesFrom {
+	if stored := p.stored.Load(); stored >= pagesFrom && !p.syncing.Load() {
 		return min(stored, pagesAhead)
 	}
 	return 0
@@ -57,14 +60,11 @@ func (j *Journal) prefault() {
 			return
 		case <-j.pages.wanted:
 		}
-		if !j.mapAhead() {
-			return
-		}
+		j.mapAhead()
 	}
 }
 
-// mapAhead reports false where the system does not map pages ahead.
-func (j *Journal) mapAhead() bool {
+func (j *Journal) mapAhead() {
 	p := &j.pages
 	j.mu.Lock()
 	free := j.mu.room.tail + j.size // what lies behind is in use
@@ -76,11 +76,12 @@ func (j *Journal) mapAhead() bool {
 		to, mapped := min(end+ahead, free), true
 		j.eachPiece(max(end, ready), to, func(piece []byte) { mapped = mapped && mapPages(piece) })
 		if !mapped {
-			return false
+			p.ready.Store(0)
+			p.stored.Store(0) // not asked again for a while
+			return
 		}
 		p.ready.Store(max(ready, to))
 	}
-	return true
 }
 
 // unmapWritten takes what was stored since the last sync, and what was mapped
@@ -89,8 +90,9 @@ func (j *Journal) unmapWritten(upTo Pos) {
 	p := &j.pages
 	p.changing.Lock()
 	defer p.changing.Unlock()
+	p.syncing.Store(true)
 	if p.stored.Swap(0) > 0 {
-		j.mu.Lock() // storeLocked does not store where pages are not mapped
+		j.mu.Lock() // storeLocked stores to pages that are mapped, or not at all
 		ready := p.ready.Swap(0)
 		j.mu.Unlock()
 		j.eachPiece(j.durable.Load(), max(upTo, ready), unmapPages)

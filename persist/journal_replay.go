@@ -86,10 +86,10 @@ func (j *Journal) begin(from, end Pos) error {
 		j.fail("beginning an epoch", err)
 		return j.failed.Load().err
 	}
+	j.raise(end, end)
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.mu.epoch, j.mu.end, j.mu.lap = j.head.epoch, end, end-end%j.size
-	j.reachLocked(end, end)
 	j.mu.room.tail, j.mu.room.released = from, from
 	j.mu.pending.reset(end)
 	j.mu.spare.reset(end)

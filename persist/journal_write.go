@@ -174,15 +174,16 @@ func (j *Journal) reached(pos Pos) bool {
 
 // storeLocked does what leadLocked does for a small batch that nobody else waits for,
 // where the ring's pages are mapped for it: that is a few stores, and to let go of mu
-// for them would take longer. It reports whether it did.
+// for them would take longer. It reports whether it did. Only of SyncInterval are pages
+// known to be still as they were mapped: the next sync is never far.
 func (j *Journal) storeLocked() bool {
 	b, end := &j.mu.pending, j.mu.end
-	if end > j.pages.ready.Load() || len(b.data) > mappedMax || j.mu.awaited > j.mu.turn {
+	if end > j.pages.ready.Load() || j.cfg.Sync != SyncInterval || len(b.data) > mappedMax || j.mu.awaited > j.mu.turn {
 		return false
 	}
 	j.store(b)
 	j.mu.bytes += uint64(len(b.data))
-	j.reachLocked(end, j.durable.Load())
+	j.raise(end, 0)
 	b.reset(end)
 	j.advanceLocked()
 	return true
@@ -211,21 +212,12 @@ func (j *Journal) leadLocked() {
 		if n > 1 {
 			j.turns[(turn-1)%2].Broadcast() // only now: the disk has its next work first
 		}
-		synced := j.settle(err)
+		syncs := j.settle(end, err)
 
 		j.mu.Lock()
 		j.mu.writes += pwrites
 		j.mu.bytes += uint64(len(b.data))
-		if synced {
-			j.mu.syncs++
-		}
-		if j.failed.Load() == nil {
-			durable := j.durable.Load()
-			if synced {
-				durable = end
-			}
-			j.reachLocked(end, durable)
-		}
+		j.mu.syncs += syncs
 		j.mu.spare = b
 		j.advanceLocked()
 		j.moved.Broadcast()
@@ -247,28 +239,34 @@ func (j *Journal) leaveLocked() {
 	j.turns[(j.mu.turn+1)%2].Signal() // to lead
 }
 
-// settle makes a batch that was written with err as safe as the mode says, and
-// reports whether it was synced for that.
-func (j *Journal) settle(err error) (synced bool) {
-	doing := "writing"
+// settle makes a batch that ends there, and was written with err, as safe as the
+// mode says, and returns the number of syncs.
+func (j *Journal) settle(end Pos, err error) (syncs uint64) {
+	doing, durable := "writing", Pos(0)
 	if err == nil && j.cfg.Sync == SyncAlways {
-		doing, synced = "syncing", true
+		doing, syncs, durable = "syncing", 1, end
 		err = j.file.Sync()
 	}
 	if err != nil && !sabotage.On(sabotage.IgnoreSyncError) {
 		j.fail(doing, err)
+		return syncs
 	}
-	return synced
+	j.raise(end, durable)
+	return syncs
 }
 
-// reachLocked notes how far the log was written and synced, in the watermark before
-// anybody has an answer that rests on it.
-func (j *Journal) reachLocked(written, durable Pos) {
+// raise raises written and durable, the watermark first, so that it is there when
+// somebody has an answer that rests on them. Each is raised by one at a time.
+func (j *Journal) raise(written, durable Pos) {
 	if j.mark != nil {
-		j.mark.note(j.mu.epoch, durable, written)
+		j.mark.note(j.head.epoch, durable, written)
 	}
-	j.written.Store(written)
-	j.durable.Store(durable)
+	if written > j.written.Load() {
+		j.written.Store(written)
+	}
+	if durable > j.durable.Load() {
+		j.durable.Store(durable)
+	}
 }
 
 // write hands a batch to the operating system and returns the number of system
@@ -355,13 +353,13 @@ func (j *Journal) syncLocked() {
 	upTo := j.written.Load() // before the sync: it covers no later write
 	j.unmapWritten(upTo)
 	err := j.file.Sync()
+	j.pages.syncing.Store(false)
 	if err != nil {
 		j.fail("syncing", err)
+	} else {
+		j.raise(upTo, upTo)
 	}
 	j.mu.Lock()
-	if err == nil {
-		j.reachLocked(j.written.Load(), upTo)
-	}
 	j.mu.syncs++
 	j.mu.syncing = false
 	j.moved.Broadcast()

@@ -169,7 +169,7 @@ func TestJournalInterval(t *testing.T) {
 // before them, lap after lap; when they are few nothing is, since a sync would
 // write what was mapped. What lies in the pages never changes, syncs or not.
 func TestJournalPagesAhead(t *testing.T) {
-	if runtime.GOOS != "linux" {
+	if !persist.MapsPages() {
 		t.Log("no mappings here")
 		return
 	}
@@ -199,6 +199,15 @@ func TestJournalPagesAhead(t *testing.T) {
 		if j.PagesReady() != 0 {
 			t.Fatal("pages were mapped for a few frames")
 		}
+	}
+	j.SetSyncing(true)
+	store(600 << 10)
+	if j.PagesReady() != 0 {
+		t.Fatal("pages were mapped for a sync to take back")
+	}
+	j.SetSyncing(false)
+	if err := j.Sync(); err != nil {
+		t.Fatal(err)
 	}
 	var stop atomic.Bool
 	var syncing sync.WaitGroup
@@ -246,7 +255,7 @@ func TestJournalPagesAhead(t *testing.T) {
 // writes, and leaves when it has written often enough, all get their answer.
 func TestJournalGatheredSmall(t *testing.T) {
 	defer goleak.VerifyNone(t)
-	j := openJournal(t, persist.JournalConfig{FS: mappedFS{}, Path: "journal", RingBytes: 1 << 16, Sync: persist.SyncNone})
+	j := openJournal(t, persist.JournalConfig{FS: mappedFS{}, Path: "journal", RingBytes: 1 << 16, Sync: persist.SyncInterval, Interval: time.Hour})
 	mustReplay(t, j, 0)
 	j.SetPagesReady(1 << 16)
 	const callers = 4
@@ -286,7 +295,7 @@ func TestJournalGatheredSmall(t *testing.T) {
 func TestJournalSmallAndLarge(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	const ring = 32 << 20
-	c := persist.JournalConfig{Path: filepath.Join(t.TempDir(), "journal"), RingBytes: ring, Sync: persist.SyncInterval, Interval: 50 * time.Millisecond}
+	c := persist.JournalConfig{Path: filepath.Join(t.TempDir(), "journal"), RingBytes: ring, Sync: persist.SyncInterval, Interval: time.Hour}
 	j := openJournal(t, c)
 	mustReplay(t, j, 0)
 	file, err := os.Open(c.Path)
@@ -314,6 +323,12 @@ func TestJournalSmallAndLarge(t *testing.T) {
 				if j.PagesReady() >= f.End {
 					mapped.Add(1)
 				}
+				if n == 1 && rng.IntN(2000) == 0 {
+					if err := j.Sync(); err != nil {
+						t.Error(err)
+						return
+					}
+				}
 				at := f.End - uint64(persist.FrameSpace(len(f.Payload)))
 				got := make([]byte, persist.FrameHeaderLen+len(f.Payload))
 				if _, err := file.ReadAt(got, persist.RingStart+int64(at)); err != nil {
@@ -334,7 +349,7 @@ func TestJournalSmallAndLarge(t *testing.T) {
 	case <-time.After(time.Minute):
 		t.Fatal("a caller waits for ever")
 	}
-	if mapped.Load() == 0 && runtime.GOOS == "linux" {
+	if mapped.Load() == 0 && persist.MapsPages() {
 		t.Error("no frame met mapped pages")
 	}
 	if err := j.Close(false); err != nil {

@@ -28,7 +28,7 @@ func fullConfigs(base bench.Config) []bench.Config {
 	}
 	engine := []string{"firstseen-always", "firstseen-interval"}
 	const keyed = "firstseen-untrusted"
-	add(nil, segment, usual, usual, 1000, 1, 15*time.Second)
+	add(nil, segment, usual, usual, 1000, 1, 12*time.Second)
 	for _, name := range bench.WorkloadNames() {
 		w, _ := bench.ParseWorkload(name)
 		switch {
@@ -36,12 +36,12 @@ func fullConfigs(base bench.Config) []bench.Config {
 		case w.Spread == bench.Expired:
 			add(engine, w, usual, usual/4, 1000, 1, 15*time.Second)
 		case w.Kind == bench.Hostile: // beside raw36
-			add([]string{"firstseen-interval", keyed}, w, usual, usual, 1000, 1, 8*time.Second)
+			add([]string{"firstseen-interval", keyed}, w, usual, usual, 1000, 1, 6*time.Second)
 		default:
-			add(append(engine, "gomap", "badger", "redis"), w, usual, usual, 1000, 1, 8*time.Second)
+			add(append(engine, "gomap", "badger", "redis"), w, usual, usual, 1000, 1, 6*time.Second)
 		}
 		if w.Kind == bench.Raw36 {
-			add([]string{keyed}, w, usual, usual, 1000, 1, 8*time.Second)
+			add([]string{keyed}, w, usual, usual, 1000, 1, 6*time.Second)
 		}
 	}
 	for _, goroutines := range []int{1, 2, 8} {

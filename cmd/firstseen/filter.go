@@ -33,6 +33,9 @@ their keys are marked, so that a run which is killed and started again loses non
 and repeats at most its last batch. Without --dir the keys live in a temporary
 directory as long as the command runs.
 
+With --header the first record of each input is a header, which has no key: that of
+the first input is written, to --duplicates too; the others must be the same.
+
 A last line without a line end is written without one. When another input
 follows it, a line end comes between them.`
 
@@ -43,6 +46,7 @@ type filterFlags struct {
 	window     windowFlag
 	windowSet  bool // given, not the default
 	duplicates string
+	header     bool
 	observe    bool
 	missing    choice
 	stats      bool
@@ -63,7 +67,7 @@ func newFilter(a *app) *cobra.Command {
 		Long:  filterLong,
 		Example: `  firstseen filter < words.txt > distinct.txt
   firstseen filter --key json:event.id --dir seen --window 7d events-*.jsonl
-  firstseen filter --key csv:1 --duplicates again.csv --stats orders.csv > once.csv`,
+  firstseen filter --key csv:1 --header --duplicates again.csv --stats orders.csv > once.csv`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.windowSet = cmd.Flags().Changed("window")
 			return runFilter(cmd.Context(), a, o, args)
@@ -74,6 +78,7 @@ func newFilter(a *app) *cobra.Command {
 	f.StringVar(&o.dir, "dir", "", "`DIR` that remembers the keys from run to run; made when it does not exist")
 	f.Var(&o.window, "window", "how long a key is remembered, such as 90m or 7d; an existing DIR keeps its own when this is not given")
 	f.StringVar(&o.duplicates, "duplicates", "", "write the duplicates to `FILE`, which is replaced")
+	f.BoolVar(&o.header, "header", false, "the first record of each input is a header: write the first one, without a key")
 	f.BoolVar(&o.observe, "observe", false, "write every record, and only count")
 	f.Var(&o.missing, "missing", "what to do with a record that has no key")
 	f.BoolVar(&o.stats, "stats", false, "print counts as one line of JSON on standard error at the end")
@@ -126,7 +131,7 @@ func runFilter(ctx context.Context, a *app, o filterFlags, paths []string) (err 
 	}
 	bar := newProgress(a, totalSize(inputs))
 	f.progress = bar.add
-	err = f.run(ctx, feed(ctx, inputs, o.key.Key))
+	err = f.run(ctx, feed(ctx, inputs, o.key.Key, o.header))
 	bar.finish()
 	if o.stats {
 		f.stats.Seconds = time.Since(start).Seconds()

@@ -70,7 +70,7 @@ func (f *filter) run(ctx context.Context, feed *feeder) error {
 // process writes the fresh records of b and marks their keys.
 func (f *filter) process(b *batch) error {
 	stop := f.checkMissing(b)
-	if len(b.ends) == 0 {
+	if len(b.ends) == 0 && b.headerLen == 0 {
 		return stop
 	}
 	// A signal must not tear the batch apart, so its context is none that ends.
@@ -95,7 +95,7 @@ func (f *filter) process(b *batch) error {
 	f.stats.Duplicates += count.Duplicates
 	f.stats.Missing += count.Missing
 	f.stats.Bytes += count.Bytes
-	f.progress(len(b.data))
+	f.progress(b.headerLen + len(b.data))
 	return stop
 }
 
@@ -131,10 +131,14 @@ func (f *filter) checkVerdicts(b *batch) error {
 	return nil
 }
 
-// write buffers the records of b where they belong and counts them. Records
+// write buffers the header and the records of b where they belong and counts these. Records
 // that stay together are written together.
 func (f *filter) write(b *batch) filterStats {
-	count := filterStats{Records: uint64(len(b.ends)), Bytes: uint64(len(b.data))}
+	count := filterStats{Records: uint64(len(b.ends)), Bytes: uint64(b.headerLen + len(b.data))}
+	f.out.write(b.header)
+	if f.dup != nil {
+		f.dup.write(b.header)
+	}
 	from := 0 // first byte of b.data that is to be written and is not
 	for i, end := range b.ends {
 		start := b.start(i)

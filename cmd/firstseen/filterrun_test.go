@@ -71,6 +71,7 @@ type filterBench struct {
 	mem       *memory
 	warnings  bytes.Buffer
 	out, dups *os.File
+	headers   bool
 }
 
 func newFilterBench(t *testing.T) *filterBench {
@@ -108,7 +109,7 @@ func (b *filterBench) run(t *testing.T, key string, contents ...string) error {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	return b.filter.run(ctx, feed(ctx, inputs, k))
+	return b.filter.run(ctx, feed(ctx, inputs, k, b.headers))
 }
 
 func (b *filterBench) want(t *testing.T, out, dups string, stats filterStats) {
@@ -180,6 +181,37 @@ func TestFilterUnclosedQuote(t *testing.T) {
 	b.want(t, in, "", filterStats{Records: 2, Fresh: 1, Missing: 1, Bytes: uint64(len(in))})
 	if !strings.Contains(b.warnings.String(), "record 2") {
 		t.Fatalf("warnings: %q", b.warnings.String())
+	}
+}
+
+// TestFilterHeader: one header before all records, also of files without records, and
+// before the duplicates; another file's has to be the same.
+func TestFilterHeader(t *testing.T) {
+	f := func(key string, in []string, out, dups, fails string, stats filterStats) {
+		t.Helper()
+		b := newFilterBench(t)
+		b.headers = true
+		err := b.run(t, key, in...)
+		if fails == "" && err != nil || fails != "" && (err == nil || !strings.Contains(err.Error(), fails)) {
+			t.Fatalf("got the error %v, want one with %q", err, fails)
+		}
+		b.want(t, out, dups, stats)
+	}
+	f("csv:1", []string{""}, "", "", "", filterStats{})
+	f("csv:1", []string{"id,n\n"}, "id,n\n", "id,n\n", "", filterStats{Bytes: 5})
+	f("csv:1", []string{"id,n", "id,n\r\n1,a\n"}, "id,n\n1,a\n", "id,n", "", filterStats{Records: 1, Fresh: 1, Bytes: 14})
+	f("csv:1", []string{"id,n\n1,a\n1,b\nid,n\n", "", "id,n\n1,c\n2,d"}, "id,n\n1,a\nid,n\n2,d", "id,n\n1,b\n1,c\n", "",
+		filterStats{Records: 5, Fresh: 3, Duplicates: 2, Bytes: 30})
+	f("csv:1", []string{"\"i\nd\",n\n1,a\n"}, "\"i\nd\",n\n1,a\n", "\"i\nd\",n\n", "", filterStats{Records: 1, Fresh: 1, Bytes: 12})
+	f("line", []string{"a\na\na\n"}, "a\na\n", "a\na\n", "", filterStats{Records: 2, Fresh: 1, Duplicates: 1, Bytes: 6})
+	f("csv:1", []string{"id,n\n1,a\n", "id,m\n2,b\n"}, "id,n\n1,a\n", "id,n\n", "its header is not that of", filterStats{Records: 1, Fresh: 1, Bytes: 14})
+	f("csv:1", []string{"\"id,n\n1,a\n"}, "", "", "opens a quote", filterStats{Bytes: 10})
+	f("csv:9", []string{"id,n\n1,a\n2,b\n"}, "id,n\n1,a\n2,b\n", "id,n\n", "", filterStats{Records: 2, Missing: 2, Bytes: 13})
+
+	b := newFilterBench(t)
+	b.headers, b.missing = true, "fail"
+	if err := b.run(t, "tsv:2", "id\tn\n1\tx\n2\n"); err == nil || !strings.Contains(err.Error(), "record 3 has no key") {
+		t.Fatalf("got %v, want the third record of the file named", err)
 	}
 }
 
@@ -279,7 +311,7 @@ func TestFilterFailures(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		gone := []*input{{name: "gone", path: filepath.Join(t.TempDir(), "gone")}}
-		if err := b.filter.run(ctx, feed(ctx, gone, record.Key{})); !errors.Is(err, os.ErrNotExist) {
+		if err := b.filter.run(ctx, feed(ctx, gone, record.Key{}, false)); !errors.Is(err, os.ErrNotExist) {
 			t.Fatalf("got %v", err)
 		}
 	})
@@ -295,7 +327,7 @@ func TestFilterInterrupted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := b.filter.run(ctx, feed(ctx, inputs, record.Key{})); !errors.Is(err, context.Canceled) {
+	if err := b.filter.run(ctx, feed(ctx, inputs, record.Key{}, false)); !errors.Is(err, context.Canceled) {
 		t.Fatalf("got %v", err)
 	}
 	if b.mem.committed != 1 || b.stats.Records != batchRecords {
@@ -310,7 +342,7 @@ func TestFeedPrompt(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	f := feed(t.Context(), []*input{{name: "pipe", file: r}}, record.Key{})
+	f := feed(t.Context(), []*input{{name: "pipe", file: r}}, record.Key{}, false)
 	var got []string
 	for _, piece := range []string{"a\nb\n", "c\nhalf", " d\n", "end"} {
 		if _, err := io.WriteString(w, piece); err != nil {
