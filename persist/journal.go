@@ -58,6 +58,12 @@ func (c *JournalConfig) atRisk() time.Duration {
 	return noBound
 }
 
+// syncsOften says that a sync comes long before the kernel writes a page by itself,
+// which it does after half a minute.
+func (c *JournalConfig) syncsOften() bool {
+	return c.Sync == SyncInterval && c.Interval <= 10*time.Second
+}
+
 const (
 	minRing         = headerLen
 	defaultInterval = 100 * time.Millisecond
@@ -76,7 +82,7 @@ const (
 //
 // All methods may be called at once, except that Replay comes once and before
 // the first Append, and Close last. Append may be called with a lock held: it
-// does no I/O and waits for none (I8).
+// does no I/O and waits for none (I8, and what DESIGN.md says under Locks).
 type Journal struct {
 	cfg     JournalConfig
 	file    File

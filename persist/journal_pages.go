@@ -23,8 +23,8 @@ type ringPages struct {
 	wanted chan struct{} // nil where pages are left alone
 	stored atomic.Uint64 // bytes of small batches since the last sync
 	ready  atomic.Uint64 // position up to which pages are mapped, 0: none since the last sync
-	// syncing is set from unmapping to the sync's end: what was mapped meanwhile the
-	// kernel would write, and take back the right to store to it.
+	// syncing keeps pages from being mapped during a sync: the kernel would write them
+	// too, and take back the right to store to them.
 	syncing atomic.Bool
 	// changing is held while pages are mapped ahead or unmapped, 1 ms at most.
 	changing sync.Mutex
@@ -92,10 +92,7 @@ func (j *Journal) unmapWritten(upTo Pos) {
 	defer p.changing.Unlock()
 	p.syncing.Store(true)
 	if p.stored.Swap(0) > 0 {
-		j.mu.Lock() // storeLocked stores to pages that are mapped, or not at all
-		ready := p.ready.Swap(0)
-		j.mu.Unlock()
-		j.eachPiece(j.durable.Load(), max(upTo, ready), unmapPages)
+		j.eachPiece(j.durable.Load(), max(upTo, p.ready.Swap(0)), unmapPages)
 	}
 }
 

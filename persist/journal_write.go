@@ -174,11 +174,11 @@ func (j *Journal) reached(pos Pos) bool {
 
 // storeLocked does what leadLocked does for a small batch that nobody else waits for,
 // where the ring's pages are mapped for it: that is a few stores, and to let go of mu
-// for them would take longer. It reports whether it did. Only of SyncInterval are pages
-// known to be still as they were mapped: the next sync is never far.
+// for them would take longer. It reports whether it did. A sync takes the pages away;
+// where syncs are rare the kernel may have done so by itself, and a store would wait.
 func (j *Journal) storeLocked() bool {
 	b, end := &j.mu.pending, j.mu.end
-	if end > j.pages.ready.Load() || j.cfg.Sync != SyncInterval || len(b.data) > mappedMax || j.mu.awaited > j.mu.turn {
+	if end > j.pages.ready.Load() || j.mu.syncing || !j.cfg.syncsOften() || len(b.data) > mappedMax || j.mu.awaited > j.mu.turn {
 		return false
 	}
 	j.store(b)

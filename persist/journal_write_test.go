@@ -255,7 +255,7 @@ func TestJournalPagesAhead(t *testing.T) {
 // writes, and leaves when it has written often enough, all get their answer.
 func TestJournalGatheredSmall(t *testing.T) {
 	defer goleak.VerifyNone(t)
-	j := openJournal(t, persist.JournalConfig{FS: mappedFS{}, Path: "journal", RingBytes: 1 << 16, Sync: persist.SyncInterval, Interval: time.Hour})
+	j := openJournal(t, persist.JournalConfig{FS: mappedFS{}, Path: "journal", RingBytes: 1 << 16, Sync: persist.SyncInterval, Interval: 10 * time.Second})
 	mustReplay(t, j, 0)
 	j.SetPagesReady(1 << 16)
 	const callers = 4
@@ -295,7 +295,7 @@ func TestJournalGatheredSmall(t *testing.T) {
 func TestJournalSmallAndLarge(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	const ring = 32 << 20
-	c := persist.JournalConfig{Path: filepath.Join(t.TempDir(), "journal"), RingBytes: ring, Sync: persist.SyncInterval, Interval: time.Hour}
+	c := persist.JournalConfig{Path: filepath.Join(t.TempDir(), "journal"), RingBytes: ring, Sync: persist.SyncInterval, Interval: 10 * time.Second}
 	j := openJournal(t, c)
 	mustReplay(t, j, 0)
 	file, err := os.Open(c.Path)

@@ -1,9 +1,7 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 
@@ -91,15 +89,14 @@ func (b *batch) start(i int) int {
 type feeder struct {
 	inputs  []*input
 	key     record.Key
-	headers bool        // inputs begin with a header
-	header  []byte      // the first one
+	headers *headers    // nil: inputs have none
 	full    chan *batch // closed after the last one
 	free    chan *batch
 }
 
 // feed starts the goroutine that reads the inputs. It stops when ctx ends, at
 // the latest with the process: nothing ends a read of a terminal or a pipe.
-func feed(ctx context.Context, inputs []*input, key record.Key, headers bool) *feeder {
+func feed(ctx context.Context, inputs []*input, key record.Key, headers *headers) *feeder {
 	f := &feeder{inputs: inputs, key: key, headers: headers, full: make(chan *batch, batches), free: make(chan *batch, batches)}
 	for range batches {
 		f.free <- new(batch)
@@ -135,11 +132,11 @@ func (f *feeder) read(ctx context.Context, in *input) bool {
 		b.reset(in.name, first)
 		if r == nil && err == nil {
 			r = record.NewReader(src, f.key.Format())
-			if f.headers {
-				err = f.readHeader(r, b)
+			if f.headers != nil {
+				err = f.headers.read(r, b)
 			}
 		}
-		for err == nil && (len(b.ends) == 0 || !b.full() && r.Ready()) {
+		for err == nil && (len(b.ends)+b.headerLen == 0 || !b.full() && r.Ready()) {
 			var rec []byte
 			if rec, err = r.Next(); err == nil {
 				b.unclosed = r.Unclosed()
@@ -154,25 +151,4 @@ func (f *feeder) read(ctx context.Context, in *input) bool {
 			return err == io.EOF
 		}
 	}
-}
-
-// readHeader takes the header off an input: the first one is passed on with the
-// input's first batch, the others have to be equal to it.
-func (f *feeder) readHeader(r *record.Reader, b *batch) error {
-	rec, err := r.Next()
-	if err != nil {
-		return err
-	}
-	b.headerLen = len(rec)
-	b.first++
-	switch {
-	case r.Unclosed():
-		return errors.New("its header opens a quote that does not close")
-	case f.header == nil:
-		f.header = bytes.Clone(rec)
-		b.header = f.header
-	case !bytes.Equal(bytes.TrimRight(rec, "\r\n"), bytes.TrimRight(f.header, "\r\n")):
-		return fmt.Errorf("its header is not that of %s; filter them one by one", f.inputs[0].name)
-	}
-	return nil
 }

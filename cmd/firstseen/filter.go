@@ -33,8 +33,8 @@ their keys are marked, so that a run which is killed and started again loses non
 and repeats at most its last batch. Without --dir the keys live in a temporary
 directory as long as the command runs.
 
-With --header the first record of each input is a header, which has no key: that of
-the first input is written, to --duplicates too; the others must be the same.
+With --header the first record of each input is a header, which has no key. The first
+one is written, to --duplicates too, by every run; the others must be the same.
 
 A last line without a line end is written without one. When another input
 follows it, a line end comes between them.`
@@ -112,6 +112,13 @@ func runFilter(ctx context.Context, a *app, o filterFlags, paths []string) (err 
 	if err := checkLoops(inputs, a.out, o.duplicates); err != nil {
 		return err
 	}
+	var heads *headers
+	if o.header {
+		heads = &headers{}
+		if err := checkHeaders(inputs, o.key.Key); err != nil {
+			return err
+		}
+	}
 	e, done, err := openFilter(ctx, a, o)
 	if err != nil {
 		return err
@@ -131,7 +138,7 @@ func runFilter(ctx context.Context, a *app, o filterFlags, paths []string) (err 
 	}
 	bar := newProgress(a, totalSize(inputs))
 	f.progress = bar.add
-	err = f.run(ctx, feed(ctx, inputs, o.key.Key, o.header))
+	err = f.run(ctx, feed(ctx, inputs, o.key.Key, heads))
 	bar.finish()
 	if o.stats {
 		f.stats.Seconds = time.Since(start).Seconds()

@@ -270,6 +270,25 @@ func TestFilterCSV(t *testing.T) {
 	}
 }
 
+// TestFilterHeaderRuns: each run writes the header, and files that don't fit together
+// are told before anything is remembered.
+func TestFilterHeaderRuns(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "seen")
+	first, second := write(t, []byte("id,n\n1,a\n2,b\n")), write(t, []byte("\ufeffid,n\r\n2,c\r\n3,d\r\n"))
+	other := write(t, []byte("n,id\na,9\n"))
+	args := []string{"filter", "--key", "csv:1", "--header", "--dir", dir}
+	if r := firstseen(t, nil, append(args, first, other)...); r.code == 0 || r.out != "" ||
+		!strings.Contains(r.err, other+": its header is not that of "+first+"; nothing was done") {
+		t.Fatalf("%+v", r)
+	}
+	if _, err := os.Stat(dir); !os.IsNotExist(err) {
+		t.Fatalf("the directory was made: %v", err)
+	}
+	same(t, "two files", must(t, nil, append(args, first, second)...), "id,n\n1,a\n2,b\n3,d\r\n")
+	same(t, "another run", must(t, strings.NewReader("id,n\n3,e\n4,f\n"), args...), "id,n\n4,f\n")
+	same(t, "a stream between files", must(t, strings.NewReader("id,n\n5,g"), append(args, first, "-", second)...), "id,n\n5,g")
+}
+
 func TestFilterTSV(t *testing.T) {
 	data := lines(9, sized(20_000), 0, func(rng *rand.Rand, i int) string {
 		return fmt.Sprintf("%d\t\"key\t%d\r\n", i, rng.IntN(5000))

@@ -70,8 +70,9 @@ func (f *filter) run(ctx context.Context, feed *feeder) error {
 // process writes the fresh records of b and marks their keys.
 func (f *filter) process(b *batch) error {
 	stop := f.checkMissing(b)
-	if len(b.ends) == 0 && b.headerLen == 0 {
-		return stop
+	f.writeHeader(b)
+	if len(b.ends) == 0 {
+		return errors.Join(f.flush(), stop)
 	}
 	// A signal must not tear the batch apart, so its context is none that ends.
 	ctx := context.Background()
@@ -95,7 +96,7 @@ func (f *filter) process(b *batch) error {
 	f.stats.Duplicates += count.Duplicates
 	f.stats.Missing += count.Missing
 	f.stats.Bytes += count.Bytes
-	f.progress(b.headerLen + len(b.data))
+	f.progress(len(b.data))
 	return stop
 }
 
@@ -131,14 +132,23 @@ func (f *filter) checkVerdicts(b *batch) error {
 	return nil
 }
 
-// write buffers the header and the records of b where they belong and counts these. Records
-// that stay together are written together.
-func (f *filter) write(b *batch) filterStats {
-	count := filterStats{Records: uint64(len(b.ends)), Bytes: uint64(b.headerLen + len(b.data))}
+// writeHeader buffers a header for both outputs.
+func (f *filter) writeHeader(b *batch) {
+	if b.headerLen == 0 {
+		return
+	}
 	f.out.write(b.header)
 	if f.dup != nil {
 		f.dup.write(b.header)
 	}
+	f.stats.Bytes += uint64(b.headerLen)
+	f.progress(b.headerLen)
+}
+
+// write buffers the records of b where they belong and counts them. Records
+// that stay together are written together.
+func (f *filter) write(b *batch) filterStats {
+	count := filterStats{Records: uint64(len(b.ends)), Bytes: uint64(len(b.data))}
 	from := 0 // first byte of b.data that is to be written and is not
 	for i, end := range b.ends {
 		start := b.start(i)

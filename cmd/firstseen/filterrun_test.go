@@ -71,7 +71,7 @@ type filterBench struct {
 	mem       *memory
 	warnings  bytes.Buffer
 	out, dups *os.File
-	headers   bool
+	headers   *headers
 }
 
 func newFilterBench(t *testing.T) *filterBench {
@@ -190,7 +190,7 @@ func TestFilterHeader(t *testing.T) {
 	f := func(key string, in []string, out, dups, fails string, stats filterStats) {
 		t.Helper()
 		b := newFilterBench(t)
-		b.headers = true
+		b.headers = &headers{}
 		err := b.run(t, key, in...)
 		if fails == "" && err != nil || fails != "" && (err == nil || !strings.Contains(err.Error(), fails)) {
 			t.Fatalf("got the error %v, want one with %q", err, fails)
@@ -209,7 +209,7 @@ func TestFilterHeader(t *testing.T) {
 	f("csv:9", []string{"id,n\n1,a\n2,b\n"}, "id,n\n1,a\n2,b\n", "id,n\n", "", filterStats{Records: 2, Missing: 2, Bytes: 13})
 
 	b := newFilterBench(t)
-	b.headers, b.missing = true, "fail"
+	b.headers, b.missing = &headers{}, "fail"
 	if err := b.run(t, "tsv:2", "id\tn\n1\tx\n2\n"); err == nil || !strings.Contains(err.Error(), "record 3 has no key") {
 		t.Fatalf("got %v, want the third record of the file named", err)
 	}
@@ -311,7 +311,7 @@ func TestFilterFailures(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		gone := []*input{{name: "gone", path: filepath.Join(t.TempDir(), "gone")}}
-		if err := b.filter.run(ctx, feed(ctx, gone, record.Key{}, false)); !errors.Is(err, os.ErrNotExist) {
+		if err := b.filter.run(ctx, feed(ctx, gone, record.Key{}, nil)); !errors.Is(err, os.ErrNotExist) {
 			t.Fatalf("got %v", err)
 		}
 	})
@@ -327,7 +327,7 @@ func TestFilterInterrupted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := b.filter.run(ctx, feed(ctx, inputs, record.Key{}, false)); !errors.Is(err, context.Canceled) {
+	if err := b.filter.run(ctx, feed(ctx, inputs, record.Key{}, nil)); !errors.Is(err, context.Canceled) {
 		t.Fatalf("got %v", err)
 	}
 	if b.mem.committed != 1 || b.stats.Records != batchRecords {
@@ -342,7 +342,7 @@ func TestFeedPrompt(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	f := feed(t.Context(), []*input{{name: "pipe", file: r}}, record.Key{}, false)
+	f := feed(t.Context(), []*input{{name: "pipe", file: r}}, record.Key{}, nil)
 	var got []string
 	for _, piece := range []string{"a\nb\n", "c\nhalf", " d\n", "end"} {
 		if _, err := io.WriteString(w, piece); err != nil {
@@ -361,6 +361,28 @@ func TestFeedPrompt(t *testing.T) {
 	for b := range f.full {
 		if len(b.ends) > 0 || b.err != nil {
 			t.Fatalf("after the end: %q, %v", b.data, b.err)
+		}
+	}
+}
+
+// TestFeedHeader: a header too is handed on while the writer is silent.
+func TestFeedHeader(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	f := feed(t.Context(), []*input{{name: "pipe", file: r}}, record.Key{}, &headers{})
+	if _, err := io.WriteString(w, "head\n"); err != nil {
+		t.Fatal(err)
+	}
+	if b := <-f.full; string(b.header) != "head\n" || len(b.ends) != 0 {
+		t.Fatalf("got the header %q and %q", b.header, b.data)
+	}
+	w.Close()
+	for b := range f.full {
+		if b.header != nil || len(b.ends) > 0 || b.err != nil {
+			t.Fatalf("after the end: %q, %q, %v", b.header, b.data, b.err)
 		}
 	}
 }

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/firstseen/firstseen/internal/record"
+)
+
+// headers are the first records of inputs, of which the first one stands for all.
+type headers struct {
+	first []byte
+	name  string // of the input that has it
+}
+
+// read takes the header off an input: the first one goes with the input's first batch.
+func (h *headers) read(r *record.Reader, b *batch) error {
+	rec, err := r.Next()
+	if err != nil {
+		return err
+	}
+	b.headerLen = len(rec)
+	b.first++
+	if r.Unclosed() {
+		return errors.New("its header opens a quote that does not close")
+	}
+	if h.first == nil {
+		h.first, h.name = bytes.Clone(rec), b.from
+		b.header = h.first
+		return nil
+	}
+	if !bytes.Equal(columns(rec), columns(h.first)) {
+		return fmt.Errorf("its header is not that of %s", h.name)
+	}
+	return nil
+}
+
+// columns is a header without what editors put around it.
+func columns(header []byte) []byte {
+	return bytes.TrimRight(bytes.TrimPrefix(header, []byte("\ufeff")), "\r\n")
+}
+
+// checkHeaders compares the headers of files before the run begins, so that none of
+// their records is remembered when they don't fit together.
+func checkHeaders(inputs []*input, key record.Key) error {
+	var h headers
+	for _, in := range inputs {
+		if in.file != nil || !in.info.Mode().IsRegular() {
+			continue
+		}
+		src, err := in.open()
+		if err != nil {
+			return err
+		}
+		var b batch
+		b.reset(in.name, 1)
+		err = h.read(record.NewReader(src, key.Format()), &b)
+		_ = src.Close()
+		if err != nil && err != io.EOF {
+			return fmt.Errorf("%s: %w; nothing was done", in.name, err)
+		}
+	}
+	return nil
+}
