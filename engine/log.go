@@ -23,6 +23,7 @@ func (l log) Append(r *shards.Record) (start, end uint64, err error) {
 		Generation: r.Generation,
 		Time:       r.Now,
 		Payload:    r.Payload,
+		Alone:      r.Alone,
 	}
 	if r.Kind == shards.Forget {
 		f.Kind = persist.KindForget

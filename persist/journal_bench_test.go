@@ -76,7 +76,7 @@ func BenchmarkJournalSmall(b *testing.B) {
 		for _, keys := range []int{1, 10, 64, 128, 250} {
 			b.Run(fmt.Sprintf("sync=%s/keys=%d", m.name, keys), func(b *testing.B) {
 				j := benchJournal(b, m.mode, 16<<20)
-				f := persist.Frame{Kind: persist.KindMark, Count: uint32(keys), Payload: make([]byte, keys*16)}
+				f := persist.Frame{Kind: persist.KindMark, Count: uint32(keys), Payload: make([]byte, keys*16), Alone: keys == 1}
 				b.ReportAllocs()
 				b.ResetTimer()
 				for range b.N {

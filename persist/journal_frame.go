@@ -32,6 +32,9 @@ type Frame struct {
 	Time       int64  // the engine's clock, ns since 1970
 	// Payload is copied by Append. Replay lends it for the time of the call.
 	Payload []byte
+	// Alone says that no Append follows before the frame is waited for, so that it may
+	// be written at once where that is a few stores. Replay does not know it.
+	Alone bool
 	// End is the position just past the frame, set by Append and Replay.
 	End Pos
 }

@@ -93,7 +93,7 @@ func sameFrame(w, g persist.Frame) error {
 	if !bytes.Equal(w.Payload, g.Payload) {
 		return fmt.Errorf("payload of %d bytes differs from the %d appended", len(g.Payload), len(w.Payload))
 	}
-	w.Payload, g.Payload = nil, nil
+	w.Payload, g.Payload, w.Alone = nil, nil, false // Replay does not know Alone
 	if fmt.Sprint(w) != fmt.Sprint(g) {
 		return fmt.Errorf("%+v, want %+v", g, w)
 	}

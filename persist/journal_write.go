@@ -70,6 +70,9 @@ func (j *Journal) Append(f *Frame) (Pos, error) {
 	j.mu.pending.data = h.append(j.mu.pending.data, f.Payload, j.salt)
 	j.mu.end += space
 	end := j.mu.end
+	if f.Alone && !j.mu.busy {
+		j.storeLocked()
+	}
 	j.mu.Unlock()
 	f.End = end
 	return end, nil

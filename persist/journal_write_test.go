@@ -263,7 +263,7 @@ func TestJournalGatheredSmall(t *testing.T) {
 	j.BusyWhile(func() {
 		for range callers {
 			go func() {
-				f := persist.Frame{Kind: 1, Payload: make([]byte, 16)}
+				f := persist.Frame{Kind: 1, Payload: make([]byte, 16), Alone: true}
 				answers <- appendWait(j, &f)
 			}()
 		}
@@ -271,6 +271,9 @@ func TestJournalGatheredSmall(t *testing.T) {
 			if runtime.Gosched(); j.State().End == callers*uint64(persist.FrameSpace(16)) {
 				gathered++
 			}
+		}
+		if s := j.State(); s.Written != 0 {
+			t.Errorf("%d bytes were stored past what is being written", s.Written)
 		}
 	})
 	for range callers {
@@ -289,7 +292,8 @@ func TestJournalGatheredSmall(t *testing.T) {
 }
 
 // TestJournalSmallAndLarge: callers of small batches, which are stored into mapped
-// pages with the journal locked, of large ones, which are written, and syncs meet.
+// pages with the journal locked, some as they are appended, of large ones, which are
+// written, and syncs meet.
 // What has its answer is in the file, nobody waits for ever, and all of it is
 // replayed.
 func TestJournalSmallAndLarge(t *testing.T) {
@@ -315,6 +319,7 @@ func TestJournalSmallAndLarge(t *testing.T) {
 			}
 			for j.State().End < ring/2 {
 				f := randomFrame(rng, largest)
+				f.Alone = n%2 == 1
 				if err := appendWait(j, &f); err != nil {
 					t.Error(err)
 					return

@@ -35,6 +35,7 @@ type Record struct {
 	Count      int
 	Now        int64 // ns of the engine's clock
 	Payload    []byte
+	Alone      bool // nothing more comes of its call: the log need not wait for it
 }
 
 // A Log orders marks and makes them durable. Append is called with a shard

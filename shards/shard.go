@@ -308,7 +308,7 @@ func (s *shard) logForm(b *Batch, kind Kind, form hash.Form) error {
 		p, n = s.payload(b, form)
 		b.payload = p
 	}
-	b.rec = Record{Kind: kind, Form: form, Shard: s.index, Generation: s.generation, Count: n, Now: b.now, Payload: p}
+	b.rec = Record{Kind: kind, Form: form, Shard: s.index, Generation: s.generation, Count: n, Now: b.now, Payload: p, Alone: b.n == 1}
 	start, end, err := s.set.c.Log.Append(&b.rec)
 	if err != nil {
 		return err
