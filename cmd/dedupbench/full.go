@@ -52,6 +52,8 @@ func fullConfigs(base bench.Config) []bench.Config {
 		}
 	}
 	add([]string{"firstseen-always"}, segment, usual, usual, 1, 64, 5*time.Second)
-	add(engine, segment, large, large, 1000, 1, 90*time.Second)
+	// A directory is filled twice, the second time to be killed.
+	add([]string{"firstseen-always"}, segment, large, large, 1000, 1, 45*time.Second)
+	add([]string{"firstseen-interval"}, segment, large, large, 1000, 1, 90*time.Second)
 	return out
 }
