@@ -8,31 +8,8 @@ import (
 	"time"
 
 	"github.com/firstseen/firstseen/dedup"
-	"github.com/firstseen/firstseen/internal/prefetch"
 	"github.com/firstseen/firstseen/internal/sabotage"
 )
-
-// batch holds frames that lie one behind the other in the log.
-type batch struct {
-	data  []byte
-	start Pos // of data[0]
-	wrap  int // data[wrap:] begins at the ring's start; -1: it does not get there
-}
-
-func (b *batch) reset(start Pos) {
-	if b.data = b.data[:0]; cap(b.data) > keepBatch {
-		b.data = nil
-	}
-	b.start, b.wrap = start, -1
-}
-
-// halves returns what lies before and behind the ring's end.
-func (b *batch) halves() (first, second []byte) {
-	if b.wrap < 0 {
-		return b.data, nil
-	}
-	return b.data[:b.wrap], b.data[b.wrap:]
-}
 
 // Append gives the frame its position, which is its End - FrameSpace(len(Payload)),
 // and returns its End. The room must have been reserved. The frame is copied to
@@ -70,7 +47,7 @@ func (j *Journal) Append(f *Frame) (Pos, error) {
 	j.mu.pending.data = h.append(j.mu.pending.data, f.Payload, j.salt)
 	j.mu.end += space
 	end := j.mu.end
-	if f.Alone && !j.mu.busy {
+	if f.Alone {
 		j.storeLocked()
 	}
 	j.mu.Unlock()
@@ -181,7 +158,8 @@ func (j *Journal) reached(pos Pos) bool {
 // where syncs are rare the kernel may have done so by itself, and a store would wait.
 func (j *Journal) storeLocked() bool {
 	b, end := &j.mu.pending, j.mu.end
-	if end > j.pages.ready.Load() || j.mu.syncing || !j.cfg.syncsOften() || len(b.data) > mappedMax || j.mu.awaited > j.mu.turn {
+	if j.mu.busy || j.mu.awaited > j.mu.turn || len(b.data) > mappedMax ||
+		end > j.pages.ready.Load() || j.mu.syncing || !j.cfg.syncsOften() {
 		return false
 	}
 	j.store(b)
@@ -270,45 +248,6 @@ func (j *Journal) raise(written, durable Pos) {
 	if durable > j.durable.Load() {
 		j.durable.Store(durable)
 	}
-}
-
-// write hands a batch to the operating system and returns the number of system
-// calls it took.
-func (j *Journal) write(b *batch) (uint64, error) {
-	if len(b.data) == 0 {
-		return 0, nil
-	}
-	if j.ring != nil && len(b.data) <= mappedMax && j.cfg.Sync != SyncAlways {
-		j.store(b)
-		return 0, nil
-	}
-	first, second := b.halves()
-	off, n := b.start%j.size, uint64(0)
-	if len(first) > 0 {
-		n++
-		if _, err := j.file.WriteAt(first, ringStart+int64(off)); err != nil {
-			return n, err
-		}
-	}
-	if len(second) > 0 {
-		n++
-		if _, err := j.file.WriteAt(second, ringStart); err != nil {
-			return n, err
-		}
-	}
-	return n, nil
-}
-
-// store copies a batch into the mapped ring.
-func (j *Journal) store(b *batch) {
-	first, second := b.halves()
-	off := b.start % j.size
-	copy(j.ring[off:], first)
-	copy(j.ring, second)
-	if next := off + uint64(len(b.data)); next < j.size {
-		prefetch.Bytes(address(j.ring[next:]), 128) // where the next one goes: a store that misses holds up every lock behind it
-	}
-	j.pages.wrote(len(b.data), b.start+uint64(len(b.data)))
 }
 
 // Sync returns nil once everything appended so far is on disk, whatever the mode.

@@ -35,7 +35,7 @@ type Record struct {
 	Count      int
 	Now        int64 // ns of the engine's clock
 	Payload    []byte
-	Alone      bool // nothing more comes of its call: the log need not wait for it
+	Alone      bool // no other record of its call follows
 }
 
 // A Log orders marks and makes them durable. Append is called with a shard
