@@ -194,10 +194,10 @@ func (e *Engine) tableKeys(capacity uint64) int {
 	if e.opts.tableKeys > 0 {
 		return e.opts.tableKeys
 	}
-	const slotBytes = 2 * 16 // a key at load 0.5
 	g := float64(capacity) / float64(e.opts.Generations-1) / float64(e.opts.Shards)
 	budget := max(float64(e.opts.MemoryBudget)-e.filterBytes(capacity)-float64(fixedMemory), float64(e.opts.MemoryBudget)/8)
-	most := budget / float64(e.opts.Shards) / (shards.TableSets * slotBytes)
+	most := budget / float64(e.opts.Shards) / (shards.TableSets * shards.TableKeyBytes)
+	most = min(most, shards.MaxTableKeys/2)
 	parts := 1.0
 	for 1.1*g/parts > most {
 		parts++

@@ -108,7 +108,7 @@ type Options struct {
 	Lease time.Duration
 	// MemoryBudget bounds filters and unflushed keys, in bytes; callers wait for
 	// the disk rather than exceed it. What keys of other forms than 16 bytes, UUID or
-	// ULID text take beside their hash comes on top: up to 48 bytes for each 32 of a table. Default 400 MB
+	// ULID text take beside their hash comes on top: up to 48 bytes for each 24 of a table. Default 400 MB
 	// and 4 bytes a key of Capacity.
 	MemoryBudget int64
 	// MinFreeDisk is the free space in bytes below which marks are refused with

@@ -12,11 +12,12 @@ func (s *shard) admit(b *Batch, from, to int) error {
 	if err != nil {
 		return err
 	}
-	b.split(from, to, s.hi(0), s.set.shardBits)
+	pairs := t.unused(to - from)
+	b.split(from, to, pairs, s.hi(0), s.set.shardBits)
 	if t.arena != nil {
-		b.fresh.addRecords(t.arena, b.record)
+		b.fresh.addRecords(t.arena, b.record, pairs)
 	}
-	left := t.insertNew(b.fresh.orders, b.fresh.los, s.hi(0), s.set.shardBits, b.spilled[:0])
+	left := t.insertNew(b.fresh.orders, b.spilled[:0])
 	n := b.fresh.len() - len(left)
 	s.active.keys += n
 	s.added += uint64(n)
@@ -35,9 +36,10 @@ func (s *shard) admit(b *Batch, from, to int) error {
 // the runs.
 func (s *shard) admitKnown(b *Batch, active *table) {
 	rest := b.known[:0]
-	for _, i := range b.known {
+	candidates := active.candidates(b.candidates, b.order, b.known)
+	for k, i := range b.known {
 		order := b.order[i]
-		if active.has(order, s.hi(order), b.lo[i], b.recordOf(int(i))) {
+		if active.holds(candidates[k], order, s.hi(order), b.lo[i], b.recordOf(int(i))) {
 			b.duplicate(s, int(i))
 			b.Counts.Unflushed++
 			continue
@@ -45,6 +47,7 @@ func (s *shard) admitKnown(b *Batch, active *table) {
 		s.announceSealed(b, i)
 		rest = append(rest, i)
 	}
+	s.announceSealedKeys(b, rest)
 	for _, i := range rest {
 		if m := b.mask[i]; len(s.sealed) > 0 && s.inSealed(b, int(i), m) {
 			b.duplicate(s, int(i))

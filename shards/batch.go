@@ -47,21 +47,22 @@ type Batch struct {
 	forms  []hash.Form
 	digest [][hash.DigestLen]byte
 
-	oldest  uint64          // generation that counts
-	out     []dedup.Verdict // for calls that ask for no verdicts
-	now     int64
-	op      Op
-	lease   int64
-	claims  []dedup.Claim     // where Claim answers
-	version [MaxShards]uint64 // of each shard at the first look
-	added   [MaxShards]uint64 // at its end
-	rec     Record
-	next    announcement // of keys some shards further on
-	fresh   marks        // of the part at hand
-	known   []int32      // keys of the part at hand that a filter knows
-	spilled []int32      // places in fresh of those that insertNew leaves for the end
-	payload []byte
-	pending []Pending
+	oldest     uint64          // generation that counts
+	out        []dedup.Verdict // for calls that ask for no verdicts
+	now        int64
+	op         Op
+	lease      int64
+	claims     []dedup.Claim     // where Claim answers
+	version    [MaxShards]uint64 // of each shard at the first look
+	added      [MaxShards]uint64 // at its end
+	rec        Record
+	next       announcement // of keys some shards further on
+	fresh      marks        // of the part at hand
+	known      []int32      // keys of the part at hand that a filter knows
+	spilled    []int32      // places in fresh of those that insertNew leaves for the end
+	candidates []uint32     // entries of a table for the keys in known
+	payload    []byte
+	pending    []Pending
 }
 
 // Counts sums how answers were found.
@@ -115,8 +116,8 @@ func (b *Batch) grow(n int) {
 		b.order, b.lo = make([]uint64, n), make([]uint64, n)
 		b.form, b.at, b.mask = make([]hash.Form, n), make([]int32, n), make([]uint8, n)
 		b.his, b.los, b.forms = make([]uint64, n), make([]uint64, n), make([]hash.Form, n)
-		b.fresh = marks{at: make([]int32, 0, n), orders: make([]uint64, 0, n), los: make([]uint64, 0, n)}
-		b.known, b.spilled = make([]int32, 0, n), make([]int32, 0, n)
+		b.fresh = marks{at: make([]int32, 0, n), orders: make([]uint64, 0, n)}
+		b.known, b.spilled, b.candidates = make([]int32, 0, n), make([]int32, 0, n), make([]uint32, 0, n)
 		b.pending = make([]Pending, 0, n) // never moves: see Confirmer.Offer
 	}
 	b.n = n

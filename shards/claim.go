@@ -204,7 +204,7 @@ func (s *Set) Forget(b *Batch, now int64) error {
 // older tables and runs hold.
 func (s *shard) forget(form hash.Form, order, lo uint64, record []byte) {
 	h := s.hi(order)
-	if t := s.active.tables[form]; t != nil && t.delete(order, h, lo, record, s.set.shardBits) {
+	if t := s.active.tables[form]; t != nil && t.delete(order, h, lo, record) {
 		s.active.keys--
 	}
 	record = append([]byte(nil), record...)

@@ -238,6 +238,15 @@ func (s *shard) announceSealed(b *Batch, i int32) {
 	}
 }
 
+// announceSealedKeys has it fetch what inSealed will compare keys with.
+func (s *shard) announceSealedKeys(b *Batch, at []int32) {
+	for _, u := range s.sealed {
+		if t := u.tables[b.form[0]]; t != nil {
+			t.candidates(b.candidates, b.order, at)
+		}
+	}
+}
+
 // counts reports whether a sealed table has to be looked into for a key that only
 // the generations of m may hold.
 func (s *shard) counts(u *Unflushed, m uint8) bool {

@@ -67,14 +67,8 @@ func (s *shard) addUnflushed(u *Unflushed) {
 		if t == nil {
 			continue
 		}
-		if t.zero {
-			orders = append(orders, 0)
-		}
-		for _, p := range t.slots {
-			if p != (Pair{}) {
-				orders = append(orders, p.Hi<<s.set.shardBits)
-			}
-			if len(orders) == cap(orders) {
+		for p := range t.all() {
+			if orders = append(orders, p.Hi<<s.set.shardBits); len(orders) == cap(orders) {
 				s.larger.AddBatch(slot, orders)
 				orders = orders[:0]
 			}

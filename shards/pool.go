@@ -10,12 +10,13 @@ import (
 
 // A pool keeps the memory of flushed tables and arenas for the next ones: the first
 // touch of new memory in a caller costs 75 to 100 ms a table of a million keys.
-// Tables are cleared by whoever calls cleanOne, in the background; what an arena
-// holds does not matter.
+// Their indexes are cleared by whoever calls cleanOne, in the background; what else they
+// hold, and an arena, does not matter.
 type pool struct {
 	mu struct {
 		sync.Mutex
 		table, arena int           // bytes of the regions that are kept
+		index        int           // bytes of a table's region that have to be zero
 		clean, dirty []*mem.Region // of tables
 		arenas       []*mem.Region
 		limit        int // regions of a kind that are kept
@@ -24,10 +25,10 @@ type pool struct {
 
 // resize says how large full tables and arenas are from now on, and frees what
 // nobody will ask for again.
-func (p *pool) resize(table, arena int) {
+func (p *pool) resize(table, index, arena int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.mu.table, p.mu.arena = table, arena
+	p.mu.table, p.mu.index, p.mu.arena = table, index, arena
 	free := func(list []*mem.Region, bytes int) []*mem.Region {
 		return slices.DeleteFunc(list, func(r *mem.Region) bool {
 			gone := len(r.Bytes()) != bytes
@@ -143,14 +144,17 @@ func (p *pool) cleanOne() bool {
 	p.mu.Lock()
 	r := pop(&p.mu.dirty)
 	wanted := r != nil && len(r.Bytes()) == p.mu.table && len(p.mu.clean) < p.mu.limit
+	index := p.mu.index
 	p.mu.Unlock()
 	if r == nil {
 		return false
 	}
-	const piece = yieldEvery * pairSize / 8
-	for words := r.Uint64s(); wanted && len(words) > 0; words = words[min(piece, len(words)):] {
-		mem.Clear(words[:min(piece, len(words))])
-		runtime.Gosched()
+	if wanted {
+		const piece = 128 << 10 / 8
+		for words := r.Uint64s()[:index/8]; len(words) > 0; words = words[min(piece, len(words)):] {
+			mem.Clear(words[:min(piece, len(words))])
+			runtime.Gosched()
+		}
 	}
 	if !wanted {
 		r.Free()

@@ -64,7 +64,7 @@ type Config struct {
 	Generations int
 	Log         Log
 	Confirmer   Confirmer // nil without a store: then a "maybe" is a Duplicate
-	MaxKeys     int       // unflushed keys of a shard's table before it is sealed
+	MaxKeys     int       // unflushed keys of a shard's table before it is sealed, less than MaxTableKeys by MaxPart
 	MaxSealed   int       // sealed tables of all shards beside which there is memory for active ones: with more callers wait
 	Nonce       uint64    // start of the claims' numbers; may differ at each opening
 	Sealed      func()    // called with a shard locked when a table was sealed: must not wait
@@ -126,8 +126,8 @@ func (s *Set) Route(b *Batch, keys [][]byte) {
 	}
 }
 
-// fullHome is the number of home slots of a full table: load 0.5, whole lines.
-func (s *Set) fullHome() uint64 { return 2 * uint64(s.maxKeys.Load()+MaxPart) &^ (lineSlots - 1) }
+// fullKeys is the number of keys that a full table has room for.
+func (s *Set) fullKeys() int { return int(s.maxKeys.Load()) + MaxPart }
 
 // TableSets is how many full tables a shard has memory for: the active one, the one
 // that takes its place at a rotation, when all shards seal at once, and one more,
@@ -157,7 +157,7 @@ func (s *Set) Warm(shard int, tables bool, record int) error {
 // SetMaxKeys changes Config.MaxKeys.
 func (s *Set) SetMaxKeys(keys int) {
 	s.maxKeys.Store(int64(keys))
-	s.pool.resize(tableBytes(s.fullHome()), arenaBytes(keys))
+	s.pool.resize(tableBytes(s.fullKeys()), indexBytes(s.fullKeys()), arenaBytes(keys))
 }
 
 // Tombstones counts the forgotten keys that are remembered as such.

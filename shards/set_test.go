@@ -531,7 +531,7 @@ func TestBridgeTable(t *testing.T) {
 	if err := h.set.Warm(0, true, 0); err != nil {
 		t.Fatal(err)
 	}
-	full := tableBytes(h.set.fullHome())
+	full := tableBytes(h.set.fullKeys())
 	sh := &h.set.shards[0]
 	size := func() int { return len(sh.active.tables[hash.Raw16].region.Bytes()) }
 	next := 0

@@ -124,7 +124,7 @@ func (s *shard) lockForMarks(ctx context.Context, n int) error {
 func (s *shard) tableFor(b *Batch, form hash.Form, n int) (*table, error) {
 	for {
 		t := s.active.tables[form]
-		if t != nil && uint64(t.keys+n) <= t.home/2 && (t.arena == nil || t.arena.room(1)) {
+		if t != nil && t.room(n) && (t.arena == nil || t.arena.room(1)) {
 			return t, nil
 		}
 		if err := s.growTable(b, form); err != nil {
@@ -143,34 +143,34 @@ func (s *shard) growTable(b *Batch, form hash.Form) error {
 		}
 		old = nil
 	}
-	home, most := uint64(1024), s.set.fullHome()
+	keys, most := 512, s.set.fullKeys()
 	if old != nil {
-		home = 2 * old.home
+		keys = 2 * len(old.pairs)
 	}
 	// The last step goes to the size that is recycled. Where such a table is at
 	// hand no time is spent on smaller ones; where it still waits for its flush, a
 	// small one does meanwhile: the first touch of a new one costs a caller 3 ms a MB.
 	region := s.set.pool.full(tableBytes(most))
-	if region == nil && old != nil && old.keys > 0 && 2*home > most && s.fullComing(tableBytes(most)) {
+	if region == nil && old != nil && old.keys > 0 && 2*keys > most && s.fullComing(tableBytes(most)) {
 		// It is still on its way: the small one is sealed as it is, another takes its place.
 		if err := s.sealWithin(b); err != nil {
 			return err
 		}
 		return s.growTable(b, form)
 	}
-	if region != nil || 2*home > most {
-		home = most
+	if region != nil || 2*keys > most {
+		keys = most
 	}
 	if region == nil {
 		var err error
-		if region, err = mem.Alloc(tableBytes(home)); err != nil {
+		if region, err = mem.Alloc(tableBytes(keys)); err != nil {
 			return err
 		}
 		if len(region.Bytes()) < touchAtOnce {
 			region.Touch()
 		}
 	}
-	t := newTable(region, home, nil)
+	t := newTable(region, keys, nil)
 	switch {
 	case old != nil:
 		if !old.moveTo(t, s.set.shardBits) {
@@ -335,7 +335,7 @@ func (s *shard) payload(b *Batch, form hash.Form) (p []byte, n int) {
 		case s.set.c.Confirmer == nil:
 			p = le.AppendUint64(p, h)
 		case form.Fixed():
-			p = le.AppendUint64(le.AppendUint64(p, h), b.fresh.los[k])
+			p = le.AppendUint64(le.AppendUint64(p, h), b.lo[i])
 		default:
 			record := b.record[i]
 			p = append(append(p, byte(len(record))), record...)

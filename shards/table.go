@@ -1,10 +1,10 @@
 package shards
 
 import (
+	"encoding/binary"
+	"iter"
 	"math"
 	"math/bits"
-	"runtime"
-	"slices"
 	"unsafe"
 
 	"github.com/firstseen/firstseen/internal/mem"
@@ -13,32 +13,47 @@ import (
 )
 
 // A Pair is one stored key: hash and rest of a fixed form, or hash and place of
-// the record in the arena. The zero Pair is an empty slot.
+// the record in the arena.
 type Pair = struct{ Hi, Lo uint64 } // an alias, so that package persist can take it
 
 const (
-	pairSize  = 16
-	lineSlots = 64 / pairSize
+	pairSize = 16
+	rowBytes = 32
+	rowSlots = rowBytes / 4 // of which the first counts the others
+	rowKeys  = rowSlots - 1
+	fillKeys = 4 // keys to a row of a full table: one of twenty finds its row full
 )
 
 var _ [pairSize]byte = [unsafe.Sizeof(Pair{})]byte{}
 
-// maxProbe bounds the slots that one look-up walks: at load 0.5 a random key
-// needs two, only keys chosen to collide need more. A key that finds no place
-// within it makes the table count as full. The same number of slots behind the
-// last home slot saves the wrap-around, so that a scan comes out in hash order.
-const maxProbe = MaxPart
+// maxProbe bounds the rows that one look-up walks: a random key needs one, only
+// keys chosen to collide need more. A key that finds no place within them makes the
+// table count as full. As many rows behind the last home row save the wrap-around,
+// so that a scan comes out in hash order.
+const maxProbe = MaxPart/rowKeys + 1
 
-// A table is an open-addressing hash table in hash order: the home slot of a
-// key is order × slots / 2^64, probing is linear. A look-up is one cache line,
-// and a scan of the slots is nearly sorted (insert 13 ns, hit 25 ns, sorted output
-// 10 ns a key; a Go map needs 293 and 104 ns).
+const (
+	// TableKeyBytes is what a full table takes a key.
+	TableKeyBytes = pairSize + float64(rowBytes)/fillKeys
+	// MaxTableKeys is the most that a table can hold, so that an entry of its index
+	// has some bits of the hash left.
+	MaxTableKeys = 1 << 28
+)
+
+// A table holds keys in the order in which they came, and an index over them in hash
+// order: the home row of a key is order × rows / 2^64, its entry there the place of the
+// key and, above it, a tag, the next bits of that product as far as there is room. A
+// new key thus writes one random row, of a quarter of the pages that keys in hash order
+// would take (8 bytes a key of an index, 32 of slots at load 0.5), and the keys are
+// written one after the other: what was written last is what the log gets. The price
+// is a second cache line for a key that is there.
 type table struct {
-	slots  []Pair // home slots and maxProbe more
-	home   uint64
+	index  []uint32 // home rows and maxProbe more
+	rows   uint64   // home rows
+	places uint32   // the bits of an entry that are a place, counted from 1
+	pairs  []Pair
+	used   int // of pairs; deleted keys leave holes
 	keys   int
-	zero   bool   // the fixed key whose pair looks like an empty slot is there
-	hiZero bool   // there was a key whose Hi alone does
 	arena  *arena // records of the variable forms; nil for the fixed ones
 	region *mem.Region
 }
@@ -51,285 +66,270 @@ const (
 	full
 )
 
-func newTable(region *mem.Region, home uint64, a *arena) *table {
-	words := region.Uint64s()
+func homeRows(keys int) int { return (keys + fillKeys - 1) / fillKeys }
+
+// indexBytes is the memory of the index of a table for so many keys: what has to be
+// zero in the memory of a new one.
+func indexBytes(keys int) int { return (homeRows(keys) + maxProbe) * rowBytes }
+
+// tableBytes is the memory of a table for so many keys.
+func tableBytes(keys int) int { return indexBytes(keys) + keys*pairSize }
+
+func newTable(region *mem.Region, keys int, a *arena) *table {
+	base, index := unsafe.Pointer(unsafe.SliceData(region.Uint64s())), indexBytes(keys)
 	return &table{
-		slots:  unsafe.Slice((*Pair)(unsafe.Pointer(&words[0])), len(words)/2),
-		home:   home,
+		index:  unsafe.Slice((*uint32)(base), index/4),
+		rows:   uint64(homeRows(keys)),
+		places: 1<<bits.Len(uint(keys)) - 1,
+		pairs:  unsafe.Slice((*Pair)(unsafe.Add(base, index)), keys),
 		arena:  a,
 		region: region,
 	}
 }
 
-// tableBytes is the memory of a table with the given number of home slots.
-func tableBytes(home uint64) int { return int(home+maxProbe) * pairSize }
+// room reports whether n more keys fit, but for their records.
+func (t *table) room(n int) bool { return t.used+n <= len(t.pairs) }
 
-// place is the slot at which the search for a key starts: the first of a cache
-// line. A cluster that starts anywhere in a line crosses into the next one four
-// times as often, and that miss nobody announced.
-func (t *table) place(order uint64) uint64 {
-	line, _ := bits.Mul64(order, t.home/lineSlots)
-	return line * lineSlots
+// home returns where the search for a key starts, and its tag.
+func (t *table) home(order uint64) (row uint64, tag uint32) {
+	row, next := bits.Mul64(order, t.rows)
+	return row, uint32(next>>32) &^ t.places
 }
 
-// announce has the processor fetch the lines at which the searches for keys start.
+// row returns a row of the index: how many entries it has, and the entries. In a row
+// that is not full those behind them are zero.
+func (t *table) row(n uint64) *[rowSlots]uint32 {
+	return (*[rowSlots]uint32)(t.index[n*rowSlots:])
+}
+
+// announce has the processor fetch the rows at which the searches for keys start.
 func (t *table) announce(orders []uint64) {
-	prefetch.Scaled(unsafe.Pointer(unsafe.SliceData(t.slots)), t.home/lineSlots, 6, orders)
+	prefetch.Scaled(unsafe.Pointer(unsafe.SliceData(t.index)), t.rows, 5, orders)
 }
 
-// insert finds or adds a key: (hi, lo) of a fixed form, or (hi, 0) and its
-// record. order is hi without the shard's bits.
+// insert finds or adds a key, for which there is room: (hi, lo) of a fixed form, or
+// (hi, 0) and its record. order is hi without the shard's bits.
 func (t *table) insert(order, hi, lo uint64, record []byte) outcome {
-	if t.arena == nil {
-		return t.insertPair(order, Pair{hi, lo})
-	}
-	used := t.arena.used
-	o := t.insertPair(order, Pair{hi, t.arena.add(record)})
-	if o != inserted {
-		t.arena.used = used
-	}
-	return o
-}
-
-// insertPair is insert for a key whose record, if it has one, is in the arena.
-func (t *table) insertPair(order uint64, key Pair) outcome {
-	if key == (Pair{}) {
-		return t.insertZero()
-	}
-	i := t.place(order)
-	probe := t.slots[i : i+maxProbe]
-	for j := range probe {
-		p := &probe[j]
-		if *p == (Pair{}) {
-			*p = key
-			t.keys++
-			t.hiZero = t.hiZero || key.Hi == 0
-			return inserted
-		}
-		if p.Hi == key.Hi && (p.Lo == key.Lo || t.arena != nil && t.arena.equal(p.Lo, t.arena.record(key.Lo))) {
-			return present
-		}
-	}
-	return full
-}
-
-// insertNew adds keys that are not there, for which there is room. los are the second
-// words, or where the records lie in the arena; shard is the hash bits that an order
-// lacks. It returns which of them found no place, in the memory of spilled.
-//
-// There is no branch that depends on where in its line a key goes: one is
-// mispredicted at every other key, and what follows it then starts late on its
-// own cache miss. Keys whose line is full come last, when the line after it is there,
-// and with them hashes of zero.
-func (t *table) insertNew(orders, los []uint64, shard uint64, shardBits uint, spilled []int32) (left []int32) {
-	lines, first := t.home/lineSlots, unsafe.Pointer(unsafe.SliceData(t.slots))
-	los = los[:len(orders)]
-	for i, order := range orders {
-		hi := shard | order>>shardBits
-		line, _ := bits.Mul64(order, lines)
-		l := (*[lineSlots]Pair)(unsafe.Add(first, line*lineSlots*pairSize))
-		// The keys of a line fill it from its start.
-		at := used(&l[0]) + used(&l[1]) + used(&l[2]) + used(&l[3])
-		if at < lineSlots && hi != 0 {
-			l[at] = Pair{hi, los[i]}
-			continue
-		}
-		spilled = append(spilled, int32(i))
-		prefetch.Bytes(uintptr(unsafe.Pointer(l))+lineSlots*pairSize, 1)
-	}
-	t.keys += len(orders) - len(spilled)
-	for k, i := range spilled {
-		order := orders[i]
-		if t.insertPair(order, Pair{shard | order>>shardBits, los[i]}) == full {
-			return spilled[k:]
-		}
-	}
-	return nil
-}
-
-// used is 1 for a key and 0 for an empty slot, without a branch.
-func used(p *Pair) uint { return one(p.Hi|p.Lo != 0) }
-
-func (t *table) insertZero() outcome {
-	if t.zero {
+	if t.find(order, hi, lo, record) >= 0 {
 		return present
 	}
-	t.zero = true
+	at := t.vacant(order)
+	if at < 0 {
+		return full
+	}
+	if t.arena != nil {
+		lo = t.arena.add(record)
+	}
+	t.pairs[t.used] = Pair{hi, lo}
+	t.used++
 	t.keys++
+	t.setEntry(at, order, t.used)
 	return inserted
 }
 
-// find returns the slot of a key, or -1.
-func (t *table) find(order, hi, lo uint64, record []byte) int {
-	i := t.place(order)
-	probe := t.slots[i : i+maxProbe]
-	for j := range probe {
-		p := &probe[j]
-		if p.Hi|p.Lo == 0 {
-			return -1
+// insertNew adds keys that are not there, and that stand in pairs behind the used
+// ones already. It returns which of them found no place, in the memory of spilled.
+//
+// Where in its row a key goes is counted, not searched: a branch would be mispredicted
+// at every other key, and what follows it then starts late on its own cache miss. Keys
+// whose row is full come last, when the row after it is there.
+func (t *table) insertNew(orders []uint64, spilled []int32) (left []int32) {
+	first, rows, places, place := unsafe.Pointer(unsafe.SliceData(t.index)), t.rows, t.places, uint32(t.used)
+	for i, order := range orders {
+		place++
+		row, next := bits.Mul64(order, rows)
+		r := (*[rowSlots]uint32)(unsafe.Add(first, row*rowBytes))
+		if n := r[0]; n < rowKeys {
+			r[0] = n + 1
+			r[n+1] = uint32(next>>32)&^places | place
+			continue
 		}
-		if p.Hi == hi && (p.Lo == lo || sabotage.On(sabotage.HashDecides) || t.arena != nil && t.arena.equal(p.Lo, record)) {
-			return int(i) + j
+		spilled = append(spilled, int32(i))
+		prefetch.Bytes(uintptr(unsafe.Pointer(r))+rowBytes, 1)
+	}
+	for _, i := range spilled {
+		at := t.vacant(orders[i])
+		if at < 0 {
+			left = append(spilled[:len(left)], i)
+			continue
+		}
+		t.setEntry(at, orders[i], t.used+int(i)+1)
+	}
+	t.used += len(orders)
+	t.keys += len(orders) - len(left)
+	return left
+}
+
+// vacant returns where the entry of a new key goes, or -1.
+func (t *table) vacant(order uint64) int {
+	row, _ := t.home(order)
+	for end := row + maxProbe; row < end; row++ {
+		r := t.row(row)
+		if r[0] < rowKeys {
+			r[0]++
+			return int(row*rowSlots + uint64(r[0]))
+		}
+		for j := 1; j < rowSlots; j++ {
+			if r[j] == 0 { // of a deleted key
+				return int(row*rowSlots) + j
+			}
 		}
 	}
 	return -1
 }
 
-func (t *table) has(order, hi, lo uint64, record []byte) bool {
-	if hi|lo == 0 && t.arena == nil {
-		return t.zero
+func (t *table) setEntry(at int, order uint64, place int) {
+	_, tag := t.home(order)
+	t.index[at] = tag | uint32(place)
+}
+
+// find returns where in the index the entry of a key is, or -1.
+func (t *table) find(order, hi, lo uint64, record []byte) int {
+	row, tag := t.home(order)
+	for end := row + maxProbe; row < end; row++ {
+		r := t.row(row)
+		for m := t.match(r, tag); m != 0; m &= m - 1 {
+			j := bits.TrailingZeros(m)
+			if e := r[j%rowSlots]; e != 0 && t.is(e, hi, lo, record) {
+				return int(row*rowSlots) + j
+			}
+		}
+		if r[0] < rowKeys {
+			break
+		}
 	}
+	return -1
+}
+
+// match returns the slots of a row whose entries have a tag, as bits; a tag of zero
+// matches empty slots too. There is no branch that depends on which they are.
+func (t *table) match(r *[rowSlots]uint32, tag uint32) (slots uint) {
+	p := t.places
+	return one(r[1]^tag <= p)<<1 | one(r[2]^tag <= p)<<2 | one(r[3]^tag <= p)<<3 | one(r[4]^tag <= p)<<4 |
+		one(r[5]^tag <= p)<<5 | one(r[6]^tag <= p)<<6 | one(r[7]^tag <= p)<<7
+}
+
+// unsure is a candidate that only find can tell.
+const unsure = math.MaxUint32
+
+// candidates returns in dst's memory, for each of the keys at, the entry that may be its
+// own, 0 if there is none, or unsure, and has the processor fetch the keys they stand for.
+func (t *table) candidates(dst []uint32, orders []uint64, at []int32) []uint32 {
+	dst = dst[:len(at)]
+	for k, i := range at {
+		row, tag := t.home(orders[i])
+		r := t.row(row)
+		m := t.match(r, tag)
+		e := r[bits.TrailingZeros(m|1<<rowSlots)%rowSlots] & t.places
+		some := uint32(one(m != 0))
+		ask := uint32(one(some*e == 0)) & (some | uint32(one(r[0] == rowKeys)))
+		dst[k] = some*e | -ask
+	}
+	// Two times: see ahead.
+	first := unsafe.Add(unsafe.Pointer(unsafe.SliceData(t.pairs)), -pairSize)
+	prefetch.Places(first, 4, dst)
+	prefetch.Places(first, 4, dst)
+	return dst
+}
+
+// holds is has for a key with a candidate.
+func (t *table) holds(candidate uint32, order, hi, lo uint64, record []byte) bool {
+	switch {
+	case candidate == 0:
+		return false
+	case candidate != unsure && t.is(candidate, hi, lo, record):
+		return true
+	}
+	return t.has(order, hi, lo, record)
+}
+
+// is reports whether an entry is a key's.
+func (t *table) is(entry uint32, hi, lo uint64, record []byte) bool {
+	p := t.pair(entry)
+	if p.Hi != hi {
+		return false
+	}
+	if sabotage.On(sabotage.HashDecides) {
+		return true
+	}
+	if t.arena != nil {
+		return t.arena.equal(p.Lo, record)
+	}
+	return p.Lo == lo
+}
+
+// pair returns the key of an entry.
+func (t *table) pair(entry uint32) *Pair { return &t.pairs[entry&t.places-1] }
+
+func (t *table) has(order, hi, lo uint64, record []byte) bool {
 	return t.find(order, hi, lo, record) >= 0
 }
 
-// delete takes a key out and closes the gap: every later key of the cluster
-// whose home is at or before the hole moves into it.
-func (t *table) delete(order, hi, lo uint64, record []byte, shardBits uint) bool {
-	if hi|lo == 0 && t.arena == nil {
-		was := t.zero
-		t.zero = false
-		if was {
-			t.keys--
-		}
-		return was
-	}
-	hole := t.find(order, hi, lo, record)
-	if hole < 0 {
+// delete takes a key out. A search goes on behind full rows only, so in those its
+// entry stays, as zero.
+func (t *table) delete(order, hi, lo uint64, record []byte) bool {
+	at := t.find(order, hi, lo, record)
+	if at < 0 {
 		return false
 	}
-	for i := hole + 1; i < len(t.slots) && t.slots[i] != (Pair{}); i++ {
-		if t.place(t.slots[i].Hi<<shardBits) <= uint64(hole) {
-			t.slots[hole] = t.slots[i]
-			hole = i
-		}
+	if int(t.index[at]&t.places) == t.used {
+		t.used--
 	}
-	t.slots[hole] = Pair{}
-	t.keys--
+	r := t.row(uint64(at / rowSlots))
+	if r[0] < rowKeys {
+		t.index[at], r[r[0]] = r[r[0]], 0
+		r[0]--
+	} else {
+		t.index[at] = 0
+	}
+	if t.keys--; t.keys == 0 {
+		t.used = 0
+	}
 	return true
 }
 
-// moveTo inserts all keys into the larger, empty table to, which takes over the
-// arena. Both are walked in hash order.
-func (t *table) moveTo(to *table, shardBits uint) bool {
-	to.zero, to.hiZero, to.keys = t.zero, t.hiZero, 0
-	if t.zero {
-		to.keys = 1
+// all yields the keys nearly in hash order.
+func (t *table) all() iter.Seq[Pair] {
+	return func(yield func(Pair) bool) {
+		for n := range uint64(len(t.index) / rowSlots) {
+			r := t.row(n)
+			for _, e := range r[1 : 1+r[0]] {
+				if e != 0 && !yield(*t.pair(e)) {
+					return
+				}
+			}
+		}
 	}
-	for _, p := range t.slots {
-		if p == (Pair{}) {
-			continue
-		}
-		i := to.place(p.Hi << shardBits)
-		probe := to.slots[i : i+maxProbe]
-		j := 0
-		for j < len(probe) && probe[j] != (Pair{}) {
-			j++
-		}
-		if j == len(probe) {
+}
+
+// moveTo adds all keys to the empty table to, which takes over the arena; there is
+// room for them. It reports whether all found a place.
+func (t *table) moveTo(to *table, shardBits uint) bool {
+	for p := range t.all() {
+		order := p.Hi << shardBits
+		at := to.vacant(order)
+		if at < 0 {
 			return false
 		}
-		probe[j] = p
+		to.pairs[to.used] = p
+		to.used++
 		to.keys++
+		to.setEntry(at, order, to.used)
 	}
 	to.arena = t.arena
 	return true
 }
 
-// yieldEvery is after how many slots background work lets callers have the
-// processor: some 50 µs. Without it a caller that comes out of a system call
-// waits for the scheduler's slice of 10 ms.
-const yieldEvery = 8192
+// unused returns the pairs behind the used ones, for n keys.
+func (t *table) unused(n int) []Pair { return t.pairs[t.used : t.used+n] }
 
-// sorted appends all pairs to dst in ascending order of (Hi, Lo), or of
-// (Hi, record). The lines are nearly in order, and those of a line are put in
-// theirs without a branch (10 ns a key; an insertion sort of all slots takes 20). What is
-// left is moved into its place: keys that found their line full, and equal hashes.
-// A table full of colliding keys would make that quadratic and is sorted anew.
-func (t *table) sorted(dst []Pair) []Pair {
-	dst = slices.Grow(dst, t.keys+lineSlots)
-	if t.zero {
-		dst = append(dst, Pair{})
-	}
-	first, n := len(dst), len(dst)
-	last := uint64(0) // Hi of the pair before n
-	out, budget := dst[:cap(dst)], 16*len(t.slots)
-	for i := 0; i < len(t.slots) && budget > 0 && !t.hiZero; i += lineSlots {
-		if i%yieldEvery == 0 {
-			runtime.Gosched()
-		}
-		l, to := (*[lineSlots]Pair)(t.slots[i:]), (*[lineSlots]Pair)(out[n:])
-		// A slot's place is how many others of the line go before it: those that are
-		// smaller, and equal ones in front of it. Empty slots are the largest.
-		a, b, c, d := l[0].Hi-1, l[1].Hi-1, l[2].Hi-1, l[3].Hi-1
-		ba, ca, da, cb, db, dc := one(b < a), one(c < a), one(d < a), one(c < b), one(d < b), one(d < c)
-		to[(ba+ca+da)%lineSlots] = l[0]
-		to[(1-ba+cb+db)%lineSlots] = l[1]
-		to[(2-ca-cb+dc)%lineSlots] = l[2]
-		to[(3-da-db-dc)%lineSlots] = l[3]
-		const empty = math.MaxUint64
-		hasB, hasC, hasD := one(b != empty), one(c != empty), one(d != empty)
-		used := int(one(a != empty) + hasB + hasC + hasD)
-		equal := one(a == b)&hasB | (one(a == c)|one(b == c))&hasC | (one(a == d)|one(b == d)|one(c == d))&hasD
-		if out[n].Hi-1 < last || equal != 0 {
-			for k := n; k < n+used; k++ {
-				budget -= t.sink(out[first : k+1])
-			}
-		}
-		if n += used; n > 0 {
-			last = out[n-1].Hi
-		}
-	}
-	if budget > 0 && !t.hiZero {
-		return out[:n]
-	}
-	return t.sortedAnew(out[:first])
-}
+// littleEndian says that pairs lie in memory as the log wants them.
+var littleEndian = binary.NativeEndian.Uint16([]byte{1, 0}) == 1
 
-// sortedAnew appends all pairs to dst and sorts them.
-func (t *table) sortedAnew(dst []Pair) []Pair {
-	first := len(dst)
-	for _, p := range t.slots {
-		if p != (Pair{}) {
-			dst = append(dst, p)
-		}
+// payload returns what the log gets of the keys in pairs, or nil where it has to be made.
+func payload(pairs []Pair) []byte {
+	if !littleEndian {
+		return nil
 	}
-	slices.SortFunc(dst[first:], func(a, b Pair) int {
-		switch {
-		case t.less(a, b):
-			return -1
-		case t.less(b, a):
-			return 1
-		}
-		return 0
-	})
-	return dst
-}
-
-// sink moves the last pair to its place among the others, which are in order, and
-// returns by how many places.
-func (t *table) sink(pairs []Pair) (moved int) {
-	k := len(pairs) - 1
-	for ; k > 0 && t.less(pairs[k], pairs[k-1]); k-- {
-		pairs[k], pairs[k-1] = pairs[k-1], pairs[k]
-		moved++
-	}
-	return moved
-}
-
-// one is 1 for true, without a branch.
-func one(b bool) (n uint) {
-	if b {
-		n = 1
-	}
-	return n
-}
-
-func (t *table) less(a, b Pair) bool {
-	if a.Hi != b.Hi {
-		return a.Hi < b.Hi
-	}
-	if t.arena == nil {
-		return a.Lo < b.Lo
-	}
-	return string(t.arena.record(a.Lo)) < string(t.arena.record(b.Lo))
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(pairs))), len(pairs)*pairSize)
 }

@@ -46,12 +46,12 @@ type tableTwin struct {
 	want     map[tableKey]bool
 }
 
-func newTableTwin(t *testing.T, home uint64, variable bool) *tableTwin {
+func newTableTwin(t *testing.T, keys int, variable bool) *tableTwin {
 	var a *arena
 	if variable {
 		a = newArena(testRegion(t, arenaBytes(4096)))
 	}
-	return &tableTwin{t, newTable(testRegion(t, tableBytes(home)), home, a), variable, map[tableKey]bool{}}
+	return &tableTwin{t, newTable(testRegion(t, tableBytes(keys)), keys, a), variable, map[tableKey]bool{}}
 }
 
 func (w *tableTwin) insert(k tableKey) outcome {
@@ -74,18 +74,30 @@ func (w *tableTwin) insert(k tableKey) outcome {
 	return got
 }
 
+// addNew adds keys that are not there, without a look at want.
+func (w *tableTwin) addNew(keys []tableKey) (left []int32) {
+	pairs := w.table.unused(len(keys))
+	orders := make([]uint64, len(keys))
+	for i, k := range keys {
+		pairs[i], orders[i] = Pair{Hi: k.hi, Lo: k.lo}, k.order()
+		if w.variable {
+			pairs[i].Lo = w.table.arena.add([]byte(k.record))
+		}
+	}
+	return w.table.insertNew(orders, make([]int32, 0, len(keys)))
+}
+
 // insertNew adds those of keys that are not there as a batch does.
-func (w *tableTwin) insertNew(keys []tableKey, shard uint64) {
+func (w *tableTwin) insertNew(keys []tableKey) {
 	w.t.Helper()
 	var added []tableKey
-	var orders, los []uint64
 	for _, k := range keys {
 		if !w.want[k] {
 			w.want[k] = true
-			added, orders, los = append(added, k), append(orders, k.order()), append(los, k.lo)
+			added = append(added, k)
 		}
 	}
-	for _, i := range w.table.insertNew(orders, los, shard, tableShardBits, nil) {
+	for _, i := range w.addNew(added) {
 		delete(w.want, added[i])
 	}
 	for _, k := range added {
@@ -95,7 +107,7 @@ func (w *tableTwin) insertNew(keys []tableKey, shard uint64) {
 
 func (w *tableTwin) delete(k tableKey) {
 	w.t.Helper()
-	got := w.table.delete(k.order(), k.hi, k.lo, k.bytes(w.variable), tableShardBits)
+	got := w.table.delete(k.order(), k.hi, k.lo, k.bytes(w.variable))
 	if got != w.want[k] {
 		w.t.Fatalf("deleting %+v: %v, want %v", k, got, w.want[k])
 	}
@@ -106,6 +118,10 @@ func (w *tableTwin) has(k tableKey) {
 	w.t.Helper()
 	if got := w.table.has(k.order(), k.hi, k.lo, k.bytes(w.variable)); got != w.want[k] {
 		w.t.Fatalf("has %+v: %v, want %v", k, got, w.want[k])
+	}
+	candidate := w.table.candidates(make([]uint32, 0, 1), []uint64{k.order()}, []int32{0})[0]
+	if got := w.table.holds(candidate, k.order(), k.hi, k.lo, k.bytes(w.variable)); got != w.want[k] {
+		w.t.Fatalf("holds %+v, candidate %#x: %v, want %v", k, candidate, got, w.want[k])
 	}
 }
 
@@ -145,9 +161,9 @@ func (w *tableTwin) check() {
 }
 
 // moved moves everything to a table of another size.
-func (w *tableTwin) moved(home uint64) {
+func (w *tableTwin) moved(keys int) {
 	w.t.Helper()
-	to := newTable(testRegion(w.t, tableBytes(home)), home, nil)
+	to := newTable(testRegion(w.t, tableBytes(keys)), keys, nil)
 	if !w.table.moveTo(to, tableShardBits) {
 		w.t.Fatal("moveTo says that there is no room")
 	}
@@ -167,13 +183,13 @@ func TestTableTwin(t *testing.T) {
 					shard = rng.Uint64() << (64 - tableShardBits)
 				}
 				pool := twinKeys(rng, shard, variable)
-				w := newTableTwin(t, 1024, variable)
+				w := newTableTwin(t, 4096, variable) // holes of deleted keys included
 				for range 3000 {
 					k := pool[rng.IntN(len(pool))]
 					switch op := rng.IntN(10); {
-					case op < 2 && len(w.want) < 500 && !variable:
+					case op < 2 && len(w.want) < 500:
 						at := rng.IntN(len(pool) - 10)
-						w.insertNew(pool[at:][:rng.IntN(10)], shard&^(1<<(64-tableShardBits)-1))
+						w.insertNew(pool[at:][:rng.IntN(10)])
 					case op < 5 && len(w.want) < 500:
 						w.insert(k)
 					case op < 8:
@@ -184,7 +200,7 @@ func TestTableTwin(t *testing.T) {
 				}
 				w.check()
 				w.moved(2048)
-				w.moved(1024)
+				w.moved(600)
 			})
 		}
 	}
@@ -223,61 +239,64 @@ func twinKeys(rng *rand.Rand, shard uint64, variable bool) (keys []tableKey) {
 // already. Of keys made to collide those for which there is no place are told.
 func TestTableInsertNew(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
-	w := newTableTwin(t, 1024, false)
-	var orders, los []uint64
+	w := newTableTwin(t, 512, false)
+	var keys []tableKey
 	for range 512 {
-		k := tableKey{hi: rng.Uint64() >> tableShardBits, lo: rng.Uint64()}
-		orders, los = append(orders, k.order()), append(los, k.lo)
-		w.want[k] = true
+		keys = append(keys, tableKey{hi: rng.Uint64() >> tableShardBits, lo: rng.Uint64()})
+		w.want[keys[len(keys)-1]] = true
 	}
 	for at := 0; at < 512; at += 64 {
-		if left := w.table.insertNew(orders[at:at+64], los[at:at+64], 0, tableShardBits, nil); left != nil {
+		if left := w.addNew(keys[at : at+64]); len(left) > 0 {
 			t.Fatalf("%d of 64 keys found no place", len(left))
 		}
 	}
 	w.check()
 
-	w = newTableTwin(t, 4096, false)
+	w = newTableTwin(t, 2*maxKeysOfHash, false)
 	var left []int32
 	for n := uint64(1); len(left) == 0; n += 100 {
-		if n > 2*maxProbe {
+		if n > maxKeysOfHash+100 {
 			t.Fatal("the table takes more keys of one hash than a look-up walks")
 		}
-		orders, los = orders[:0], los[:0]
+		keys = keys[:0]
 		for lo := n; lo < n+100; lo++ {
-			orders, los = append(orders, 7<<40), append(los, lo)
-			w.want[tableKey{hi: 7 << 40 >> tableShardBits, lo: lo}] = true
+			keys = append(keys, tableKey{hi: 7 << 36, lo: lo})
 		}
-		orders, los = append(orders, rng.Uint64()<<tableShardBits), append(los, n) // among them one that has room
-		w.want[tableKey{hi: orders[100] >> tableShardBits, lo: n}] = true
-		left = w.table.insertNew(orders, los, 0, tableShardBits, make([]int32, 0, 101))
+		keys = append(keys, tableKey{hi: rng.Uint64() >> tableShardBits, lo: n}) // among them one that has room
+		for _, k := range keys {
+			w.want[k] = true
+		}
+		left = w.addNew(keys)
 	}
 	for _, i := range left {
-		delete(w.want, tableKey{hi: orders[i] >> tableShardBits, lo: los[i]})
+		delete(w.want, keys[i])
 	}
-	if len(w.want) < maxProbe || len(left) == 100 {
+	if len(w.want) < maxKeysOfHash || len(left) == 100 {
 		t.Errorf("%d keys found a place, %d of the last ones did not", len(w.want), len(left))
 	}
 	w.check()
 }
 
-// TestTableFull: keys of one hash fill the slots that a look-up walks, one more
+// maxKeysOfHash is how many keys of one hash a look-up walks.
+const maxKeysOfHash = maxProbe * rowKeys
+
+// TestTableFull: keys of one hash fill the lines that a look-up walks, one more
 // is refused, and all that were taken are still found and come out sorted.
 func TestTableFull(t *testing.T) {
 	spread := func(lo uint64) uint64 { return lo * 0x9e3779b97f4a7c15 }
 	for _, hi := range []uint64{0, 1<<60 - 1, 0x0123456789abcdef} {
-		w := newTableTwin(t, 1024, false)
-		for lo := uint64(1); lo <= maxProbe; lo++ {
+		w := newTableTwin(t, maxKeysOfHash+2, false)
+		for lo := uint64(1); lo <= maxKeysOfHash; lo++ {
 			if got := w.insert(tableKey{hi: hi, lo: spread(lo)}); got != inserted {
 				t.Fatalf("hash %x, key %d: %d", hi, lo, got)
 			}
 		}
 		if got := w.insert(tableKey{hi: hi, lo: 12345}); got != full {
-			t.Fatalf("hash %x: key %d has outcome %d", hi, maxProbe+1, got)
+			t.Fatalf("hash %x: key %d has outcome %d", hi, maxKeysOfHash+1, got)
 		}
 		w.check()
 		// A larger table has as much room for them and no more.
-		to := newTable(testRegion(t, tableBytes(2048)), 2048, nil)
+		to := newTable(testRegion(t, tableBytes(2*maxKeysOfHash)), 2*maxKeysOfHash, nil)
 		if !w.table.moveTo(to, tableShardBits) {
 			t.Fatalf("hash %x: as many keys as a look-up walks don't move", hi)
 		}
@@ -289,17 +308,41 @@ func TestTableFull(t *testing.T) {
 	}
 }
 
-// TestTableMoveNoRoom: keys of more than one cluster can be too many for a
+// TestTableMoveNoRoom: keys of more than one line can be too many for a
 // table of another size; then nothing is lost in the old one.
 func TestTableMoveNoRoom(t *testing.T) {
 	w := newTableTwin(t, 1<<16, false)
 	rng := rand.New(rand.NewPCG(1, 1))
-	for range maxProbe + 100 { // spread over many slots here, over one there
-		w.insert(tableKey{hi: rng.Uint64N(1 << 52), lo: rng.Uint64() | 1})
+	for range maxKeysOfHash + 100 { // spread over some lines here, over one there
+		w.insert(tableKey{hi: rng.Uint64N(1 << 52), lo: rng.Uint64()})
 	}
-	to := newTable(testRegion(t, tableBytes(1)), 1, nil)
+	to := newTable(testRegion(t, tableBytes(2500)), 2500, nil)
 	if w.table.moveTo(to, tableShardBits) {
 		t.Fatal("more keys than a look-up walks were moved to one place")
+	}
+	w.check()
+}
+
+// TestTableHoles: the room of a key that was deleted right after it came, and of all
+// once none is left, is used again.
+func TestTableHoles(t *testing.T) {
+	const keys = 32
+	w := newTableTwin(t, keys, false)
+	for n := range uint64(10 * keys) {
+		w.insert(tableKey{hi: n << 50, lo: n})
+		w.delete(tableKey{hi: n << 50, lo: n})
+	}
+	for round := range uint64(10) {
+		for n := range uint64(keys) {
+			w.insert(tableKey{hi: n << 50, lo: round})
+		}
+		if w.table.room(1) {
+			t.Fatal("there is room for more keys than the table was made for")
+		}
+		w.check()
+		for n := range uint64(keys) {
+			w.delete(tableKey{hi: n << 50, lo: round})
+		}
 	}
 	w.check()
 }
@@ -318,19 +361,21 @@ func TestTableZeroPair(t *testing.T) {
 	w.check()
 }
 
-// TestTableHomes: a key's home is the first slot of line order × lines / 2^64, so
-// a scan is in the order of the hashes but for the few keys of a line.
+// TestTableHomes: a key's home is line order × lines / 2^64, and the tags within a line
+// rise with the hashes, so a scan is in their order but for keys that found their line full.
 func TestTableHomes(t *testing.T) {
-	w := newTableTwin(t, 1024, false)
+	w := newTableTwin(t, 1000, false)
 	rng := rand.New(rand.NewPCG(3, 1))
-	for range 100 {
+	for range 500 {
 		k := tableKey{hi: rng.Uint64() >> tableShardBits, lo: 1 + rng.Uint64N(100)}
 		w.insert(k)
-		line, _ := bits.Mul64(k.order(), 1024/lineSlots)
-		home := line * lineSlots
+		line, rest := bits.Mul64(k.order(), 1000/fillKeys)
 		at := w.table.find(k.order(), k.hi, k.lo, nil)
-		if at < int(home) || at >= int(home)+maxProbe {
-			t.Fatalf("home %d, found at %d", home, at)
+		if at < int(line)*rowSlots || at >= int(line+3)*rowSlots {
+			t.Fatalf("home line %d, found at %d", line, at)
+		}
+		if tag, want := w.table.index[at]&^w.table.places, uint32(rest>>32)&^1023; tag != want {
+			t.Fatalf("tag %#x, want %#x", tag, want)
 		}
 	}
 }
@@ -360,19 +405,40 @@ func TestArena(t *testing.T) {
 	}
 }
 
-// BenchmarkSorted: ns a key of a full table's scan into order.
+// TestSort7: a network that sorts all zeroes and ones sorts everything.
+func TestSort7(t *testing.T) {
+	for bits := range uint32(1 << 7) {
+		var v [7]uint32
+		for i := range v {
+			v[i] = bits >> i & 1
+		}
+		want := slices.Sorted(slices.Values(v[:]))
+		var got [7]uint32
+		got[0], got[1], got[2], got[3], got[4], got[5], got[6] = sort7(v[0], v[1], v[2], v[3], v[4], v[5], v[6])
+		if !slices.Equal(got[:], want) {
+			t.Errorf("%v becomes %v", v, got)
+		}
+	}
+}
+
+// BenchmarkSorted: ns a key of putting a full table in order that is out of the cache.
 func BenchmarkSorted(b *testing.B) {
-	const keys = 180_000
+	const keys, tables = 180_000, 16
 	rng := rand.New(rand.NewPCG(4, 4))
-	const home = 2 * (keys + MaxPart) &^ (lineSlots - 1)
-	t := newTable(testRegion(b, tableBytes(home)), home, nil)
-	for t.keys < keys {
-		hi := rng.Uint64() >> tableShardBits
-		t.insert(hi<<tableShardBits, hi, rng.Uint64(), nil)
+	var ts []*table
+	for range tables {
+		t := newTable(testRegion(b, tableBytes(keys+MaxPart)), keys+MaxPart, nil)
+		for t.keys < keys {
+			hi := rng.Uint64() >> tableShardBits
+			t.insert(hi<<tableShardBits, hi, rng.Uint64(), nil)
+		}
+		ts = append(ts, t)
 	}
 	var dst []Pair
+	i := 0
 	for b.Loop() {
-		dst = t.sorted(dst[:0])
+		dst = ts[i%tables].sorted(dst[:0])
+		i++
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/keys, "ns/key")
 }

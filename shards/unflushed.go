@@ -28,14 +28,20 @@ type Tombstone struct {
 	Record []byte // of the variable forms
 }
 
-// room reports whether n more keys of any form fit, of at most most keys.
+// room reports whether n more keys of any form fit, where there is room for most;
+// forgotten keys leave holes.
 func (u *Unflushed) room(n, most int) bool {
+	used := n
 	for _, t := range u.tables {
-		if t != nil && t.arena != nil && !t.arena.room(n) {
+		if t == nil {
+			continue
+		}
+		if t.arena != nil && !t.arena.room(n) {
 			return false
 		}
+		used += t.used
 	}
-	return u.keys+n <= most
+	return used <= most
 }
 
 // Keys returns the number of keys, tombstones apart.

@@ -43,3 +43,23 @@ again:
 
 end:
 	RET
+
+// func Places(base unsafe.Pointer, shift uint8, places []uint32)
+TEXT ·Places(SB), NOSPLIT, $0-40
+	MOVQ    base+0(FP), DI
+	MOVBLZX shift+8(FP), CX
+	MOVQ    places_base+16(FP), SI
+	MOVQ    places_len+24(FP), BX
+	TESTQ   BX, BX
+	JLE     out
+
+next:
+	MOVL       (SI), AX
+	SHLQ       CX, AX
+	PREFETCHT0 (DI)(AX*1)
+	ADDQ       $4, SI
+	DECQ       BX
+	JNZ        next
+
+out:
+	RET

@@ -41,3 +41,22 @@ again:
 
 end:
 	RET
+
+// func Places(base unsafe.Pointer, shift uint8, places []uint32)
+TEXT ·Places(SB), NOSPLIT, $0-40
+	MOVD  base+0(FP), R0
+	MOVBU shift+8(FP), R2
+	MOVD  places_base+16(FP), R3
+	MOVD  places_len+24(FP), R4
+	CBZ   R4, out
+
+next:
+	MOVWU.P 4(R3), R5
+	LSL     R2, R5, R6
+	ADD     R0, R6, R6
+	PRFM    (R6), PLDL1KEEP
+	SUB     $1, R4
+	CBNZ    R4, next
+
+out:
+	RET

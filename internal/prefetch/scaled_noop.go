@@ -11,3 +11,6 @@ func Scaled(base unsafe.Pointer, n uint64, shift uint8, orders []uint64) {}
 
 // Bytes does nothing either.
 func Bytes(address uintptr, n int) {}
+
+// Places does nothing either.
+func Places(base unsafe.Pointer, shift uint8, places []uint32) {}

@@ -27,6 +27,11 @@ func TestScaledTouchesNothing(t *testing.T) {
 			Scaled(unsafe.Pointer(&table[0]), n, shift, orders[:length])
 		}
 	}
+	places := []uint32{0, 1, 2, math.MaxUint32}
+	for length := range len(places) + 1 {
+		Places(unsafe.Pointer(&table[0]), 4, places[:length])
+	}
+	Places(nil, 4, places)
 	for n := range 300 {
 		Bytes(uintptr(unsafe.Pointer(&table[n%8])), n)
 	}
