@@ -14,7 +14,6 @@ import (
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/internal/hash"
 	"github.com/firstseen/firstseen/internal/hash/hashtest"
-	"github.com/firstseen/firstseen/internal/mem"
 )
 
 func key16(i int) []byte { return fmt.Appendf(nil, "%016d", i) }
@@ -494,95 +493,5 @@ func TestRetiredLive(t *testing.T) {
 	h.retire(h.live + 1)
 	if got := h.admit(key16(1), key16(2), key16(2)); fmt.Sprint(got) != "[duplicate fresh duplicate]" {
 		t.Errorf("%v", got)
-	}
-}
-
-// TestWarm: the first full tables, and with arenas the records in them, lie in memory
-// that Warm made resident.
-func TestWarm(t *testing.T) {
-	for _, arenas := range []bool{false, true} {
-		h := newBed(t, Config{Shards: 1, MaxKeys: 20_000, MaxSealed: 7})
-		if err := h.set.Warm(0, true, map[bool]int{true: 20}[arenas]); err != nil {
-			t.Fatal(err)
-		}
-		ready := map[*mem.Region]bool{}
-		for _, r := range append(slices.Clone(h.set.pool.mu.clean), h.set.pool.mu.arenas...) {
-			ready[r] = true
-		}
-		if want := map[bool]int{false: TableSets, true: 2 * TableSets}[arenas]; len(ready) != want {
-			t.Fatalf("arenas %v: %d regions are ready, want %d", arenas, len(ready), want)
-		}
-		for i := range TableSets {
-			h.admit(fmt.Appendf(nil, "record %d", i))
-			table := h.set.shards[0].active.tables[hash.Bytes]
-			if !ready[table.region] || ready[table.arena.region] != arenas {
-				t.Errorf("arenas %v: table %d is ready: %v, its arena: %v", arenas, i, ready[table.region], ready[table.arena.region])
-			}
-			h.set.Seal(^uint64(0))
-		}
-	}
-}
-
-// TestBridgeTable: while a shard's full tables wait for their flush small ones take
-// their place, each sealed rather than grown into a new full one, until a full one
-// is back; no key is lost on the way.
-func TestBridgeTable(t *testing.T) {
-	h := newBed(t, Config{Shards: 1, MaxKeys: 20_000, MaxSealed: 7})
-	if err := h.set.Warm(0, true, 0); err != nil {
-		t.Fatal(err)
-	}
-	full := tableBytes(h.set.fullKeys())
-	sh := &h.set.shards[0]
-	size := func() int { return len(sh.active.tables[hash.Raw16].region.Bytes()) }
-	next := 0
-	admit := func(n int) {
-		t.Helper()
-		for range n {
-			if got := h.admit(key16(next)); got[0] != dedup.Fresh {
-				t.Fatalf("key %d: %v", next, got[0])
-			}
-			next++
-		}
-	}
-	for range TableSets { // those that Warm made
-		admit(1000)
-		if size() != full {
-			t.Fatalf("a table of %d bytes, %d were made beforehand", size(), full)
-		}
-		h.set.Seal(^uint64(0))
-	}
-	bridges := 0
-	for last := len(sh.sealed); bridges < 3; last = len(sh.sealed) {
-		admit(100)
-		if size() >= full {
-			t.Fatalf("key %d: a new full table, though some wait for their flush", next)
-		}
-		bridges += len(sh.sealed) - last
-	}
-	for len(sh.sealed) < 7 { // as many as may wait: now the next one grows
-		admit(100)
-	}
-	for size() < full {
-		admit(100)
-	}
-	h.set.Seal(^uint64(0))
-	for range TableSets {
-		h.flushOne() // those that Warm made
-	}
-	admit(1)
-	if size() == full {
-		t.Error("a table that was not cleared is in use")
-	}
-	for h.set.Clear() {
-	}
-	for at := next; size() < full; admit(100) {
-		if next-at > 20_000 {
-			t.Fatal("a cleared table is not used")
-		}
-	}
-	for i := range next {
-		if got := h.look(key16(i)); got[0] != dedup.Duplicate {
-			t.Fatalf("key %d is lost: %v", i, got[0])
-		}
 	}
 }

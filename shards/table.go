@@ -221,9 +221,9 @@ func (t *table) candidates(dst []uint32, orders []uint64, at []int32) []uint32 {
 		r := t.row(row)
 		m := t.match(r, tag)
 		e := r[bits.TrailingZeros(m|1<<rowSlots)%rowSlots] & t.places
-		some := uint32(one(m != 0))
-		ask := uint32(one(some*e == 0)) & (some | uint32(one(r[0] == rowKeys)))
-		dst[k] = some*e | -ask
+		e *= uint32(one(m != 0))
+		ask := one(e == 0) & one(r[0] == rowKeys)
+		dst[k] = e | -uint32(ask)
 	}
 	// Two times: see ahead.
 	first := unsafe.Add(unsafe.Pointer(unsafe.SliceData(t.pairs)), -pairSize)

@@ -328,10 +328,13 @@ func TestTableMoveNoRoom(t *testing.T) {
 func TestTableHoles(t *testing.T) {
 	const keys = 32
 	w := newTableTwin(t, keys, false)
+	first := tableKey{hi: 1, lo: 1}
+	w.insert(first)
 	for n := range uint64(10 * keys) {
 		w.insert(tableKey{hi: n << 50, lo: n})
 		w.delete(tableKey{hi: n << 50, lo: n})
 	}
+	w.delete(first)
 	for round := range uint64(10) {
 		for n := range uint64(keys) {
 			w.insert(tableKey{hi: n << 50, lo: round})
