@@ -28,7 +28,9 @@ func (s *shard) admit(b *Batch, from, to int) error {
 			return err
 		}
 	}
-	s.admitKnown(b, s.active.tables[form])
+	if len(b.known) > 0 {
+		s.admitKnown(b, s.active.tables[form])
+	}
 	return nil
 }
 

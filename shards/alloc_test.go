@@ -19,7 +19,7 @@ func TestAdmitAllocatesNothing(t *testing.T) {
 		var b Batch
 		out := make([]dedup.Verdict, batch)
 		next := 0
-		keys := make([][]byte, batch*(2*runs+80))
+		keys := make([][]byte, batch*(2*runs+100))
 		for i := range keys {
 			if keys[i] = key16(i); variable {
 				keys[i] = append(keys[i], '!')
@@ -36,7 +36,7 @@ func TestAdmitAllocatesNothing(t *testing.T) {
 			admit(keys[next : next+batch])
 			next += batch
 		}
-		for range 60 { // the tables grow to more than the rest needs
+		for range 80 { // the tables grow to more than the rest needs
 			fresh()
 		}
 		if n := testing.AllocsPerRun(runs, fresh); n != 0 {

@@ -27,7 +27,7 @@ func (a *announcement) announce(n int) {
 	a.orders = a.orders[n:]
 }
 
-// announce announces the filter's and the table's lines in which keys of one form will be
+// announce announces the filter's lines and the table's rows in which keys of one form will be
 // looked for. It takes no lock; a stale address costs time only.
 func (s *shard) announce(form hash.Form, orders []uint64) {
 	(*s.filter.Load()).Prefetch(orders)

@@ -59,7 +59,7 @@ type Batch struct {
 	next       announcement // of keys some shards further on
 	fresh      marks        // of the part at hand
 	known      []int32      // keys of the part at hand that a filter knows
-	spilled    []int32      // places in fresh of those that insertNew leaves for the end
+	spilled    []int32      // scratch: places in fresh of those that insertNew leaves for the end, keys that a sealed table is asked
 	candidates []uint32     // entries of a table for the keys in known
 	payload    []byte
 	pending    []Pending

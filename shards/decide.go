@@ -238,11 +238,17 @@ func (s *shard) announceSealed(b *Batch, i int32) {
 	}
 }
 
-// announceSealedKeys has it fetch what inSealed will compare keys with.
+// announceSealedKeys has it fetch what inSealed will compare keys of one form with.
 func (s *shard) announceSealedKeys(b *Batch, at []int32) {
 	for _, u := range s.sealed {
-		if t := u.tables[b.form[0]]; t != nil {
-			t.candidates(b.candidates, b.order, at)
+		t, asked := u.tables[b.form[0]], b.spilled[:0]
+		for _, i := range at {
+			if t != nil && s.counts(u, b.mask[i]) {
+				asked = append(asked, i)
+			}
+		}
+		if len(asked) > 0 {
+			t.candidates(b.candidates, b.order, asked)
 		}
 	}
 }

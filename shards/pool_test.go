@@ -158,3 +158,28 @@ func TestForgottenKeysFill(t *testing.T) {
 		}
 	}
 }
+
+// TestSmallerTables: where SetMaxKeys makes tables smaller while one grows that has more
+// keys already, it is sealed, and no key is lost.
+func TestSmallerTables(t *testing.T) {
+	for _, keys := range []int{MaxPart, 2500, 3000} { // about as many as the new size has room for, and more
+		h := newBed(t, Config{Shards: 1, MaxKeys: 100_000, MaxSealed: 7})
+		for i := range keys {
+			h.admit(key16(i))
+		}
+		sh := &h.set.shards[0]
+		var b Batch
+		sh.mu.Lock()
+		h.set.SetMaxKeys(500)
+		got, err := sh.tableFor(&b, hash.Raw16, MaxPart)
+		sh.mu.Unlock()
+		if err != nil || !got.room(MaxPart) || len(got.pairs) > 500+MaxPart {
+			t.Fatalf("after %d keys: %v, a table for %d keys with %d", keys, err, len(got.pairs), got.used)
+		}
+		for i := range keys {
+			if v := h.look(key16(i)); v[0] != dedup.Duplicate {
+				t.Fatalf("key %d of %d: %v", i, keys, v[0])
+			}
+		}
+	}
+}

@@ -149,7 +149,7 @@ func (s *Set) Replay(b *Batch, r *Record, start, end uint64) error {
 		sh.seal()
 		sh.active.Generation = r.Generation
 	}
-	if s.c.Confirmer != nil && sh.active.keys+b.n > int(s.maxKeys.Load()) {
+	if s.c.Confirmer != nil && !sh.active.room(b.n, int(s.maxKeys.Load())) {
 		sh.seal()
 		sh.active.Generation = r.Generation
 	}

@@ -112,7 +112,7 @@ func NewSet(c Config) (*Set, error) {
 func (s *Set) Slot(generation uint64) int { return int(generation % uint64(s.c.Generations)) }
 
 // Route fills b with keys, at most MaxPart of valid length, and announces the
-// filter lines and table slots of the first shards to the memory, so that they
+// filter lines and table rows of the first shards to the memory, so that they
 // overlap with what the caller does next; those of the others follow while keys are
 // decided (17 M keys/s against 8 without).
 func (s *Set) Route(b *Batch, keys [][]byte) {

@@ -420,7 +420,7 @@ func TestTwinsAcrossASeal(t *testing.T) {
 		"long": func(n int) []byte { return fmt.Appendf(nil, "%08d%s", n, bytes.Repeat([]byte("x"), 192)) },
 		// One word of the filter is soon full, so that all others are "maybe".
 		"near in the filter too": func(n int) []byte { return h.keyOfOrder(uint64(n)) },
-		// They fill the slots that a search walks.
+		// They fill the rows that a search walks.
 		"near in the table": func(n int) []byte { return h.keyOfOrder(uint64(n) * 0x9e3779b97f4a7c15 / 12) },
 		"records near in the table": func(n int) []byte {
 			for i := 0; ; i++ {
@@ -456,6 +456,12 @@ func TestTwinsAcrossASeal(t *testing.T) {
 			}
 			if h.set.nSealed.Load() == 0 {
 				t.Fatal("nothing was sealed: the test shows nothing")
+			}
+			h.restart()
+			for i := range n {
+				if v := h.look(key(i + 1)); v[0] != dedup.Duplicate {
+					t.Fatalf("key %d after a restart: %v", i+1, v[0])
+				}
 			}
 			if logged := h.log.marks(t); logged != n {
 				t.Errorf("%d marks are in the log of %d keys", logged, n)

@@ -127,23 +127,23 @@ func (s *shard) tableFor(b *Batch, form hash.Form, n int) (*table, error) {
 		if t != nil && t.room(n) && (t.arena == nil || t.arena.room(1)) {
 			return t, nil
 		}
-		if err := s.growTable(b, form); err != nil {
+		if err := s.growTable(b, form, n); err != nil {
 			return nil, err
 		}
 	}
 }
 
-// growTable makes the first table of a form, or a larger one. A table whose
-// arena is full can't grow: everything is sealed and a new one begun.
-func (s *shard) growTable(b *Batch, form hash.Form) error {
-	old := s.active.tables[form]
-	if old != nil && old.arena != nil && !old.arena.room(1) {
+// growTable makes the first table of a form, or a larger one, for n more keys. A table
+// whose arena is full can't grow, nor one that holds too many keys already, as SetMaxKeys
+// may bring about: everything is sealed and a new one begun.
+func (s *shard) growTable(b *Batch, form hash.Form, n int) error {
+	old, keys, most := s.active.tables[form], 512, s.set.fullKeys()
+	if old != nil && (old.keys+n > most || old.arena != nil && !old.arena.room(1)) {
 		if err := s.sealWithin(b); err != nil {
 			return err
 		}
 		old = nil
 	}
-	keys, most := 512, s.set.fullKeys()
 	if old != nil {
 		keys = 2 * len(old.pairs)
 	}
@@ -156,7 +156,7 @@ func (s *shard) growTable(b *Batch, form hash.Form) error {
 		if err := s.sealWithin(b); err != nil {
 			return err
 		}
-		return s.growTable(b, form)
+		return s.growTable(b, form, n)
 	}
 	if region != nil || 2*keys > most {
 		keys = most
@@ -179,7 +179,7 @@ func (s *shard) growTable(b *Batch, form hash.Form) error {
 			if err := s.sealWithin(b); err != nil {
 				return err
 			}
-			return s.growTable(b, form)
+			return s.growTable(b, form, n)
 		}
 		s.set.pool.put(old.region)
 	case !form.Fixed():
@@ -310,6 +310,7 @@ func (s *shard) logForm(b *Batch, kind Kind, form hash.Form) error {
 	}
 	b.rec = Record{Kind: kind, Form: form, Shard: s.index, Generation: s.generation, Count: n, Now: b.now, Payload: p, Alone: b.n == 1}
 	start, end, err := s.set.c.Log.Append(&b.rec)
+	b.rec.Payload = nil // it may be a table's memory
 	if err != nil {
 		return err
 	}

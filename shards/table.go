@@ -5,6 +5,7 @@ import (
 	"iter"
 	"math"
 	"math/bits"
+	"slices"
 	"unsafe"
 
 	"github.com/firstseen/firstseen/internal/mem"
@@ -21,13 +22,13 @@ const (
 	rowBytes = 32
 	rowSlots = rowBytes / 4 // of which the first counts the others
 	rowKeys  = rowSlots - 1
-	fillKeys = 4 // keys to a row of a full table: one of twenty finds its row full
+	fillKeys = 4 // keys to a row of a full table, of whose rows then one of eight is full
 )
 
 var _ [pairSize]byte = [unsafe.Sizeof(Pair{})]byte{}
 
-// maxProbe bounds the rows that one look-up walks: a random key needs one, only
-// keys chosen to collide need more. A key that finds no place within them makes the
+// maxProbe bounds the rows that one look-up walks: a random key needs one or two, only
+// keys chosen to collide need many. A key that finds no place within them makes the
 // table count as full. As many rows behind the last home row save the wrap-around,
 // so that a scan comes out in hash order.
 const maxProbe = MaxPart/rowKeys + 1
@@ -96,8 +97,8 @@ func (t *table) home(order uint64) (row uint64, tag uint32) {
 	return row, uint32(next>>32) &^ t.places
 }
 
-// row returns a row of the index: how many entries it has, and the entries. In a row
-// that is not full those behind them are zero.
+// row returns a row of the index: how many entries it has, and the entries. Those of
+// deleted keys in a full row are zero, and those behind the others in one that is not.
 func (t *table) row(n uint64) *[rowSlots]uint32 {
 	return (*[rowSlots]uint32)(t.index[n*rowSlots:])
 }
@@ -288,8 +289,11 @@ func (t *table) delete(order, hi, lo uint64, record []byte) bool {
 	return true
 }
 
-// all yields the keys nearly in hash order.
+// all yields the keys: as they lie, or where there are holes nearly in hash order.
 func (t *table) all() iter.Seq[Pair] {
+	if t.keys == t.used {
+		return slices.Values(t.pairs[:t.used])
+	}
 	return func(yield func(Pair) bool) {
 		for n := range uint64(len(t.index) / rowSlots) {
 			r := t.row(n)
@@ -302,8 +306,8 @@ func (t *table) all() iter.Seq[Pair] {
 	}
 }
 
-// moveTo adds all keys to the empty table to, which takes over the arena; there is
-// room for them. It reports whether all found a place.
+// moveTo adds all keys to the empty table to, which has room for them and takes over the
+// arena. It reports whether all found a place.
 func (t *table) moveTo(to *table, shardBits uint) bool {
 	for p := range t.all() {
 		order := p.Hi << shardBits

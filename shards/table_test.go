@@ -184,6 +184,9 @@ func TestTableTwin(t *testing.T) {
 				}
 				pool := twinKeys(rng, shard, variable)
 				w := newTableTwin(t, 4096, variable) // holes of deleted keys included
+				if seed%3 == 2 {
+					w.table.places = 1<<30 - 1 // tags of two bits, as in a huge table
+				}
 				for range 3000 {
 					k := pool[rng.IntN(len(pool))]
 					switch op := rng.IntN(10); {
@@ -227,15 +230,15 @@ func twinKeys(rng *rand.Rand, shard uint64, variable bool) (keys []tableKey) {
 	middle := rng.Uint64()
 	for i := range uint64(60) {
 		add(i, i)            // before all others
-		add(within-i, i)     // behind the last home slot
-		add(middle+i, i)     // one home slot
+		add(within-i, i)     // behind the last home row
+		add(middle+i, i)     // one home row
 		add(middle, 1000+i)  // one hash
-		add(middle+i<<50, i) // neighbouring home slots
+		add(middle+i<<50, i) // neighbouring home rows
 	}
 	return keys
 }
 
-// TestTableInsertNew: different keys are all added at once, whatever their lines hold
+// TestTableInsertNew: different keys are all added at once, whatever their rows hold
 // already. Of keys made to collide those for which there is no place are told.
 func TestTableInsertNew(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
@@ -280,7 +283,7 @@ func TestTableInsertNew(t *testing.T) {
 // maxKeysOfHash is how many keys of one hash a look-up walks.
 const maxKeysOfHash = maxProbe * rowKeys
 
-// TestTableFull: keys of one hash fill the lines that a look-up walks, one more
+// TestTableFull: keys of one hash fill the rows that a look-up walks, one more
 // is refused, and all that were taken are still found and come out sorted.
 func TestTableFull(t *testing.T) {
 	spread := func(lo uint64) uint64 { return lo * 0x9e3779b97f4a7c15 }
@@ -308,12 +311,12 @@ func TestTableFull(t *testing.T) {
 	}
 }
 
-// TestTableMoveNoRoom: keys of more than one line can be too many for a
+// TestTableMoveNoRoom: keys of more than one row can be too many for a
 // table of another size; then nothing is lost in the old one.
 func TestTableMoveNoRoom(t *testing.T) {
 	w := newTableTwin(t, 1<<16, false)
 	rng := rand.New(rand.NewPCG(1, 1))
-	for range maxKeysOfHash + 100 { // spread over some lines here, over one there
+	for range maxKeysOfHash + 100 { // spread over some rows here, over one there
 		w.insert(tableKey{hi: rng.Uint64N(1 << 52), lo: rng.Uint64()})
 	}
 	to := newTable(testRegion(t, tableBytes(2500)), 2500, nil)
@@ -364,18 +367,18 @@ func TestTableZeroPair(t *testing.T) {
 	w.check()
 }
 
-// TestTableHomes: a key's home is line order × lines / 2^64, and the tags within a line
-// rise with the hashes, so a scan is in their order but for keys that found their line full.
+// TestTableHomes: a key's home is row order × rows / 2^64, and the tags within a row
+// rise with the hashes, so a scan is in their order but for keys that found their row full.
 func TestTableHomes(t *testing.T) {
 	w := newTableTwin(t, 1000, false)
 	rng := rand.New(rand.NewPCG(3, 1))
 	for range 500 {
 		k := tableKey{hi: rng.Uint64() >> tableShardBits, lo: 1 + rng.Uint64N(100)}
 		w.insert(k)
-		line, rest := bits.Mul64(k.order(), 1000/fillKeys)
+		row, rest := bits.Mul64(k.order(), 1000/fillKeys)
 		at := w.table.find(k.order(), k.hi, k.lo, nil)
-		if at < int(line)*rowSlots || at >= int(line+3)*rowSlots {
-			t.Fatalf("home line %d, found at %d", line, at)
+		if at < int(row)*rowSlots || at >= int(row+3)*rowSlots {
+			t.Fatalf("home row %d, found at %d", row, at)
 		}
 		if tag, want := w.table.index[at]&^w.table.places, uint32(rest>>32)&^1023; tag != want {
 			t.Fatalf("tag %#x, want %#x", tag, want)
@@ -405,6 +408,27 @@ func TestArena(t *testing.T) {
 		if a.equal(p, []byte(want[i]+"x")) || len(want[i]) > 0 && a.equal(p, []byte(want[i][1:])) {
 			t.Fatalf("record %d equals another", i)
 		}
+	}
+}
+
+// TestPayload: what the log gets of a part does not depend on how words lie in memory.
+func TestPayload(t *testing.T) {
+	defer func(was bool) { littleEndian = was }(littleEndian)
+	var logged [2][]byte
+	for i := range logged {
+		littleEndian = i == 0 && littleEndian
+		h := newBed(t, Config{})
+		var keys [][]byte
+		for n := range 100 {
+			keys = append(keys, key16(n))
+		}
+		h.admit(keys...)
+		for _, r := range h.log.records {
+			logged[i] = append(logged[i], r.Payload...)
+		}
+	}
+	if len(logged[0]) != 100*pairSize || string(logged[0]) != string(logged[1]) {
+		t.Errorf("%d and %d bytes, or they differ", len(logged[0]), len(logged[1]))
 	}
 }
 
