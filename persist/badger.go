@@ -127,6 +127,13 @@ func (s *store) put(key, value []byte) error {
 	return txn.Commit()
 }
 
+// startSync has what was put begin its way to the disk.
+func (s *store) startSync() {
+	s.putting.Lock()
+	defer s.putting.Unlock()
+	s.hole.send()
+}
+
 // sync makes everything that was put durable. Badger syncs the contents of its
 // two current files; the directory, in which they may be new, is left to us.
 func (s *store) sync() error {

@@ -81,6 +81,12 @@ const fillsHoles = true
 // that were read ahead have a mark that makes the kernel read on when it is met.
 func dropCached(f *os.File) { _ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED) }
 
+// startWriting has the kernel begin to write a part of a file, and does not wait. An
+// error is told by the sync that follows.
+func startWriting(f *os.File, from, to int64) {
+	_ = unix.SyncFileRange(int(f.Fd()), from, to-from, unix.SYNC_FILE_RANGE_WRITE)
+}
+
 // zeroes is never written to, so that all of its pages are the kernel's page of zeroes.
 var zeroes [1 << 20]byte
 

@@ -20,12 +20,14 @@ func (o *osFile) Unmap([]byte) error { return nil }
 // punchFile is not known elsewhere: the blocks come back when the process ends.
 func punchFile(string) error { return errors.ErrUnsupported }
 
-// fillHole and dropCached are not called.
+// fillHole, dropCached and startWriting are not called.
 const fillsHoles = false
 
 func fillHole(*os.File, int64, int64) error { return nil }
 
 func dropCached(*os.File) {}
+
+func startWriting(*os.File, int64, int64) {}
 
 // unmapPages spares interrupts where it is known how.
 func unmapPages([]byte) {}

@@ -17,6 +17,7 @@ type hole struct {
 	off  bool     // it is not filled, which costs time only
 	end  int64    // Badger has written nothing from here on
 	full int64    // up to here it is filled; from the first fill on at least holeGuard behind end
+	sent int64    // up to here the kernel was asked to write it
 }
 
 const (
@@ -66,6 +67,14 @@ func (h *hole) ready() bool {
 	_, err := h.f.ReadAt(guard, h.full-holeGuard)
 	h.off = err != nil || bytes.Count(guard, []byte{0}) < holeGuard
 	return !h.off
+}
+
+// send has the kernel begin to write what Badger has written since the last time.
+func (h *hole) send() {
+	if h.f != nil && h.sent < h.end {
+		startWriting(h.f, h.sent, h.end)
+		h.sent = h.end
+	}
 }
 
 func (h *hole) close() {

@@ -147,6 +147,16 @@ func (s *Segment) Sync() error {
 	return nil
 }
 
+// StartSync has what was added begin its way to the disk and does not wait for it, so
+// that others wait less behind the Sync that follows. Where the system has no call for
+// that it does nothing.
+func (s *Segment) StartSync() {
+	if s.pins.pin() {
+		defer s.pins.unpin()
+		s.store.startSync()
+	}
+}
+
 // Close waits for the calls under way, which finish, and closes the store. Later
 // calls on the segment and its runs give ErrRetired. It may be called again.
 func (s *Segment) Close() error { return s.closeWith(s.store.close) }
