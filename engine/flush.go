@@ -184,7 +184,8 @@ func (e *Engine) writeTables(tables []*shards.Unflushed) (*flush, error) {
 			return f, err
 		}
 		// Callers whose marks wait for the disk would wait behind all tables at once:
-		// 8 to 15 % more keys a second. To callers that don't it is 5 to 10 % less.
+		// a 99th percentile of 32 ms instead of 23 with 16 of them, and 2 to 15 % fewer keys a
+		// second. Where they wait for no disk it is the other way round: 5 to 10 %.
 		if done.segment != nil && e.opts.Sync == SyncAlways {
 			done.segment.StartSync()
 		}
