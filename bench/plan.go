@@ -44,7 +44,7 @@ type Plan struct {
 const (
 	planGenerations  = 8
 	planUnflushed    = 4e6  // keys in memory before they become runs
-	planTableLoad    = 0.5  // of the table of unflushed keys
+	planTableKey     = 24.0 // bytes of an unflushed key in its table, the index included
 	planTableRecord  = 16.0 // bytes of a 16-byte key in memory and in the journal
 	planRunRecord    = 14.0 // and in a run
 	planArena        = 48.0 // a longer key's room in memory; full of longer ones, tables are flushed early
@@ -94,7 +94,7 @@ func NewPlan(c PlanConfig) (Plan, error) {
 	}
 	unflushed := min(planUnflushed, p.Keys)
 	p.FilterBytes = p.Keys * bits / 8 * planFilterSpread
-	p.TableBytes = unflushed * 16 / planTableLoad
+	p.TableBytes = unflushed * planTableKey
 	if c.KeyBytes != 16 {
 		p.TableBytes += unflushed * planArena
 	}
