@@ -117,37 +117,6 @@ func (e *Engine) relieveJournal() {
 	wake(e.flushing)
 }
 
-// checkDisk keeps the flag that refuses marks before the disk is full.
-func (e *Engine) checkDisk() {
-	if e.opts.MinFreeDisk < 0 || sabotage.On(sabotage.IgnoreRoom) {
-		return
-	}
-	free, err := persist.FreeSpace(e.dir)
-	switch {
-	case errors.Is(err, errors.ErrUnsupported):
-	case err != nil:
-		e.opts.Logger.Warn("can't read the free space", "dir", e.dir, "error", err)
-	default:
-		e.setDiskFull(free < e.opts.MinFreeDisk)
-	}
-}
-
-func (e *Engine) setDiskFull(full bool) {
-	if e.diskFull.Swap(full) == full {
-		return
-	}
-	if full {
-		e.opts.Logger.Warn("the disk is nearly full: marks are refused", "dir", e.dir, "reserve", e.opts.MinFreeDisk)
-		e.set.Refuse(e.errDiskFull())
-		return
-	}
-	e.opts.Logger.Info("there is room on the disk again", "dir", e.dir)
-	e.set.Refuse(nil)
-	if f := e.failure.Load(); f != nil {
-		e.set.Refuse(*f)
-	}
-}
-
 // phase tells a test that it begins, and that it ended by what it returns.
 func (e *Engine) phase(name string) (end func()) {
 	if e.opts.phase == nil {

@@ -138,6 +138,7 @@ func (m *merger) write() error {
 			}
 			m.runs[shard] = append(m.runs[shard], r)
 			m.keys += r.Meta().Keys
+			m.e.startSync(m.dst)
 		}
 	}
 	return nil

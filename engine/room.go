@@ -1,0 +1,70 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/internal/sabotage"
+	"github.com/firstseen/firstseen/persist"
+	"github.com/firstseen/firstseen/shards"
+)
+
+// checkDisk keeps the flag that refuses marks before the disk is full.
+func (e *Engine) checkDisk() {
+	if e.opts.MinFreeDisk < 0 || sabotage.On(sabotage.IgnoreRoom) {
+		return
+	}
+	free, err := persist.FreeSpace(e.dir)
+	switch {
+	case errors.Is(err, errors.ErrUnsupported):
+	case err != nil:
+		e.opts.Logger.Warn("can't read the free space", "dir", e.dir, "error", err)
+	default:
+		e.setDiskFull(free < e.opts.MinFreeDisk)
+	}
+}
+
+func (e *Engine) setDiskFull(full bool) {
+	if e.diskFull.Swap(full) == full {
+		return
+	}
+	if full {
+		e.opts.Logger.Warn("the disk is nearly full: marks are refused", "dir", e.dir, "reserve", e.opts.MinFreeDisk)
+		e.set.Refuse(e.errDiskFull())
+		return
+	}
+	e.opts.Logger.Info("there is room on the disk again", "dir", e.dir)
+	e.set.Refuse(nil)
+	if f := e.failure.Load(); f != nil {
+		e.set.Refuse(*f)
+	}
+}
+
+// checkRoom refuses a flush that could fill the disk.
+func (e *Engine) checkRoom(tables []*shards.Unflushed) error {
+	need := int64(0)
+	for _, u := range tables {
+		need += int64(u.Bytes())
+	}
+	return e.checkFree(need)
+}
+
+// checkFree says ErrDiskFull where less than need is free: Badger writes through
+// sparse maps and dies of SIGBUS where an ordinary write gets an error.
+func (e *Engine) checkFree(need int64) error {
+	if sabotage.On(sabotage.IgnoreRoom) {
+		return nil
+	}
+	need += 4 << 20 // Badger's own files
+	free, err := persist.FreeSpace(e.dir)
+	switch {
+	case errors.Is(err, errors.ErrUnsupported):
+		return nil
+	case err != nil:
+		return err
+	case free < need:
+		return fmt.Errorf("%w: %d MB are needed, %d are free at %s", dedup.ErrDiskFull, need>>20, free>>20, e.dir)
+	}
+	return nil
+}
