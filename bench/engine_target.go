@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/firstseen/firstseen/bloom"
 	"github.com/firstseen/firstseen/dedup"
@@ -66,6 +67,15 @@ func (t *engineTarget) Admit(ctx context.Context, vs []dedup.Verdict, keys [][]b
 		return append(vs, v), nil
 	}
 	return t.e.AdmitBatch(ctx, vs, keys)
+}
+
+// Settle waits for the flush under way.
+func (t *engineTarget) Settle() {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for n := 0; n < 500 && t.e.Stats().Flush.PendingTables > 0; n++ {
+		<-tick.C
+	}
 }
 
 func (t *engineTarget) Usage() Usage {

@@ -3,6 +3,9 @@ package bench
 import (
 	"fmt"
 	"testing"
+	"time"
+
+	"github.com/firstseen/firstseen/engine"
 )
 
 // TestEngineIsExact: small runs over several rotations, closed and opened
@@ -51,5 +54,33 @@ func TestEngineAnswersSingleKeys(t *testing.T) {
 	})
 	if !r.Exact() || r.Messages != 20_000 || r.Disk == 0 {
 		t.Errorf("%+v", r)
+	}
+}
+
+// TestSettle: after it no key is on its way to a run.
+func TestSettle(t *testing.T) {
+	now := time.Unix(1_000_000, 0)
+	const keys = 200_000
+	target, err := openEngine(Setup{Dir: t.TempDir(), Keys: keys, KeyBytes: 16, Window: time.Hour, Now: func() time.Time { return now }}, engine.Options{Sync: engine.SyncNone})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer target.Close()
+	admit := func(from, to int) {
+		t.Helper()
+		batch := make([][]byte, 0, to-from)
+		for i := from; i < to; i++ {
+			batch = append(batch, fmt.Appendf(nil, "%016d", i))
+		}
+		if _, err := target.Admit(t.Context(), nil, batch); err != nil {
+			t.Fatal(err)
+		}
+	}
+	admit(0, keys)
+	now = now.Add(30 * time.Minute) // a rotation: all of them are sealed
+	admit(keys, keys+1)
+	target.Settle()
+	if s := target.e.Stats().Flush; s.PendingTables != 0 || s.UnflushedKeys != 1 {
+		t.Errorf("%d tables wait, %d keys are in memory", s.PendingTables, s.UnflushedKeys)
 	}
 }

@@ -197,6 +197,9 @@ func (r *Result) collect(workers []*worker) {
 
 // settle measures memory and disk with the target still open.
 func (m *measurement) settle(r *Result, before memory) {
+	if s, ok := m.target.(Settler); ok {
+		s.Settle()
+	}
 	r.Usage = m.target.Usage()
 	peak := max(m.peak, ownMemory().anonymous+r.Usage.Process)
 	debug.FreeOSMemory()

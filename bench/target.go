@@ -26,6 +26,13 @@ type Versioned interface {
 	Version() string
 }
 
+// A Settler works on after its calls have returned.
+type Settler interface {
+	// Settle waits, some seconds at most, until what is half written is written: it
+	// would count as bytes on the disk, and its keys as not there yet.
+	Settle()
+}
+
 // Usage is what a target knows of its own consumption; zero where it doesn't.
 type Usage struct {
 	Memory    int64  `json:"memory_bytes,omitempty"`      // as the target counts it
