@@ -386,31 +386,6 @@ func TestTableHomes(t *testing.T) {
 	}
 }
 
-func TestArena(t *testing.T) {
-	a := newArena(testRegion(t, arenaBytes(0)))
-	var places []uint64
-	var want []string
-	for i := 0; a.room(1); i++ {
-		record := strings.Repeat(string(rune('a'+i%26)), i%256)
-		places = append(places, a.add([]byte(record)))
-		want = append(want, record)
-	}
-	if len(places) < MaxPart {
-		t.Fatalf("%d records fit an empty arena, a part has %d", len(places), MaxPart)
-	}
-	for i, p := range places {
-		if p == 0 {
-			t.Fatal("a record has place 0, which is no place")
-		}
-		if got := string(a.record(p)); got != want[i] || !a.equal(p, []byte(want[i])) {
-			t.Fatalf("record %d is %q, want %q", i, got, want[i])
-		}
-		if a.equal(p, []byte(want[i]+"x")) || len(want[i]) > 0 && a.equal(p, []byte(want[i][1:])) {
-			t.Fatalf("record %d equals another", i)
-		}
-	}
-}
-
 // TestPayload: what the log gets of a part does not depend on how words lie in memory.
 func TestPayload(t *testing.T) {
 	defer func(was bool) { littleEndian = was }(littleEndian)
@@ -430,42 +405,4 @@ func TestPayload(t *testing.T) {
 	if len(logged[0]) != 100*pairSize || string(logged[0]) != string(logged[1]) {
 		t.Errorf("%d and %d bytes, or they differ", len(logged[0]), len(logged[1]))
 	}
-}
-
-// TestSort7: a network that sorts all zeroes and ones sorts everything.
-func TestSort7(t *testing.T) {
-	for bits := range uint32(1 << 7) {
-		var v [7]uint32
-		for i := range v {
-			v[i] = bits >> i & 1
-		}
-		want := slices.Sorted(slices.Values(v[:]))
-		var got [7]uint32
-		got[0], got[1], got[2], got[3], got[4], got[5], got[6] = sort7(v[0], v[1], v[2], v[3], v[4], v[5], v[6])
-		if !slices.Equal(got[:], want) {
-			t.Errorf("%v becomes %v", v, got)
-		}
-	}
-}
-
-// BenchmarkSorted: ns a key of putting a full table in order that is out of the cache.
-func BenchmarkSorted(b *testing.B) {
-	const keys, tables = 180_000, 16
-	rng := rand.New(rand.NewPCG(4, 4))
-	var ts []*table
-	for range tables {
-		t := newTable(testRegion(b, tableBytes(keys+MaxPart)), keys+MaxPart, nil)
-		for t.keys < keys {
-			hi := rng.Uint64() >> tableShardBits
-			t.insert(hi<<tableShardBits, hi, rng.Uint64(), nil)
-		}
-		ts = append(ts, t)
-	}
-	var dst []Pair
-	i := 0
-	for b.Loop() {
-		dst = ts[i%tables].sorted(dst[:0])
-		i++
-	}
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/keys, "ns/key")
 }
