@@ -9,9 +9,9 @@ import (
 )
 
 // A pool keeps the memory of flushed tables and arenas for the next ones: the first
-// touch of new memory costs a caller up to 3 ms a MB.
-// Their indexes are cleared by whoever calls cleanOne, in the background; what else they
-// hold, and an arena, does not matter.
+// touch of new memory costs a caller up to 3 ms a MB. The tables' indexes are cleared by
+// whoever calls cleanOne, in the background; what else they hold, and an arena, does not
+// matter.
 type pool struct {
 	mu struct {
 		sync.Mutex
@@ -149,16 +149,14 @@ func (p *pool) cleanOne() bool {
 	if r == nil {
 		return false
 	}
-	if wanted {
-		const piece = 128 << 10 / 8
-		for words := r.Uint64s()[:index/8]; len(words) > 0; words = words[min(piece, len(words)):] {
-			mem.Clear(words[:min(piece, len(words))])
-			runtime.Gosched()
-		}
-	}
 	if !wanted {
 		r.Free()
 		return true
+	}
+	const piece = 128 << 10 / 8
+	for words := r.Uint64s()[:index/8]; len(words) > 0; words = words[min(piece, len(words)):] {
+		mem.Clear(words[:min(piece, len(words))])
+		runtime.Gosched()
 	}
 	p.keep(&p.mu.clean, &p.mu.table, r)
 	return true

@@ -114,18 +114,24 @@ func (t *table) insert(order, hi, lo uint64, record []byte) outcome {
 	if t.find(order, hi, lo, record) >= 0 {
 		return present
 	}
-	at := t.vacant(order)
-	if at < 0 {
-		return full
-	}
 	if t.arena != nil {
 		lo = t.arena.add(record)
 	}
-	t.pairs[t.used] = Pair{hi, lo}
+	if !t.add(order, Pair{hi, lo}) {
+		return full
+	}
+	return inserted
+}
+
+// add adds a key that is not there, for which there is room, unless it finds no place.
+func (t *table) add(order uint64, p Pair) bool {
+	if !t.enter(order, t.used+1) {
+		return false
+	}
+	t.pairs[t.used] = p
 	t.used++
 	t.keys++
-	t.setEntry(at, order, t.used)
-	return inserted
+	return true
 }
 
 // insertNew adds keys that are not there, and that stand in pairs behind the used
@@ -149,39 +155,33 @@ func (t *table) insertNew(orders []uint64, spilled []int32) (left []int32) {
 		prefetch.Bytes(uintptr(unsafe.Pointer(r))+rowBytes, 1)
 	}
 	for _, i := range spilled {
-		at := t.vacant(orders[i])
-		if at < 0 {
+		if !t.enter(orders[i], t.used+int(i)+1) {
 			left = append(spilled[:len(left)], i)
-			continue
 		}
-		t.setEntry(at, orders[i], t.used+int(i)+1)
 	}
 	t.used += len(orders)
 	t.keys += len(orders) - len(left)
 	return left
 }
 
-// vacant returns where the entry of a new key goes, or -1.
-func (t *table) vacant(order uint64) int {
-	row, _ := t.home(order)
+// enter puts the place of a new key into the index, unless there is none for it.
+func (t *table) enter(order uint64, place int) bool {
+	row, tag := t.home(order)
 	for end := row + maxProbe; row < end; row++ {
 		r := t.row(row)
 		if r[0] < rowKeys {
 			r[0]++
-			return int(row*rowSlots + uint64(r[0]))
+			r[r[0]] = tag | uint32(place)
+			return true
 		}
 		for j := 1; j < rowSlots; j++ {
 			if r[j] == 0 { // of a deleted key
-				return int(row*rowSlots) + j
+				r[j] = tag | uint32(place)
+				return true
 			}
 		}
 	}
-	return -1
-}
-
-func (t *table) setEntry(at int, order uint64, place int) {
-	_, tag := t.home(order)
-	t.index[at] = tag | uint32(place)
+	return false
 }
 
 // find returns where in the index the entry of a key is, or -1.
@@ -310,15 +310,9 @@ func (t *table) all() iter.Seq[Pair] {
 // arena. It reports whether all found a place.
 func (t *table) moveTo(to *table, shardBits uint) bool {
 	for p := range t.all() {
-		order := p.Hi << shardBits
-		at := to.vacant(order)
-		if at < 0 {
+		if !to.add(p.Hi<<shardBits, p) {
 			return false
 		}
-		to.pairs[to.used] = p
-		to.used++
-		to.keys++
-		to.setEntry(at, order, to.used)
 	}
 	to.arena = t.arena
 	return true
