@@ -3,13 +3,13 @@ package persist
 import (
 	"encoding/binary"
 	"fmt"
-	"hash/crc32"
 	"io/fs"
 	"path/filepath"
 	"strconv"
 	"strings"
 
 	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/internal/crc32c"
 )
 
 // Names in an engine's directory. The journal's name is the caller's.
@@ -81,9 +81,7 @@ const (
 	maxRecord = 255
 )
 
-var crcTable = crc32.MakeTable(crc32.Castagnoli)
-
-func checksum(p []byte) uint32 { return crc32.Checksum(p, crcTable) }
+func checksum(p []byte) uint32 { return crc32c.Sum(p) }
 
 // seal frames body as a sealed file.
 func seal(magic string, version uint32, body []byte) []byte {

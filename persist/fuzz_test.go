@@ -3,10 +3,11 @@ package persist
 import (
 	"encoding/binary"
 	"errors"
-	"hash/crc32"
 	"testing"
 
 	"github.com/firstseen/firstseen/dedup"
+
+	"github.com/firstseen/firstseen/internal/crc32c"
 )
 
 func FuzzDecodeIdentity(f *testing.F) {
@@ -36,7 +37,7 @@ func FuzzDecodeJournalHeader(f *testing.F) {
 		}
 		b := make([]byte, headerLen)
 		copy(b, data)
-		binary.LittleEndian.PutUint32(b[4092:], crc32.Checksum(b[:4092], castagnoli))
+		binary.LittleEndian.PutUint32(b[4092:], crc32c.Sum(b[:4092]))
 		h, err := decodeJournalHeader(b)
 		if err != nil {
 			return

@@ -57,8 +57,14 @@ func (j *Journal) store(b *batch) {
 	off := b.start % j.size
 	copy(j.ring[off:], first)
 	copy(j.ring, second)
-	if next := off + uint64(len(b.data)); next < j.size {
-		prefetch.Bytes(address(j.ring[next:]), 128) // where the next one goes: a store that misses holds up every lock behind it
+	j.stored(len(b.data), b.start+uint64(len(b.data)), off+uint64(len(b.data)))
+}
+
+// stored tells that the ring has that many bytes more, up to end, behind which the next
+// place is.
+func (j *Journal) stored(bytes int, end Pos, next uint64) {
+	if next < j.size {
+		prefetch.Bytes(address(j.ring[next:]), 128) // a store that misses holds up every lock behind it
 	}
-	j.pages.wrote(len(b.data), b.start+uint64(len(b.data)))
+	j.pages.wrote(bytes, end)
 }

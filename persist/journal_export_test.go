@@ -2,7 +2,8 @@ package persist
 
 import (
 	"encoding/binary"
-	"hash/crc32"
+
+	"github.com/firstseen/firstseen/internal/crc32c"
 )
 
 // What the journal's outside tests need of its inside.
@@ -73,7 +74,7 @@ func Resum(b []byte, pos Pos, salt uint32) {
 	binary.LittleEndian.PutUint32(b[12:], 1)
 	binary.LittleEndian.PutUint64(b[16:], pos)
 	if n := binary.LittleEndian.Uint32(b[4:]); uint64(n) <= uint64(len(b)-frameHeaderLen) {
-		binary.LittleEndian.PutUint32(b[40:], crc32.Checksum(b[frameHeaderLen:][:n], castagnoli))
+		binary.LittleEndian.PutUint32(b[40:], crc32c.Sum(b[frameHeaderLen:][:n]))
 	}
-	binary.LittleEndian.PutUint32(b[44:], crc32.Update(salt, castagnoli, b[:44]))
+	binary.LittleEndian.PutUint32(b[44:], crc32c.Update(salt, b[:44]))
 }

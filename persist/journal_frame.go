@@ -3,8 +3,9 @@ package persist
 import (
 	"encoding/binary"
 	"fmt"
-	"hash/crc32"
 	"math"
+
+	"github.com/firstseen/firstseen/internal/crc32c"
 )
 
 // Pos is a place in the endless log of which the journal's ring holds the newest
@@ -61,8 +62,6 @@ const (
 	lagUnknown = math.MaxUint32
 )
 
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
 // FrameSpace returns the bytes that a frame with that many bytes of payload
 // takes in the ring; Reserve is asked for the sum over the frames.
 func FrameSpace(payload int) int {
@@ -111,14 +110,14 @@ func (h *frameHeader) put(b []byte, salt uint32) {
 	binary.LittleEndian.PutUint32(b[32:], h.generation)
 	binary.LittleEndian.PutUint32(b[36:], h.lag)
 	binary.LittleEndian.PutUint32(b[40:], h.sum)
-	binary.LittleEndian.PutUint32(b[44:], crc32.Update(salt, castagnoli, b[:44]))
+	binary.LittleEndian.PutUint32(b[44:], crc32c.Update(salt, b[:44]))
 }
 
 // parse decodes the header at the start of b, which has at least frameHeaderLen
 // bytes, and reports whether it is whole. What it says is not checked.
 func (h *frameHeader) parse(b []byte, salt uint32) bool {
 	b = b[:frameHeaderLen]
-	if b[0] == 0 || binary.LittleEndian.Uint32(b[44:]) != crc32.Update(salt, castagnoli, b[:44]) {
+	if b[0] == 0 || binary.LittleEndian.Uint32(b[44:]) != crc32c.Update(salt, b[:44]) {
 		return false
 	}
 	*h = frameHeader{

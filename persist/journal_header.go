@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"math"
 	"os"
@@ -13,6 +12,7 @@ import (
 	"time"
 
 	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/internal/crc32c"
 )
 
 // The journal's file begins with two copies of its header, a page each, and then
@@ -96,7 +96,7 @@ func (h *journalHeader) encode() []byte {
 	binary.LittleEndian.PutUint32(b[60:], h.risk)
 	copy(b[64:], h.id[:])
 	copy(b[80:], h.boot[:])
-	binary.LittleEndian.PutUint32(b[4092:], crc32.Checksum(b[:4092], castagnoli))
+	binary.LittleEndian.PutUint32(b[4092:], crc32c.Sum(b[:4092]))
 	return b
 }
 
@@ -107,7 +107,7 @@ var errHeader = errors.New("no whole copy of the header")
 func decodeJournalHeader(b []byte) (journalHeader, error) {
 	var h journalHeader
 	if len(b) != headerLen || string(b[:8]) != journalMagic ||
-		binary.LittleEndian.Uint32(b[4092:]) != crc32.Checksum(b[:4092], castagnoli) {
+		binary.LittleEndian.Uint32(b[4092:]) != crc32c.Sum(b[:4092]) {
 		return h, errHeader
 	}
 	if v := binary.LittleEndian.Uint32(b[8:]); v != journalVersion {

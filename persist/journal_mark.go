@@ -2,9 +2,10 @@ package persist
 
 import (
 	"encoding/binary"
-	"hash/crc32"
 	"os"
 	"sync"
+
+	"github.com/firstseen/firstseen/internal/crc32c"
 )
 
 // A watermark says how far the journal's frames reach, so that damage near the
@@ -102,14 +103,14 @@ func (n markNote) put(b []byte, salt uint32) {
 	binary.LittleEndian.PutUint64(b, n.durable)
 	binary.LittleEndian.PutUint64(b[8:], n.written)
 	binary.LittleEndian.PutUint32(b[16:], n.epoch)
-	binary.LittleEndian.PutUint32(b[20:], crc32.Update(salt, castagnoli, b[:20]))
+	binary.LittleEndian.PutUint32(b[20:], crc32c.Update(salt, b[:20]))
 }
 
 func parseNote(b []byte, salt uint32) (n markNote, ok bool) {
 	b = b[:markNoteLen]
 	n.durable, n.written = binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[8:])
 	n.epoch = binary.LittleEndian.Uint32(b[16:])
-	return n, binary.LittleEndian.Uint32(b[20:]) == crc32.Update(salt, castagnoli, b[:20])
+	return n, binary.LittleEndian.Uint32(b[20:]) == crc32c.Update(salt, b[:20])
 }
 
 // note raises the watermark. A kill between its stores leaves the other note,

@@ -4,11 +4,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"time"
 
 	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/internal/crc32c"
 	"github.com/firstseen/firstseen/internal/sabotage"
 )
 
@@ -193,7 +193,7 @@ func (r *replayer) frame(pos Pos) (h frameHeader, payload []byte, detail string,
 		return h, nil, "", j.readError(err)
 	}
 	payload = b[frameHeaderLen:][:h.length]
-	if crc32.Checksum(payload, castagnoli) != h.sum {
+	if crc32c.Sum(payload) != h.sum {
 		return h, nil, "the frame's payload does not match its checksum", nil
 	}
 	return h, payload, "", nil

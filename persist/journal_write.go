@@ -2,12 +2,12 @@ package persist
 
 import (
 	"fmt"
-	"hash/crc32"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/internal/crc32c"
 	"github.com/firstseen/firstseen/internal/sabotage"
 )
 
@@ -26,7 +26,7 @@ func (j *Journal) Append(f *Frame) (Pos, error) {
 		kind: f.Kind, form: f.Form, shard: f.Shard,
 		length: uint32(len(f.Payload)), count: f.Count,
 		time: f.Time, generation: uint32(f.Generation),
-		sum: crc32.Checksum(f.Payload, castagnoli),
+		sum: crc32c.Sum(f.Payload),
 	}
 	space := h.space()
 	j.mu.Lock()
@@ -44,11 +44,15 @@ func (j *Journal) Append(f *Frame) (Pos, error) {
 	}
 	h.pos, h.epoch = j.mu.end, j.mu.epoch
 	h.lag = lagOf(h.pos, j.durable.Load())
-	j.mu.pending.data = h.append(j.mu.pending.data, f.Payload, j.salt)
-	j.mu.end += space
-	end := j.mu.end
-	if f.Alone {
-		j.storeLocked()
+	end := h.pos + space
+	j.mu.end = end
+	if b := &j.mu.pending; f.Alone && len(b.data) == 0 && j.storableLocked(int(space)) {
+		off := h.pos - j.mu.lap
+		h.append(j.ring[off:off:off+space], f.Payload, j.salt)
+		j.stored(int(space), end, off+space)
+		j.storedLocked(int(space))
+	} else {
+		b.data = h.append(b.data, f.Payload, j.salt)
 	}
 	j.mu.Unlock()
 	f.End = end
@@ -154,20 +158,31 @@ func (j *Journal) reached(pos Pos) bool {
 
 // storeLocked does what leadLocked does for a small batch that nobody else waits for,
 // where the ring's pages are mapped for it: that is a few stores, and to let go of mu
-// for them would take longer. It reports whether it did. A sync takes the pages away;
-// where syncs are rare the kernel may have done so by itself, and a store would wait.
+// for them would take longer. It reports whether it did.
 func (j *Journal) storeLocked() bool {
-	b, end := &j.mu.pending, j.mu.end
-	if j.mu.busy || j.mu.awaited > j.mu.turn || len(b.data) > mappedMax ||
-		end > j.pages.ready.Load() || j.mu.syncing || !j.cfg.syncsOften() {
+	b := &j.mu.pending
+	if !j.storableLocked(len(b.data)) {
 		return false
 	}
 	j.store(b)
-	j.mu.bytes += uint64(len(b.data))
-	j.raise(end, 0)
-	b.reset(end)
-	j.advanceLocked()
+	j.storedLocked(len(b.data))
 	return true
+}
+
+// storableLocked reports whether storeLocked may be done for that many bytes, the last
+// ones of the log. A sync takes the pages away; where syncs are rare the kernel may have
+// done so by itself, and a store would wait.
+func (j *Journal) storableLocked(bytes int) bool {
+	return !j.mu.busy && j.mu.awaited <= j.mu.turn && bytes <= mappedMax &&
+		j.mu.end <= j.pages.ready.Load() && !j.mu.syncing && j.cfg.syncsOften()
+}
+
+// storedLocked notes that all of the log is in the ring, the last bytes newly so.
+func (j *Journal) storedLocked(bytes int) {
+	j.mu.bytes += uint64(bytes)
+	j.raise(j.mu.end, 0)
+	j.mu.pending.reset(j.mu.end)
+	j.advanceLocked()
 }
 
 // leadTurns is how many batches one caller writes while others wait for the next one.
