@@ -58,11 +58,13 @@ func (f *SlicedFilter) testLines(masks []uint8, orders []uint64) {
 	words, lines, hashes := f.words, f.lines, f.hashes
 	masks = masks[:len(orders)]
 	for i, order := range orders {
-		w := wordMask(order, hashes)
-		l := (*[8]uint64)(words[mulhi(order, lines)*8:])
-		m := holds(l[0], w) | holds(l[1], w)<<1 | holds(l[2], w)<<2 | holds(l[3], w)<<3
-		masks[i] = m | holds(l[4], w)<<4 | holds(l[5], w)<<5 | holds(l[6], w)<<6 | holds(l[7], w)<<7
+		masks[i] = testLine((*[8]uint64)(words[mulhi(order, lines)*8:]), wordMask(order, hashes))
 	}
+}
+
+func testLine(l *[8]uint64, want uint64) uint8 {
+	m := holds(l[0], want) | holds(l[1], want)<<1 | holds(l[2], want)<<2 | holds(l[3], want)<<3
+	return m | holds(l[4], want)<<4 | holds(l[5], want)<<5 | holds(l[6], want)<<6 | holds(l[7], want)<<7
 }
 
 // testShortLines is maybe for lines of two and four words.
@@ -139,9 +141,23 @@ func (f *SlicedFilter) AddAbsent(slot int, held, blind uint8, masks []uint8, ord
 	if swept := f.sweep.pending(); swept >= 0 {
 		f.clearFor(swept, orders)
 	}
+	if len(orders) == 1 && f.shift == 3 {
+		masks[0] = f.addAbsentOne(slot, held, blind, orders[0])
+		return
+	}
 	if !f.addAbsentKernel(slot, held, blind, masks, orders) {
 		f.addAbsentWords(slot, held, blind, masks, orders)
 	}
+}
+
+// addAbsentOne is addAbsentWords for one key and lines of eight words.
+func (f *SlicedFilter) addAbsentOne(slot int, held, blind uint8, order uint64) uint8 {
+	line, want := (*[8]uint64)(f.words[mulhi(order, f.lines)*8:]), wordMask(order, f.hashes)
+	mask := (testLine(line, want) | blind) & held
+	if mask == 0 {
+		line[slot&7] |= want
+	}
+	return mask
 }
 
 // addAbsentWords is AddAbsent for a filter in which the words of orders are clean.

@@ -222,8 +222,8 @@ func TestAddAbsent(t *testing.T) {
 	eachKind(t, func(t *testing.T, kind Kind, generations int) {
 		rng := rand.New(rand.NewPCG(3, 3))
 		c := Config{Keys: 20_000, BitsPerKey: 6, Generations: generations, Hashes: 2} // so full that many are "maybe"
-		f, g := open(t, kind, c), open(t, kind, c)
-		masks, orders := make([]uint8, 301), make([]uint64, 300)
+		f, g, h := open(t, kind, c), open(t, kind, c), open(t, kind, c)
+		masks, alone, orders := make([]uint8, 301), make([]uint8, 1), make([]uint64, 300)
 		seen := [2]int{} // absent keys, and those known only by an equal one before them
 		for round := range 300 {
 			slot := rng.IntN(generations)
@@ -237,7 +237,7 @@ func TestAddAbsent(t *testing.T) {
 				}
 			}
 			swept := rng.IntN(generations)
-			for _, f := range []Filter{f, g} {
+			for _, f := range []Filter{f, g, h} {
 				if round%5 == 0 {
 					f.Reset(swept)
 				}
@@ -255,6 +255,9 @@ func TestAddAbsent(t *testing.T) {
 				} else if (before[i]|blind)&held == 0 {
 					seen[1]++
 				}
+				if h.AddAbsent(slot, held, blind, alone, orders[i:i+1]); alone[0] != want {
+					t.Fatalf("round %d, key %d: alone mask %08b, one by one %08b", round, i, alone[0], want)
+				}
 				// Whether a key of other slots is "maybe" in this one by the bits of those
 				// before it, which are not equal, is left open.
 				if got := masks[i]; got != want && (got == 0 || got|1<<slot != want) {
@@ -270,10 +273,11 @@ func TestAddAbsent(t *testing.T) {
 		}
 		a, b := make([]byte, f.SlotBytes()), make([]byte, f.SlotBytes())
 		for slot := range generations {
-			f.ReadSlot(slot, 0, a)
 			g.ReadSlot(slot, 0, b)
-			if string(a) != string(b) {
-				t.Errorf("slot %d holds something else than one by one", slot)
+			for name, f := range map[string]Filter{"AddAbsent": f, "AddAbsent of one key": h} {
+				if f.ReadSlot(slot, 0, a); string(a) != string(b) {
+					t.Errorf("slot %d holds something else after %s than one by one", slot, name)
+				}
 			}
 		}
 	})

@@ -69,12 +69,22 @@ func (c *call) admit(ctx context.Context, keys [][]byte, out []dedup.Verdict) er
 	return c.settle(out, err)
 }
 
+// admitOne is admit for the one key in c.key, whose verdict goes to c.verdict.
+func (c *call) admitOne(ctx context.Context) error {
+	keys, out := c.key[:], c.verdict[:]
+	if !valid(keys) {
+		return c.admitSome(ctx, keys, out)
+	}
+	c.batch.Out = out
+	return c.settle(out, c.step(ctx, keys, doAdmit))
+}
+
 // settle ends a call with verdicts: after a failed write none of them holds.
 func (c *call) settle(out []dedup.Verdict, err error) error {
 	if werr := c.finish(); werr != nil {
 		err = werr
 	}
-	if errors.Is(err, dedup.ErrFailed) {
+	if err != nil && errors.Is(err, dedup.ErrFailed) {
 		clear(out)
 	}
 	return err

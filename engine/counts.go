@@ -22,23 +22,27 @@ type counts struct {
 }
 
 func (c *counts) add(b *shards.Counts) {
-	if *b == (shards.Counts{Fresh: b.Fresh}) { // most calls for one key
-		c.fresh.Add(b.Fresh)
-		return
-	}
-	for _, p := range [...]struct {
-		to *atomic.Uint64
-		n  uint64
-	}{
-		{&c.fresh, b.Fresh}, {&c.duplicate, b.Duplicate}, {&c.inFlight, b.InFlight}, {&c.unknown, b.Unknown},
-		{&c.unflushed, b.Unflushed}, {&c.confirmed, b.Confirmed}, {&c.falsePositive, b.FalsePositive},
-		{&c.runsAsked, b.RunsAsked}, {&c.helped, b.Helped}, {&c.again, b.Again}, {&c.diskWait, b.DiskWait},
-		{&c.claimed, b.Claimed}, {&c.committed, b.Committed},
-		{&c.released, b.Released}, {&c.expired, b.Expired}, {&c.lost, b.Lost},
-	} {
-		if p.n != 0 {
-			p.to.Add(p.n)
-		}
+	add(&c.fresh, b.Fresh)
+	add(&c.duplicate, b.Duplicate)
+	add(&c.inFlight, b.InFlight)
+	add(&c.unknown, b.Unknown)
+	add(&c.unflushed, b.Unflushed)
+	add(&c.confirmed, b.Confirmed)
+	add(&c.falsePositive, b.FalsePositive)
+	add(&c.runsAsked, b.RunsAsked)
+	add(&c.helped, b.Helped)
+	add(&c.again, b.Again)
+	add(&c.diskWait, b.DiskWait)
+	add(&c.claimed, b.Claimed)
+	add(&c.committed, b.Committed)
+	add(&c.released, b.Released)
+	add(&c.expired, b.Expired)
+	add(&c.lost, b.Lost)
+}
+
+func add(to *atomic.Uint64, n uint64) {
+	if n != 0 {
+		to.Add(n)
 	}
 }
 

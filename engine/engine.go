@@ -91,7 +91,7 @@ func (e *Engine) Admit(ctx context.Context, key []byte) (dedup.Verdict, error) {
 		return dedup.Unknown, err
 	}
 	c.key[0], c.verdict[0] = key, dedup.Unknown
-	err = c.admit(ctx, c.key[:], c.verdict[:])
+	err = c.admitOne(ctx)
 	v := c.verdict[0]
 	return v, e.end(c, 1, err)
 }

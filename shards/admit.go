@@ -34,6 +34,28 @@ func (s *shard) admit(b *Batch, from, to int) error {
 	return nil
 }
 
+// admitOne is admit for a call of one key: there is nothing to sort.
+func (s *shard) admitOne(b *Batch) error {
+	if b.mask[0] != 0 {
+		return s.one(b, 0, b.mask[0])
+	}
+	t, err := s.tableFor(b, b.form[0], 1)
+	if err != nil {
+		return err
+	}
+	order := b.order[0]
+	p, ok := t.insertOne(order, s.hi(order), b.lo[0], b.recordOf(0))
+	if !ok { // made to collide
+		return s.mark(b, 0)
+	}
+	s.active.keys++
+	s.added++
+	b.fresh.add(b, 0)
+	b.fresh.payload, b.fresh.inFilter = p, true
+	b.answer(0, dedup.Fresh)
+	return nil
+}
+
 // admitKnown answers what the tables tell of the keys in b.known; the rest is left to
 // the runs.
 func (s *shard) admitKnown(b *Batch, active *table) {

@@ -3,6 +3,7 @@ package shards
 import (
 	"context"
 	"encoding/binary"
+	"fmt"
 	"math/rand/v2"
 	"testing"
 
@@ -22,9 +23,15 @@ func (*nowhere) Offer(*Batch, []Pending) {}
 
 func (*nowhere) Confirm(*Batch, []Pending) error { return nil }
 
-// BenchmarkAdmitMemory is the part of a batch call that is neither journal nor disk.
+// BenchmarkAdmitMemory is the part of a call that is neither journal nor disk.
 func BenchmarkAdmitMemory(b *testing.B) {
-	const capacity, batch = 20_000_000, 1000
+	for _, keys := range []int{1, 1000} {
+		b.Run(fmt.Sprintf("keys=%d", keys), func(b *testing.B) { benchAdmitMemory(b, keys) })
+	}
+}
+
+func benchAdmitMemory(b *testing.B, batch int) {
+	const capacity = 20_000_000
 	no := &nowhere{}
 	var seed [32]byte
 	s, err := NewSet(Config{
@@ -72,7 +79,7 @@ func BenchmarkAdmitMemory(b *testing.B) {
 		for s.Clear() {
 		}
 	}
-	const span = capacity / 7 / batch * batch
+	span := capacity / 7 / batch * batch
 	for i := range capacity / batch { // until every table and line has its memory
 		if call(i); i*batch%span == 0 {
 			rotate()

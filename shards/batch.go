@@ -111,6 +111,9 @@ func (b *Batch) part(shard int) (from, to int) { return int(b.start[shard]), int
 
 // grow makes room for n keys.
 func (b *Batch) grow(n int) {
+	if n == b.n {
+		return
+	}
 	if cap(b.order) < n {
 		n := max(n, 64)
 		b.order, b.lo = make([]uint64, n), make([]uint64, n)

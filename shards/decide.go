@@ -122,9 +122,12 @@ func (s *shard) first(ctx context.Context, b *Batch, from, to int) error {
 		}
 	}
 	var err error
-	if together {
+	switch {
+	case together && b.n == 1:
+		err = s.admitOne(b)
+	case together:
 		err = s.admit(b, from, to)
-	} else {
+	default:
 		err = s.each(b, filter, from, to)
 	}
 	b.added[s.index] = s.added

@@ -308,9 +308,11 @@ func (s *shard) logForm(b *Batch, kind Kind, form hash.Form) error {
 		p, n = s.payload(b, form)
 		b.payload = p
 	}
-	b.rec = Record{Kind: kind, Form: form, Shard: s.index, Generation: s.generation, Count: n, Now: b.now, Payload: p, Alone: b.n == 1}
-	start, end, err := s.set.c.Log.Append(&b.rec)
-	b.rec.Payload = nil // it may be a table's memory
+	r := &b.rec // field by field: a record made beside it would be copied
+	r.Kind, r.Form, r.Shard, r.Generation, r.Count, r.Now = kind, form, s.index, s.generation, n, b.now
+	r.Payload, r.Alone = p, b.n == 1
+	start, end, err := s.set.c.Log.Append(r)
+	r.Payload = nil // it may be a table's memory
 	if err != nil {
 		return err
 	}

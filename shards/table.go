@@ -114,13 +114,24 @@ func (t *table) insert(order, hi, lo uint64, record []byte) outcome {
 	if t.find(order, hi, lo, record) >= 0 {
 		return present
 	}
-	if t.arena != nil {
-		lo = t.arena.add(record)
-	}
-	if !t.add(order, Pair{hi, lo}) {
+	if _, ok := t.insertOne(order, hi, lo, record); !ok {
 		return full
 	}
 	return inserted
+}
+
+// insertOne is insert for a key that is not there. It returns what the log gets of it,
+// or nil where that has to be made, and whether there was a place for it.
+func (t *table) insertOne(order, hi, lo uint64, record []byte) (log []byte, ok bool) {
+	if t.arena == nil {
+		if !t.add(order, Pair{hi, lo}) {
+			return nil, false
+		}
+		return payload(t.pairs[t.used-1 : t.used]), true
+	}
+	used := t.arena.used
+	ok = t.add(order, Pair{hi, t.arena.add(record)})
+	return t.arena.since(used), ok
 }
 
 // add adds a key that is not there, for which there is room, unless it finds no place.

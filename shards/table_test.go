@@ -385,24 +385,3 @@ func TestTableHomes(t *testing.T) {
 		}
 	}
 }
-
-// TestPayload: what the log gets of a part does not depend on how words lie in memory.
-func TestPayload(t *testing.T) {
-	defer func(was bool) { littleEndian = was }(littleEndian)
-	var logged [2][]byte
-	for i := range logged {
-		littleEndian = i == 0 && littleEndian
-		h := newBed(t, Config{})
-		var keys [][]byte
-		for n := range 100 {
-			keys = append(keys, key16(n))
-		}
-		h.admit(keys...)
-		for _, r := range h.log.records {
-			logged[i] = append(logged[i], r.Payload...)
-		}
-	}
-	if len(logged[0]) != 100*pairSize || string(logged[0]) != string(logged[1]) {
-		t.Errorf("%d and %d bytes, or they differ", len(logged[0]), len(logged[1]))
-	}
-}

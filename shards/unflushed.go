@@ -32,7 +32,7 @@ type Tombstone struct {
 // forgotten keys leave holes.
 func (u *Unflushed) room(n, most int) bool {
 	used := n
-	for _, t := range u.tables {
+	for _, t := range &u.tables {
 		if t == nil {
 			continue
 		}
