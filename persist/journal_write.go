@@ -204,9 +204,17 @@ func (j *Journal) leadLocked() {
 		turn := j.mu.turn
 		j.mu.Unlock()
 
+		// Small batches are where all wait for the disk, and nobody for a processor.
+		yields := j.cfg.Sync == SyncAlways && len(b.data) > mappedMax
+		if yields && n == 1 {
+			giveWay()
+		}
 		pwrites, err := j.write(&b)
 		if n > 1 {
 			j.turns[(turn-1)%2].Broadcast() // only now: the disk has its next work first
+			if yields {
+				giveWay()
+			}
 		}
 		syncs := j.settle(end, err)
 
@@ -307,6 +315,7 @@ func (j *Journal) syncAll() error {
 func (j *Journal) syncLocked() {
 	j.mu.syncing = true
 	j.mu.Unlock()
+	giveWay()
 	upTo := j.written.Load() // before the sync: it covers no later write
 	j.unmapWritten(upTo)
 	err := j.file.Sync()

@@ -58,6 +58,7 @@ type Segment struct {
 // after the first Sync.
 func CreateSegment(c SegmentConfig) (*Segment, error) {
 	s := newSegment(c)
+	giveWay() // Badger's start takes 10 ms and yields nothing
 	var err error
 	if s.store, err = createStore(s.path, c.MaxBytes, c.logger()); err != nil {
 		return nil, err
@@ -141,6 +142,7 @@ func (s *Segment) Sync() error {
 		return ErrRetired
 	}
 	defer s.pins.unpin()
+	giveWay()
 	if err := s.store.sync(); err != nil {
 		return fmt.Errorf("persist: syncing segment %s: %w: %w", s.path, dedup.ErrFailed, diskFull(err))
 	}
