@@ -58,13 +58,11 @@ func (f *SlicedFilter) testLines(masks []uint8, orders []uint64) {
 	words, lines, hashes := f.words, f.lines, f.hashes
 	masks = masks[:len(orders)]
 	for i, order := range orders {
-		masks[i] = testLine((*[8]uint64)(words[mulhi(order, lines)*8:]), wordMask(order, hashes))
+		w := wordMask(order, hashes)
+		l := (*[8]uint64)(words[mulhi(order, lines)*8:])
+		m := holds(l[0], w) | holds(l[1], w)<<1 | holds(l[2], w)<<2 | holds(l[3], w)<<3
+		masks[i] = m | holds(l[4], w)<<4 | holds(l[5], w)<<5 | holds(l[6], w)<<6 | holds(l[7], w)<<7
 	}
-}
-
-func testLine(l *[8]uint64, want uint64) uint8 {
-	m := holds(l[0], want) | holds(l[1], want)<<1 | holds(l[2], want)<<2 | holds(l[3], want)<<3
-	return m | holds(l[4], want)<<4 | holds(l[5], want)<<5 | holds(l[6], want)<<6 | holds(l[7], want)<<7
 }
 
 // testShortLines is maybe for lines of two and four words.
@@ -153,8 +151,11 @@ func (f *SlicedFilter) AddAbsent(slot int, held, blind uint8, masks []uint8, ord
 // addAbsentOne is addAbsentWords for one key and lines of eight words.
 func (f *SlicedFilter) addAbsentOne(slot int, held, blind uint8, order uint64) uint8 {
 	line, want := (*[8]uint64)(f.words[mulhi(order, f.lines)*8:]), wordMask(order, f.hashes)
-	mask := (testLine(line, want) | blind) & held
-	if mask == 0 {
+	mask := blind
+	for slot, word := range line {
+		mask |= holds(word, want) << slot
+	}
+	if mask &= held; mask == 0 {
 		line[slot&7] |= want
 	}
 	return mask

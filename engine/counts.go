@@ -22,25 +22,25 @@ type counts struct {
 }
 
 func (c *counts) add(b *shards.Counts) {
-	add(&c.fresh, b.Fresh)
-	add(&c.duplicate, b.Duplicate)
-	add(&c.inFlight, b.InFlight)
-	add(&c.unknown, b.Unknown)
-	add(&c.unflushed, b.Unflushed)
-	add(&c.confirmed, b.Confirmed)
-	add(&c.falsePositive, b.FalsePositive)
-	add(&c.runsAsked, b.RunsAsked)
-	add(&c.helped, b.Helped)
-	add(&c.again, b.Again)
-	add(&c.diskWait, b.DiskWait)
-	add(&c.claimed, b.Claimed)
-	add(&c.committed, b.Committed)
-	add(&c.released, b.Released)
-	add(&c.expired, b.Expired)
-	add(&c.lost, b.Lost)
+	addTo(&c.fresh, b.Fresh)
+	addTo(&c.duplicate, b.Duplicate)
+	addTo(&c.inFlight, b.InFlight)
+	addTo(&c.unknown, b.Unknown)
+	addTo(&c.unflushed, b.Unflushed)
+	addTo(&c.confirmed, b.Confirmed)
+	addTo(&c.falsePositive, b.FalsePositive)
+	addTo(&c.runsAsked, b.RunsAsked)
+	addTo(&c.helped, b.Helped)
+	addTo(&c.again, b.Again)
+	addTo(&c.diskWait, b.DiskWait)
+	addTo(&c.claimed, b.Claimed)
+	addTo(&c.committed, b.Committed)
+	addTo(&c.released, b.Released)
+	addTo(&c.expired, b.Expired)
+	addTo(&c.lost, b.Lost)
 }
 
-func add(to *atomic.Uint64, n uint64) {
+func addTo(to *atomic.Uint64, n uint64) {
 	if n != 0 {
 		to.Add(n)
 	}

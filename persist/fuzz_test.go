@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"github.com/firstseen/firstseen/dedup"
-
 	"github.com/firstseen/firstseen/internal/crc32c"
 )
 

@@ -67,12 +67,12 @@ func (c *JournalConfig) syncsOften() bool {
 const (
 	minRing         = headerLen
 	defaultInterval = 100 * time.Millisecond
-	// mappedMax is the largest batch in bytes that is copied into the mapping
+	// smallBatch is the largest batch in bytes that is copied into the mapping
 	// rather than written by a system call. BenchmarkJournalSmall: 0.4 instead of
 	// 2.9 µs for 1 KiB, 0.6 to 1.3 instead of 3.4 µs for 2 KiB. Calls for 100 keys, of
 	// 2.4 KB, take a tenth less time; above, each call would fault where no page is
-	// mapped ahead.
-	mappedMax = 4096
+	// mapped ahead. With SyncAlways it is a batch that all wait for as for the disk.
+	smallBatch = 4096
 	// keepBatch is the largest buffer in bytes that is kept for later batches.
 	keepBatch = 4 << 20
 )

@@ -30,7 +30,7 @@ func (j *Journal) write(b *batch) (uint64, error) {
 	if len(b.data) == 0 {
 		return 0, nil
 	}
-	if j.ring != nil && len(b.data) <= mappedMax && j.cfg.Sync != SyncAlways {
+	if j.ring != nil && len(b.data) <= smallBatch && j.cfg.Sync != SyncAlways {
 		j.store(b)
 		return 0, nil
 	}

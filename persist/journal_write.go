@@ -13,7 +13,8 @@ import (
 
 // Append gives the frame its position, which is its End - FrameSpace(len(Payload)),
 // and returns its End. The room must have been reserved. The frame is copied to
-// memory only; Wait makes it last.
+// memory only, to the mapped ring at once where it comes alone and pages are ready; Wait
+// makes it last.
 //
 // It is an error wrapping dedup.ErrFailed after a failure, dedup.ErrClosed after
 // Close. A frame without reserved room, above a quarter of the ring, of kind 0 or
@@ -173,7 +174,7 @@ func (j *Journal) storeLocked() bool {
 // ones of the log. A sync takes the pages away; where syncs are rare the kernel may have
 // done so by itself, and a store would wait.
 func (j *Journal) storableLocked(bytes int) bool {
-	return !j.mu.busy && j.mu.awaited <= j.mu.turn && bytes <= mappedMax &&
+	return !j.mu.busy && j.mu.awaited <= j.mu.turn && bytes <= smallBatch &&
 		j.mu.end <= j.pages.ready.Load() && !j.mu.syncing && j.cfg.syncsOften()
 }
 
@@ -205,7 +206,7 @@ func (j *Journal) leadLocked() {
 		j.mu.Unlock()
 
 		// Small batches are where all wait for the disk, and nobody for a processor.
-		yields := j.cfg.Sync == SyncAlways && len(b.data) > mappedMax
+		yields := j.cfg.Sync == SyncAlways && len(b.data) > smallBatch
 		if yields && n == 1 {
 			giveWay()
 		}
@@ -292,6 +293,7 @@ func (j *Journal) syncAll() error {
 	if err := j.Wait(end); err != nil {
 		return err
 	}
+	giveWay()
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	for j.durable.Load() < end {
@@ -315,7 +317,6 @@ func (j *Journal) syncAll() error {
 func (j *Journal) syncLocked() {
 	j.mu.syncing = true
 	j.mu.Unlock()
-	giveWay()
 	upTo := j.written.Load() // before the sync: it covers no later write
 	j.unmapWritten(upTo)
 	err := j.file.Sync()

@@ -138,11 +138,11 @@ func (s *Segment) Room() int64 { return s.store.rest.Load() }
 // promised in the manifest. An error wraps dedup.ErrFailed: what is on disk is
 // not known (I7).
 func (s *Segment) Sync() error {
+	giveWay()
 	if !s.pins.pin() {
 		return ErrRetired
 	}
 	defer s.pins.unpin()
-	giveWay()
 	if err := s.store.sync(); err != nil {
 		return fmt.Errorf("persist: syncing segment %s: %w: %w", s.path, dedup.ErrFailed, diskFull(err))
 	}

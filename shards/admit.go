@@ -44,7 +44,7 @@ func (s *shard) admitOne(b *Batch) error {
 		return err
 	}
 	order := b.order[0]
-	p, ok := t.insertOne(order, s.hi(order), b.lo[0], b.recordOf(0))
+	p, ok := t.insertAbsent(order, s.hi(order), b.lo[0], b.recordOf(0))
 	if !ok { // made to collide
 		return s.mark(b, 0)
 	}

@@ -114,15 +114,15 @@ func (t *table) insert(order, hi, lo uint64, record []byte) outcome {
 	if t.find(order, hi, lo, record) >= 0 {
 		return present
 	}
-	if _, ok := t.insertOne(order, hi, lo, record); !ok {
+	if _, ok := t.insertAbsent(order, hi, lo, record); !ok {
 		return full
 	}
 	return inserted
 }
 
-// insertOne is insert for a key that is not there. It returns what the log gets of it,
-// or nil where that has to be made, and whether there was a place for it.
-func (t *table) insertOne(order, hi, lo uint64, record []byte) (log []byte, ok bool) {
+// insertAbsent is insert for a key that is not there. It reports whether there was a place
+// for it, and returns what the log gets of it, or nil where that has to be made.
+func (t *table) insertAbsent(order, hi, lo uint64, record []byte) (log []byte, ok bool) {
 	if t.arena == nil {
 		if !t.add(order, Pair{hi, lo}) {
 			return nil, false

@@ -1,7 +1,8 @@
 // Package crc32c computes CRC-32C (Castagnoli) checksums of a few bytes.
 //
-// hash/crc32 takes 10 to 15 ns before the first byte is looked at. Frames of one key, their
-// headers, notes and the blocks of a run are so short that this is most of the time.
+// hash/crc32 takes 10 to 15 ns for 16 to 44 bytes, most of it before the first of them is
+// looked at. A call for one key makes three such sums: of its frame, of the frame's header
+// and of a note.
 package crc32c
 
 import "hash/crc32"
