@@ -60,11 +60,11 @@ func (j *Journal) store(b *batch) {
 	j.stored(len(b.data), b.start+uint64(len(b.data)), off+uint64(len(b.data)))
 }
 
-// stored tells that the ring has that many bytes more, up to end, behind which the next
-// place is.
+// stored tells that the ring has that many bytes more, up to end, and that what follows
+// goes to the offset next.
 func (j *Journal) stored(bytes int, end Pos, next uint64) {
 	if next < j.size {
-		prefetch.Bytes(address(j.ring[next:]), 128) // a store that misses holds up every lock behind it
+		prefetch.Bytes(address(j.ring[next:]), 128) // where the next one goes: a store that misses holds up every lock behind it
 	}
 	j.pages.wrote(bytes, end)
 }
