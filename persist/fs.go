@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"syscall"
 
@@ -144,9 +143,3 @@ func diskFull(err error) error {
 	}
 	return err
 }
-
-// giveWay is called before what takes long, a sync above all. Whoever was just woken, or
-// waits in this processor's queue, would be there until it comes back, or until the
-// runtime sees after up to 10 ms that it takes long: another processor that always has
-// somebody of its own to run takes nobody over.
-func giveWay() { runtime.Gosched() }

@@ -2,6 +2,7 @@ package persist
 
 import (
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -232,6 +233,12 @@ func (j *Journal) leadLocked() {
 	}
 	j.leaveLocked()
 }
+
+// giveWay is called before a sync. Whoever was just woken stands in this processor's
+// queue, and would stand there until the sync is done, or until the runtime sees after
+// up to 10 ms that it takes long: another processor that always has somebody of its own
+// to run takes nobody over.
+func giveWay() { runtime.Gosched() }
 
 // leaveLocked ends the leading.
 func (j *Journal) leaveLocked() {

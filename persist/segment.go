@@ -58,7 +58,6 @@ type Segment struct {
 // after the first Sync.
 func CreateSegment(c SegmentConfig) (*Segment, error) {
 	s := newSegment(c)
-	giveWay() // Badger's start takes 10 ms and yields nothing
 	var err error
 	if s.store, err = createStore(s.path, c.MaxBytes, c.logger()); err != nil {
 		return nil, err
@@ -138,7 +137,6 @@ func (s *Segment) Room() int64 { return s.store.rest.Load() }
 // promised in the manifest. An error wraps dedup.ErrFailed: what is on disk is
 // not known (I7).
 func (s *Segment) Sync() error {
-	giveWay()
 	if !s.pins.pin() {
 		return ErrRetired
 	}
