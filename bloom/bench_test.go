@@ -103,7 +103,7 @@ func BenchmarkMaybeBatch(b *testing.B) {
 								f.Prefetch(orders)
 								fallthrough
 							case "never":
-								f.MaybeAnnounced(masks, orders)
+								f.MaybeAnnounced(masks, orders, nil)
 							}
 							i++
 						}

@@ -10,7 +10,7 @@ import (
 // Maybe returns the mask of slots that may hold the key.
 func (f *CompactFilter) Maybe(order uint64) uint8 {
 	orders, masks := [1]uint64{order}, [1]uint8{}
-	f.MaybeAnnounced(masks[:], orders[:])
+	f.MaybeAnnounced(masks[:], orders[:], nil)
 	return masks[0]
 }
 
@@ -18,20 +18,18 @@ func (f *CompactFilter) Maybe(order uint64) uint8 {
 // announced while the chunk before it is tested.
 func (f *CompactFilter) MaybeBatch(masks []uint8, orders []uint64) {
 	masks = masks[:len(orders)]
-	f.Prefetch(orders[:min(compactChunk, len(orders))])
-	for i := 0; i < len(orders); i += compactChunk {
-		end := min(i+compactChunk, len(orders))
-		f.Prefetch(orders[end:min(end+compactChunk, len(orders))])
-		f.MaybeAnnounced(masks[i:end], orders[i:end])
-	}
+	ahead := Ahead{Filter: f, Orders: orders}
+	ahead.Announce(2 * compactChunk)
+	f.MaybeAnnounced(masks, orders, &ahead)
 }
 
 // MaybeAnnounced puts the mask of each order into masks.
-func (f *CompactFilter) MaybeAnnounced(masks []uint8, orders []uint64) {
+func (f *CompactFilter) MaybeAnnounced(masks []uint8, orders []uint64, ahead *Ahead) {
 	masks = masks[:len(orders)]
 	for i := 0; i < len(orders); i += compactChunk {
 		end := min(i+compactChunk, len(orders))
 		f.maybe(masks[i:end], orders[i:end])
+		ahead.Announce(end - i)
 	}
 	slot := f.sweep.pending()
 	if slot < 0 {
@@ -165,9 +163,9 @@ func (f *CompactFilter) AddBatch(slot int, orders []uint64) {
 }
 
 // AddAbsent puts the mask of each order into masks and adds those that are absent.
-func (f *CompactFilter) AddAbsent(slot int, held, blind uint8, masks []uint8, orders []uint64) {
+func (f *CompactFilter) AddAbsent(slot int, held, blind uint8, masks []uint8, orders []uint64, ahead *Ahead) {
 	checkSlot(slot, len(f.ring))
-	f.MaybeAnnounced(masks, orders)
+	f.MaybeAnnounced(masks, orders, ahead)
 	var space [compactWanted]uint64
 	for chunk := compactWanted / f.hashes; len(orders) > 0; {
 		n, places := min(chunk, len(orders)), space[:0]

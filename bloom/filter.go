@@ -53,14 +53,15 @@ type Filter interface {
 	// is shorter than orders. It announces the orders itself.
 	MaybeBatch(masks []uint8, orders []uint64)
 	// MaybeAnnounced gives the same answers, and is made for orders that Prefetch was
-	// given a while before.
-	MaybeAnnounced(masks []uint8, orders []uint64)
+	// given a while before. As many keys of ahead, which may be nil, are announced beside.
+	MaybeAnnounced(masks []uint8, orders []uint64, ahead *Ahead)
 	// AddAbsent puts into masks[i] which slots of held may hold the key, those of blind
 	// whatever they say, and the keys that none may hold into slot, one of held, one after
 	// the other: an equal key behind it finds it there. (Whether the bits of other keys
 	// before it make one that other slots may hold a "maybe" of this slot is left open.) It is made
 	// for orders that Prefetch was given a while before, and panics when masks is shorter than orders.
-	AddAbsent(slot int, held, blind uint8, masks []uint8, orders []uint64)
+	// As many keys of ahead, which may be nil, are announced beside.
+	AddAbsent(slot int, held, blind uint8, masks []uint8, orders []uint64, ahead *Ahead)
 	// Add puts the key into a slot.
 	Add(slot int, order uint64)
 	// AddBatch puts all of the keys into a slot.

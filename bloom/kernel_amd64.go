@@ -19,13 +19,42 @@ var useAVX2 = cpu.X86.HasAVX2 && cpu.X86.HasBMI2
 const lanesMax = 8
 
 //go:noescape
-func maybeAVX2(masks *uint8, orders *uint64, n int, words *uint64, lines uint64, lanes *[lanesMax]uint64)
+func maybeAVX2(next look, masks *uint8, orders *uint64, n int, words *uint64, lines uint64, lanes *[lanesMax]uint64)
 
 //go:noescape
-func addAbsentAVX2(masks *uint8, orders *uint64, n int, words *uint64, lines uint64, lanes *[lanesMax]uint64, slot, held, blind uint64)
+func addAbsentAVX2(next look, masks *uint8, orders *uint64, n int, words *uint64, lines uint64, lanes *[lanesMax]uint64, slot, held, blind uint64)
 
 //go:noescape
 func addAVX2(column *uint64, shift uint64, orders *uint64, n int, lines uint64, lanes *[lanesMax]uint64)
+
+// A look is what a kernel announces beside its keys: for each of n orders a line of 64
+// bytes and a row of 32.
+type look struct {
+	orders *uint64
+	line   unsafe.Pointer
+	lines  uint64
+	row    unsafe.Pointer
+	rows   uint64
+	n      int
+}
+
+// take takes out of a what n keys of a kernel can announce beside them.
+func (a *Ahead) take(n int) look {
+	if a == nil || len(a.Orders) == 0 {
+		return look{}
+	}
+	f, ok := a.Filter.(*SlicedFilter)
+	if !ok || f.shift != 3 {
+		return look{}
+	}
+	n = min(n, len(a.Orders))
+	l := look{&a.Orders[0], unsafe.Pointer(unsafe.SliceData(f.words)), f.lines, a.Row, a.Rows, n}
+	if l.row == nil {
+		l.row = l.line // no rows: one that is there anyway
+	}
+	a.Orders = a.Orders[n:]
+	return l
+}
 
 // kernelLanes returns, for each group of bits, 0 if a key of k hashes uses it
 // and 64 if not.
@@ -39,25 +68,25 @@ func kernelLanes(k int) (lanes [lanesMax]uint64) {
 }
 
 // maybeKernel fills masks, of the length of orders, and reports whether this
-// processor can. The memory needs no bounds check: mulhi(order, lines) < lines.
-func (f *SlicedFilter) maybeKernel(masks []uint8, orders []uint64) bool {
+// processor can, for lines of eight words. The memory needs no bounds check: mulhi(order, lines) < lines.
+func (f *SlicedFilter) maybeKernel(masks []uint8, orders []uint64, ahead *Ahead) bool {
 	if !useAVX2 || f.hashes > lanesMax {
 		return false
 	}
 	if len(orders) > 0 {
-		maybeAVX2(&masks[0], &orders[0], len(orders), unsafe.SliceData(f.words), f.lines, &f.lanes)
+		maybeAVX2(ahead.take(len(orders)), &masks[0], &orders[0], len(orders), unsafe.SliceData(f.words), f.lines, &f.lanes)
 	}
 	return true
 }
 
 // addAbsentKernel is AddAbsent for a filter in which the words of orders are clean. It
 // reports whether this processor can, for lines of this width.
-func (f *SlicedFilter) addAbsentKernel(slot int, held, blind uint8, masks []uint8, orders []uint64) bool {
+func (f *SlicedFilter) addAbsentKernel(slot int, held, blind uint8, masks []uint8, orders []uint64, ahead *Ahead) bool {
 	if !useAVX2 || f.hashes > lanesMax || f.shift != 3 {
 		return false
 	}
 	if len(orders) > 0 {
-		addAbsentAVX2(&masks[0], &orders[0], len(orders), unsafe.SliceData(f.words), f.lines, &f.lanes,
+		addAbsentAVX2(ahead.take(len(orders)), &masks[0], &orders[0], len(orders), unsafe.SliceData(f.words), f.lines, &f.lanes,
 			uint64(slot), uint64(held), uint64(blind))
 	}
 	return true

@@ -59,28 +59,59 @@ GLOBL groups<>(SB), RODATA|NOPTR, $64
 	SHLL      $4, BX            \
 	ORL       BX, AX
 
-// func maybeAVX2(masks *uint8, orders *uint64, n int, words *uint64, lines uint64, lanes *[8]uint64)
-TEXT ·maybeAVX2(SB), NOSPLIT, $0-48
-	MOVQ masks+0(FP), DI
-	MOVQ orders+8(FP), SI
-	MOVQ n+16(FP), CX
-	MOVQ words+24(FP), R8
-	MOVQ lines+32(FP), R9
-	MOVQ lanes+40(FP), BX
+// NEXT announces the line and the row of the order at SI + R14. The arguments of the
+// function begin with a next. Clobbers AX, DX, R11.
+#define NEXT \
+	MOVQ       (SI)(R14*1), DX          \
+	MULXQ      next_lines+16(FP), AX, R11 \
+	MULXQ      next_rows+32(FP), AX, DX \
+	SHLQ       $6, R11                  \
+	SHLQ       $5, DX                   \
+	ADDQ       next_line+8(FP), R11     \
+	ADDQ       next_row+24(FP), DX      \
+	PREFETCHT0 (R11)                    \
+	PREFETCHT0 (DX)
+
+// MAYBE puts the mask of the order at SI where DI is, and goes on.
+#define MAYBE \
+	MOVQ  (SI), DX    \
+	MULXQ R9, AX, R11 \
+	SHLQ  $6, R11     \
+	WANT              \
+	TEST              \
+	MOVB  AX, (DI)    \
+	ADDQ  $8, SI      \
+	INCQ  DI
+
+// func maybeAVX2(next look, masks *uint8, orders *uint64, n int, words *uint64, lines uint64, lanes *[8]uint64)
+TEXT ·maybeAVX2(SB), NOSPLIT, $0-96
+	MOVQ masks+48(FP), DI
+	MOVQ orders+56(FP), SI
+	MOVQ words+72(FP), R8
+	MOVQ lines+80(FP), R9
+	MOVQ lanes+88(FP), BX
 	SETUP
 	VPXOR Y7, Y7, Y7
-	LEAQ  (SI)(CX*8), CX // the end of orders
-	JMP   check
+	MOVQ  next_orders+0(FP), R14
+	SUBQ  SI, R14
+	MOVQ  next_n+40(FP), CX
+	LEAQ  (SI)(CX*8), CX
+	JMP   checkNext
+
+withNext:
+	NEXT
+	MAYBE
+
+checkNext:
+	CMPQ SI, CX
+	JB   withNext
+	MOVQ orders+56(FP), CX
+	MOVQ n+64(FP), BX
+	LEAQ (CX)(BX*8), CX
+	JMP  check
 
 loop:
-	MOVQ  (SI), DX
-	MULXQ R9, AX, R11    // place
-	SHLQ  $6, R11
-	WANT
-	TEST
-	MOVB      AX, (DI)
-	ADDQ      $8, SI
-	INCQ      DI
+	MAYBE
 
 check:
 	CMPQ SI, CX
@@ -88,41 +119,59 @@ check:
 	VZEROUPPER
 	RET
 
-// func addAbsentAVX2(masks *uint8, orders *uint64, n int, words *uint64, lines uint64, lanes *[8]uint64, slot, held, blind uint64)
-TEXT ·addAbsentAVX2(SB), NOSPLIT, $8-72
-	MOVQ masks+0(FP), DI
-	MOVQ orders+8(FP), SI
-	MOVQ n+16(FP), CX
-	MOVQ words+24(FP), R8
-	MOVQ lines+32(FP), R9
-	MOVQ lanes+40(FP), BX
-	MOVQ held+56(FP), R13
-	MOVQ blind+64(FP), R12
+// ADDABSENT puts the mask of the order at SI where DI is, adds it where that is 0, and goes
+// on. A key that is there is added nowhere: there is no branch to mispredict, and its
+// line stays as it is.
+#define ADDABSENT \
+	MOVQ    (SI), DX           \
+	MULXQ   R9, AX, R11        \
+	SHLQ    $6, R11            \
+	WANT                       \
+	TEST                       \
+	VMOVQ   X0, DX             \
+	LEAQ    (R15)(R11*1), R11  \
+	LEAQ    nowhere-8(SP), BX  \
+	ORL     R12, AX            \
+	ANDL    R13, AX            \
+	CMOVQNE BX, R11            \
+	ORQ     DX, (R11)          \
+	MOVB    AX, (DI)           \
+	ADDQ    $8, SI             \
+	INCQ    DI
+
+// func addAbsentAVX2(next look, masks *uint8, orders *uint64, n int, words *uint64, lines uint64, lanes *[8]uint64, slot, held, blind uint64)
+TEXT ·addAbsentAVX2(SB), NOSPLIT, $8-120
+	MOVQ masks+48(FP), DI
+	MOVQ orders+56(FP), SI
+	MOVQ words+72(FP), R8
+	MOVQ lines+80(FP), R9
+	MOVQ lanes+88(FP), BX
+	MOVQ held+104(FP), R13
+	MOVQ blind+112(FP), R12
 	SETUP
 	VPXOR Y7, Y7, Y7
-	MOVQ  slot+48(FP), R15 // not earlier: for -dynlink a global goes through it
+	MOVQ  slot+96(FP), R15 // not earlier: for -dynlink a global goes through it
 	LEAQ  (R8)(R15*8), R15 // the slot's word of the first line
-	LEAQ  (SI)(CX*8), CX   // the end of orders
-	JMP   check
+	MOVQ  next_orders+0(FP), R14
+	SUBQ  SI, R14
+	MOVQ  next_n+40(FP), CX
+	LEAQ  (SI)(CX*8), CX
+	JMP   checkNext
+
+withNext:
+	NEXT
+	ADDABSENT
+
+checkNext:
+	CMPQ SI, CX
+	JB   withNext
+	MOVQ orders+56(FP), CX
+	MOVQ n+64(FP), BX
+	LEAQ (CX)(BX*8), CX
+	JMP  check
 
 loop:
-	MOVQ  (SI), DX
-	MULXQ R9, AX, R11 // place
-	SHLQ  $6, R11
-	WANT
-	TEST
-	VMOVQ X0, DX
-	LEAQ  (R15)(R11*1), R11
-	LEAQ  nowhere-8(SP), BX
-	ORL   R12, AX
-	ANDL  R13, AX
-	// A key that is there is added nowhere: there is no branch to mispredict, and
-	// its line stays as it is.
-	CMOVQNE BX, R11
-	ORQ     DX, (R11)
-	MOVB    AX, (DI)
-	ADDQ    $8, SI
-	INCQ    DI
+	ADDABSENT
 
 check:
 	CMPQ SI, CX

@@ -44,7 +44,7 @@ func TestKernelsEqualPlainCode(t *testing.T) {
 			got, want := make([]uint8, len(orders)+1), make([]uint8, len(orders))
 			got[len(orders)] = 0xa5
 			g.testLines(want, orders)
-			if ran := f.maybeKernel(got[:len(orders)], orders); ran != (k <= lanesMax) {
+			if ran := f.maybeKernel(got[:len(orders)], orders, nil); ran != (k <= lanesMax) {
 				t.Fatalf("maybeKernel with %d hashes: ran %v", k, ran)
 			} else if !ran {
 				continue
@@ -75,12 +75,12 @@ func absent(t *testing.T, f, g *SlicedFilter, rng *rand.Rand, runs bool) {
 		slot := rng.IntN(f.generations)
 		held, blind := uint8(1<<slot)|uint8(rng.Uint32()), uint8(rng.Uint32()&rng.Uint32()&rng.Uint32()&rng.Uint32())
 		got[200] = 0xa5
-		if ran := f.addAbsentKernel(slot, held, blind, got[:200], orders); ran != runs {
+		if ran := f.addAbsentKernel(slot, held, blind, got[:200], orders, nil); ran != runs {
 			t.Fatalf("addAbsentKernel with %d hashes: ran %v", f.hashes, ran)
 		} else if !ran {
 			return
 		}
-		g.addAbsentWords(slot, held, blind, want, orders)
+		g.addAbsentWords(slot, held, blind, want, orders, nil)
 		for i := range want {
 			if (got[i] == 0) != (want[i] == 0) || got[i]|1<<slot != want[i]|1<<slot { // see AddAbsent
 				t.Fatalf("%d hashes, key %d: mask %08b, plain code %08b", f.hashes, i, got[i], want[i])

@@ -104,7 +104,7 @@ func (m *model) addAbsent(slot int, rng *rand.Rand) {
 		m.orders = append(m.orders, pickOrder(rng))
 	}
 	m.masks = append(m.masks[:0], make([]uint8, len(m.orders))...)
-	m.f.AddAbsent(slot, held, 0, m.masks, m.orders)
+	m.f.AddAbsent(slot, held, 0, m.masks, m.orders, &Ahead{Filter: m.f, Orders: m.orders[rng.IntN(len(m.orders)+1):]})
 	for i, order := range m.orders {
 		for slot, keys := range m.keys {
 			if keys[order] && held>>slot&1 != 0 && m.masks[i]>>slot&1 == 0 {
@@ -153,7 +153,8 @@ func (m *model) check() {
 		}
 	}
 	m.masks = append(m.masks[:0], make([]uint8, len(m.orders))...)
-	for _, ask := range []func([]uint8, []uint64){m.f.MaybeBatch, m.f.MaybeAnnounced} {
+	announced := func(masks []uint8, orders []uint64) { m.f.MaybeAnnounced(masks, orders, nil) }
+	for _, ask := range []func([]uint8, []uint64){m.f.MaybeBatch, announced} {
 		clear(m.masks)
 		ask(m.masks, m.orders)
 		for i, order := range m.orders {

@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"testing"
+	"unsafe"
 )
 
 // eachKind runs a test of the common suite for every kind and for numbers of
@@ -246,7 +247,7 @@ func TestAddAbsent(t *testing.T) {
 			masks[300] = 0xa5
 			before := make([]uint8, 300)
 			f.MaybeBatch(before, orders)
-			f.AddAbsent(slot, held, blind, masks[:300], orders)
+			f.AddAbsent(slot, held, blind, masks[:300], orders, nil)
 			for i, order := range orders {
 				want := (g.Maybe(order) | blind) & held
 				if want == 0 {
@@ -255,7 +256,7 @@ func TestAddAbsent(t *testing.T) {
 				} else if (before[i]|blind)&held == 0 {
 					seen[1]++
 				}
-				if h.AddAbsent(slot, held, blind, alone, orders[i:i+1]); alone[0] != want {
+				if h.AddAbsent(slot, held, blind, alone, orders[i:i+1], nil); alone[0] != want {
 					t.Fatalf("round %d, key %d: alone mask %08b, one by one %08b", round, i, alone[0], want)
 				}
 				// Whether a key of other slots is "maybe" in this one by the bits of those
@@ -283,6 +284,57 @@ func TestAddAbsent(t *testing.T) {
 	})
 }
 
+// TestAhead: what is announced beside other keys changes no answer, and is taken out as far as
+// keys were tested.
+func TestAhead(t *testing.T) {
+	eachKind(t, func(t *testing.T, kind Kind, generations int) {
+		rng := rand.New(rand.NewPCG(4, 4))
+		c := Config{Keys: 20_000, BitsPerKey: 8, Generations: generations}
+		f, g := open(t, kind, c), open(t, kind, c)
+		other := open(t, kind, Config{Keys: 5_000, BitsPerKey: 8, Generations: generations})
+		rows := make([]uint64, 400)
+		for range 200 {
+			orders, next := make([]uint64, rng.IntN(150)), make([]uint64, rng.IntN(150))
+			for _, s := range [][]uint64{orders, next} {
+				for i := range s {
+					s[i] = rng.Uint64() << 4
+				}
+			}
+			ahead := Ahead{Filter: other, Orders: next}
+			if rng.IntN(2) == 0 {
+				ahead.Row, ahead.Rows = unsafe.Pointer(&rows[0]), 100
+			}
+			left := func(what string, tested int) {
+				t.Helper()
+				if got, want := len(ahead.Orders), max(len(next)-tested, 0); got != want || got > 0 && &ahead.Orders[0] != &next[tested] {
+					t.Fatalf("%s of %d keys leaves %d of %d, want %d", what, tested, got, len(next), want)
+				}
+			}
+			got, want := make([]uint8, len(orders)), make([]uint8, len(orders))
+			slot := rng.IntN(generations)
+			f.AddAbsent(slot, 0xff, 0, got, orders, &ahead)
+			g.AddAbsent(slot, 0xff, 0, want, orders, nil)
+			if string(got) != string(want) {
+				t.Fatalf("AddAbsent: masks %v, without announcements %v", got, want)
+			}
+			one := len(orders)
+			if one == 1 && kind == Sliced && generations > 4 {
+				one = 0 // it has nothing to announce beside
+			}
+			left("AddAbsent", one)
+			ahead.Orders = next
+			f.MaybeAnnounced(got, orders, &ahead)
+			if g.MaybeAnnounced(want, orders, nil); string(got) != string(want) {
+				t.Fatalf("MaybeAnnounced: masks %v, without announcements %v", got, want)
+			}
+			left("MaybeAnnounced", len(orders))
+			ahead.Orders = next
+			ahead.Announce(len(orders))
+			left("Announce", len(orders))
+		}
+	})
+}
+
 func TestNoAllocations(t *testing.T) {
 	eachKind(t, func(t *testing.T, kind Kind, generations int) {
 		f := open(t, kind, Config{Keys: 100_000, BitsPerKey: 16, Generations: generations})
@@ -290,13 +342,15 @@ func TestNoAllocations(t *testing.T) {
 		for i := range orders {
 			orders[i] = uint64(i) * remix
 		}
+		var ahead Ahead
 		if n := testing.AllocsPerRun(20, func() {
+			ahead = Ahead{Filter: f, Orders: orders}
 			f.Prefetch(orders)
-			f.MaybeAnnounced(masks, orders)
+			f.MaybeAnnounced(masks, orders, nil)
 			f.MaybeBatch(masks, orders)
 			f.Maybe(orders[0])
 			f.AddBatch(0, orders)
-			f.AddAbsent(0, 3, 0, masks, orders)
+			f.AddAbsent(0, 3, 0, masks, orders, &ahead)
 			f.Add(1, orders[0])
 			f.Reset(0)
 			f.AddBatch(0, orders)
@@ -322,9 +376,9 @@ func TestMisusePanics(t *testing.T) {
 			"Reset":          func() { f.Reset(generations) },
 			"Fill":           func() { f.Fill(8) },
 			"MaybeBatch":     func() { f.MaybeBatch(make([]uint8, 1), make([]uint64, 2)) },
-			"AddAbsent":      func() { f.AddAbsent(0, 1, 0, make([]uint8, 1), make([]uint64, 2)) },
-			"AddAbsent slot": func() { f.AddAbsent(generations, 1, 0, nil, nil) },
-			"MaybeAnnounced": func() { f.MaybeAnnounced(make([]uint8, 1), make([]uint64, 2)) },
+			"AddAbsent":      func() { f.AddAbsent(0, 1, 0, make([]uint8, 1), make([]uint64, 2), nil) },
+			"AddAbsent slot": func() { f.AddAbsent(generations, 1, 0, nil, nil, nil) },
+			"MaybeAnnounced": func() { f.MaybeAnnounced(make([]uint8, 1), make([]uint64, 2), nil) },
 			"ReadSlot slot":  func() { f.ReadSlot(generations, 0, make([]byte, 8)) },
 			"ReadSlot off":   func() { f.ReadSlot(0, 4, make([]byte, 8)) },
 			"ReadSlot len":   func() { f.ReadSlot(0, 0, make([]byte, 12)) },

@@ -3,6 +3,7 @@ package shards
 import (
 	"math/bits"
 
+	"github.com/firstseen/firstseen/bloom"
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/internal/hash"
 )
@@ -56,11 +57,11 @@ type Batch struct {
 	version    [MaxShards]uint64 // of each shard at the first look
 	added      [MaxShards]uint64 // at its end
 	rec        Record
-	next       announcement // of keys some shards further on
-	fresh      marks        // of the part at hand
-	known      []int32      // keys of the part at hand that a filter knows
-	spilled    []int32      // scratch: places in fresh of those that insertNew leaves for the end, keys that a sealed table is asked
-	candidates []uint32     // entries of a table for the keys in known
+	next       bloom.Ahead // keys some shards further on
+	fresh      marks       // of the part at hand
+	known      []int32     // keys of the part at hand that a filter knows
+	spilled    []int32     // scratch: places in fresh of those that insertNew leaves for the end, keys that a sealed table is asked
+	candidates []uint32    // entries of a table for the keys in known
 	payload    []byte
 	pending    []Pending
 }

@@ -47,7 +47,7 @@ func (s *Set) Look(ctx context.Context, b *Batch, now int64) error {
 func (s *Set) decide(ctx context.Context, b *Batch) error {
 	b.WaitPos, b.Counts, b.oldest = 0, Counts{}, 0
 	b.pending = b.pending[:0]
-	b.next.orders = b.next.orders[:0] // an error may have left some
+	b.next.Orders = nil // an error may have left some
 	b.fresh.reset()
 	err := s.decideFirst(ctx, b)
 	if len(b.pending) == 0 {
@@ -88,8 +88,8 @@ func (s *Set) decideFirst(ctx context.Context, b *Batch) error {
 				s.c.Confirmer.Offer(b, b.pending)
 			}
 		}
-		if len(b.next.orders) > 0 {
-			b.next.announce(MaxPart)
+		if len(b.next.Orders) > 0 {
+			b.next.Announce(MaxPart)
 		}
 	}
 	return nil
@@ -108,18 +108,12 @@ func (s *shard) first(ctx context.Context, b *Batch, from, to int) error {
 		return s.approximate(b, from, to)
 	}
 	together := b.op == opMark && b.alike && s.claims.live == 0 && !sabotage.On(sabotage.SkipFilterAdd)
-	for at := from; at < to; at += piece {
-		end := min(at+piece, to)
-		if together {
-			// The live generation may be older than the window already, until all shards have
-			// the next one; what is marked in it counts all the same.
-			filter.AddAbsent(s.slot, s.held|1<<s.slot, s.blind, b.mask[at:end], b.order[at:end])
-		} else {
-			filter.MaybeAnnounced(b.mask[at:end], b.order[at:end])
-		}
-		if len(b.next.orders) > 0 {
-			b.next.announce(piece)
-		}
+	if together {
+		// The live generation may be older than the window already, until all shards have
+		// the next one; what is marked in it counts all the same.
+		filter.AddAbsent(s.slot, s.held|1<<s.slot, s.blind, b.mask[from:to], b.order[from:to], &b.next)
+	} else {
+		filter.MaybeAnnounced(b.mask[from:to], b.order[from:to], &b.next)
 	}
 	var err error
 	switch {
@@ -142,7 +136,7 @@ func (s *shard) each(b *Batch, filter bloom.Filter, from, to int) error {
 			// The table was sealed on the way: what this part marked before is not in
 			// the active one any more, but in the filter.
 			seq = s.seq
-			filter.MaybeAnnounced(b.mask[i:to], b.order[i:to])
+			filter.MaybeAnnounced(b.mask[i:to], b.order[i:to], nil)
 		}
 		if err := s.one(b, i, (b.mask[i]|s.blind)&s.held); err != nil {
 			return err
