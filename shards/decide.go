@@ -109,6 +109,9 @@ func (s *shard) first(ctx context.Context, b *Batch, from, to int) error {
 	}
 	together := b.op == opMark && b.alike && s.claims.live == 0 && !sabotage.On(sabotage.SkipFilterAdd)
 	if together {
+		if t := s.active.tables[b.form[from]]; t != nil && b.n > 1 {
+			t.announceUnused(to - from)
+		}
 		// The live generation may be older than the window already, until all shards have
 		// the next one; what is marked in it counts all the same.
 		filter.AddAbsent(s.slot, s.held|1<<s.slot, s.blind, b.mask[from:to], b.order[from:to], &b.next)
