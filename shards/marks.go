@@ -58,19 +58,22 @@ func (m *marks) remove(ks []int32) {
 // among many duplicates one would be mispredicted at every other key. shard is the hash
 // bits that an order lacks.
 func (b *Batch) split(from, to int, pairs []Pair, shard uint64, shardBits uint) {
-	n := to - from
-	mask, order, lo, pairs := b.mask[from:to], b.order[from:to], b.lo[from:to], pairs[:n]
-	m := &b.fresh
-	at, orders, known := m.at[:n], m.orders[:n], b.known[:n]
+	mask, m := b.mask[from:to], &b.fresh
+	at, known := m.at[:len(mask)], b.known[:len(mask)]
 	fresh := 0
-	for i := range mask {
-		at[fresh], orders[fresh] = int32(from+i), order[i]
-		pairs[fresh] = Pair{shard | order[i]>>(shardBits&63), lo[i]}
-		known[i-fresh] = int32(from + i)
-		fresh += int(one(mask[i] == 0))
+	for i, mask := range mask {
+		at[fresh], known[i-fresh] = int32(from+i), int32(from+i)
+		fresh += int(one(mask == 0))
 	}
-	m.at, m.orders, m.payload, m.inFilter = at[:fresh], orders[:fresh], payload(pairs[:fresh]), true
-	b.known = known[:n-fresh]
+	m.at, b.known = at[:fresh], known[:len(mask)-fresh]
+	m.orders, pairs = m.orders[:fresh], pairs[:fresh]
+	// In a loop of its own, so that either has registers enough.
+	order, lo, orders := b.order[:to], b.lo[:to], m.orders
+	for k, i := range m.at {
+		o := order[i]
+		orders[k], pairs[k] = o, Pair{shard | o>>(shardBits&63), lo[i]}
+	}
+	m.payload, m.inFilter = payload(pairs), true
 }
 
 // one is 1 for true, without a branch.
