@@ -59,17 +59,41 @@ GLOBL groups<>(SB), RODATA|NOPTR, $64
 	SHLL      $4, BX            \
 	ORL       BX, AX
 
-// NEXT announces the line and the row of the order at SI + R14. The arguments of the
-// function begin with a next. Clobbers AX, DX, R11.
+// What the kernels that announce have in common: their arguments up to lanes.
+
+#define ARGS \
+	MOVQ masks+48(FP), DI  \
+	MOVQ orders+56(FP), SI \
+	MOVQ words+72(FP), R8  \
+	MOVQ lines+80(FP), R9  \
+	MOVQ lanes+88(FP), BX  \
+	SETUP                  \
+	VPXOR Y7, Y7, Y7
+
+// NEXTORDERS puts into CX the end of the orders beside which others are announced, and into
+// R14 how far behind each the one is that is announced beside it.
+#define NEXTORDERS \
+	MOVQ next_orders+0(FP), R14 \
+	SUBQ SI, R14                \
+	MOVQ next_n+40(FP), CX      \
+	LEAQ (SI)(CX*8), CX
+
+// ALLORDERS puts into CX the end of all orders. Clobbers BX.
+#define ALLORDERS \
+	MOVQ orders+56(FP), CX \
+	MOVQ n+64(FP), BX      \
+	LEAQ (CX)(BX*8), CX
+
+// NEXT announces the line and the row of the order at SI + R14. Clobbers AX, DX, R11.
 #define NEXT \
-	MOVQ       (SI)(R14*1), DX          \
+	MOVQ       (SI)(R14*1), DX            \
 	MULXQ      next_lines+16(FP), AX, R11 \
-	MULXQ      next_rows+32(FP), AX, DX \
-	SHLQ       $6, R11                  \
-	SHLQ       $5, DX                   \
-	ADDQ       next_line+8(FP), R11     \
-	ADDQ       next_row+24(FP), DX      \
-	PREFETCHT0 (R11)                    \
+	MULXQ      next_rows+32(FP), AX, DX   \
+	SHLQ       $6, R11                    \
+	SHLQ       $5, DX                     \
+	ADDQ       next_line+8(FP), R11       \
+	ADDQ       next_row+24(FP), DX        \
+	PREFETCHT0 (R11)                      \
 	PREFETCHT0 (DX)
 
 // MAYBE puts the mask of the order at SI where DI is, and goes on.
@@ -85,17 +109,8 @@ GLOBL groups<>(SB), RODATA|NOPTR, $64
 
 // func maybeAVX2(next look, masks *uint8, orders *uint64, n int, words *uint64, lines uint64, lanes *[8]uint64)
 TEXT ·maybeAVX2(SB), NOSPLIT, $0-96
-	MOVQ masks+48(FP), DI
-	MOVQ orders+56(FP), SI
-	MOVQ words+72(FP), R8
-	MOVQ lines+80(FP), R9
-	MOVQ lanes+88(FP), BX
-	SETUP
-	VPXOR Y7, Y7, Y7
-	MOVQ  next_orders+0(FP), R14
-	SUBQ  SI, R14
-	MOVQ  next_n+40(FP), CX
-	LEAQ  (SI)(CX*8), CX
+	ARGS
+	NEXTORDERS
 	JMP   checkNext
 
 withNext:
@@ -105,9 +120,7 @@ withNext:
 checkNext:
 	CMPQ SI, CX
 	JB   withNext
-	MOVQ orders+56(FP), CX
-	MOVQ n+64(FP), BX
-	LEAQ (CX)(BX*8), CX
+	ALLORDERS
 	JMP  check
 
 loop:
@@ -141,21 +154,12 @@ check:
 
 // func addAbsentAVX2(next look, masks *uint8, orders *uint64, n int, words *uint64, lines uint64, lanes *[8]uint64, slot, held, blind uint64)
 TEXT ·addAbsentAVX2(SB), NOSPLIT, $8-120
-	MOVQ masks+48(FP), DI
-	MOVQ orders+56(FP), SI
-	MOVQ words+72(FP), R8
-	MOVQ lines+80(FP), R9
-	MOVQ lanes+88(FP), BX
-	MOVQ held+104(FP), R13
-	MOVQ blind+112(FP), R12
-	SETUP
-	VPXOR Y7, Y7, Y7
+	ARGS
+	MOVQ  held+104(FP), R13
+	MOVQ  blind+112(FP), R12
 	MOVQ  slot+96(FP), R15 // not earlier: for -dynlink a global goes through it
 	LEAQ  (R8)(R15*8), R15 // the slot's word of the first line
-	MOVQ  next_orders+0(FP), R14
-	SUBQ  SI, R14
-	MOVQ  next_n+40(FP), CX
-	LEAQ  (SI)(CX*8), CX
+	NEXTORDERS
 	JMP   checkNext
 
 withNext:
@@ -165,9 +169,7 @@ withNext:
 checkNext:
 	CMPQ SI, CX
 	JB   withNext
-	MOVQ orders+56(FP), CX
-	MOVQ n+64(FP), BX
-	LEAQ (CX)(BX*8), CX
+	ALLORDERS
 	JMP  check
 
 loop:
