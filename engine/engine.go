@@ -67,6 +67,7 @@ type Engine struct {
 	lost         []persist.GapMeta      // known gaps; changed by Open only
 	younger      []youngerRun           // Open's: to be added to filters
 	sorted       []shards.Pair          // the flusher's scratch
+	yields       uint                   // how often the flusher might have yielded
 	scrub        scrubber
 	merging      struct { // the worker's: what the last look at the cost of look-ups saw
 		took uint64 // ns

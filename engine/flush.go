@@ -21,9 +21,11 @@ const (
 	// flushAtOnce is the largest number of tables that share one sync of the
 	// store and one manifest, but for those that are tried again.
 	flushAtOnce = 8
-	// yieldEvery is after how many keys the flush lets callers have the
+	// yieldEvery is after how many keys the flush may let callers have the
 	// processor: some 100 µs.
 	yieldEvery = 2048
+	// yieldBehind is of how many such times it uses one where it has fallen behind.
+	yieldBehind = 8
 	// recordsAhead is by how many keys a flush prefetches the records, which lie in
 	// the order of their arrival.
 	recordsAhead = 16
@@ -78,7 +80,7 @@ func (e *Engine) flushSealed() error {
 			return nil
 		}
 		atDisk = f
-		if e.set.Sealed() > e.opts.Shards {
+		if e.isBehind() {
 			go func() { f.done <- e.finish(f) }() // waited for above
 		} else {
 			f.done <- e.finish(f)
@@ -287,13 +289,13 @@ func (e *Engine) writeRuns(seg *persist.Segment, u *shards.Unflushed) (runs []*p
 		return nil
 	}
 	for form := range hash.Form(hash.Forms) {
-		e.sorted = u.Sorted(form, e.sorted[:0])
+		e.sorted = u.Sorted(form, e.sorted[:0], e.giveWay)
 		if len(e.sorted) == 0 {
 			continue
 		}
 		w := seg.NewRun(e.runSpec(u, form, len(e.sorted), false))
 		for rest := e.sorted; len(rest) > 0; {
-			runtime.Gosched()
+			e.giveWay()
 			n := min(yieldEvery, len(rest))
 			if form.Fixed() {
 				w.AddPairs(rest[:n])
@@ -324,6 +326,22 @@ func (e *Engine) writeRuns(seg *persist.Segment, u *shards.Unflushed) (runs []*p
 	}
 	return runs, nil
 }
+
+// giveWay lets callers have the flusher's processor. One that comes out of a system call would
+// wait for the scheduler's slice of 10 ms otherwise. But among many callers the flusher comes back
+// behind all of them: where it has fallen behind it would stay so until the journal is full and
+// all of them wait for it at once (16 callers with SyncAlways: 80 to 120 ms, once in 10 M keys;
+// 10 to 30 since). Where callers don't wait for the disk nothing was won, and one caller with
+// 36-byte keys had a 99.9th percentile of 2.9 ms instead of 2.
+func (e *Engine) giveWay() {
+	e.yields++
+	if e.opts.Sync != SyncAlways || !e.isBehind() || e.yields%yieldBehind == 0 {
+		runtime.Gosched()
+	}
+}
+
+// isBehind reports whether more tables wait for the flush than a rotation seals.
+func (e *Engine) isBehind() bool { return e.set.Sealed() > e.opts.Shards }
 
 // addRecords adds the records of the first n pairs to a run.
 func (e *Engine) addRecords(w *persist.RunWriter, u *shards.Unflushed, form hash.Form, pairs []shards.Pair, n int) {

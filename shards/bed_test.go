@@ -148,7 +148,7 @@ func (h *bed) flushOne() bool {
 	}
 	r := &memRun{generation: u.Generation, seq: u.Seq, end: u.End, keys: map[string]bool{}, tombstones: u.Tombstones}
 	for form := range hash.Form(hash.Forms) {
-		pairs := u.Sorted(form, nil)
+		pairs := u.Sorted(form, nil, func() {})
 		for i, p := range pairs {
 			lo, record := p.Lo, []byte(nil)
 			if !form.Fixed() {

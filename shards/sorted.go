@@ -2,7 +2,6 @@ package shards
 
 import (
 	"math"
-	"runtime"
 	"slices"
 	"sync/atomic"
 	"unsafe"
@@ -12,8 +11,7 @@ import (
 
 // blockRows is how many rows of an index are put in order at a time, while the keys
 // of those before come from memory; after yieldBlocks of them, some 50 µs, callers
-// may have the processor. Without that one that comes out of a system call waits for
-// the scheduler's slice of 10 ms.
+// may have the processor.
 const (
 	blockRows   = 32
 	yieldBlocks = 24
@@ -24,17 +22,17 @@ const (
 // but for keys that found their row full and for equal tags: those are moved into
 // their places. A table full of colliding keys would make that quadratic and is
 // sorted anew.
-func (t *table) sorted(dst []Pair) []Pair {
+func (t *table) sorted(dst []Pair, giveWay func()) []Pair {
 	first, n := len(dst), len(dst)
 	out, budget := slices.Grow(dst, t.keys)[:len(dst)+t.keys], 16*len(t.pairs)
-	t.fetch()
+	t.fetch(giveWay)
 	last := uint64(0) // Hi of the pair before n
 	var memory [2][blockRows * rowSlots]uint32
 	var coming []uint32 // places of keys that are on their way
 	rows := t.index
 	for k := 0; len(rows) > 0 || len(coming) > 0; k++ {
 		if k%yieldBlocks == 0 {
-			runtime.Gosched()
+			giveWay()
 		}
 		block := rows[:min(blockRows*rowSlots, len(rows))]
 		rows = rows[len(block):]
@@ -60,11 +58,11 @@ func (t *table) sorted(dst []Pair) []Pair {
 
 // fetch brings the keys near, in the order in which they lie: of those that come from memory
 // in hash order each cache line comes four times, and takes twice as long.
-func (t *table) fetch() {
+func (t *table) fetch(giveWay func()) {
 	const yieldEvery = 32 << 10 // keys, some 50 µs
 	for i := 0; i < t.used; i += 64 / pairSize {
 		if i%yieldEvery == 0 {
-			runtime.Gosched()
+			giveWay()
 		}
 		atomic.LoadUint64(&t.pairs[i].Hi) // a load that nothing leaves out
 	}

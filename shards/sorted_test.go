@@ -2,6 +2,7 @@ package shards
 
 import (
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"testing"
 )
@@ -38,7 +39,7 @@ func BenchmarkSorted(b *testing.B) {
 	var dst []Pair
 	i := 0
 	for b.Loop() {
-		dst = ts[i%tables].sorted(dst[:0])
+		dst = ts[i%tables].sorted(dst[:0], runtime.Gosched)
 		i++
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/keys, "ns/key")

@@ -145,7 +145,7 @@ func (w *tableTwin) check() {
 		}
 		return 1
 	})
-	got := w.table.sorted(nil)
+	got := w.table.sorted(nil, func() {})
 	if len(got) != len(want) {
 		w.t.Fatalf("sorted gives %d keys, want %d", len(got), len(want))
 	}

@@ -47,11 +47,11 @@ func (u *Unflushed) room(n, most int) bool {
 // Keys returns the number of keys, tombstones apart.
 func (u *Unflushed) Keys() int { return u.keys }
 
-// Sorted appends the keys of one form to dst in the order of a run. Only for a
-// sealed table.
-func (u *Unflushed) Sorted(form hash.Form, dst []Pair) []Pair {
+// Sorted appends the keys of one form to dst in the order of a run, and calls giveWay every
+// 50 µs. Only for a sealed table.
+func (u *Unflushed) Sorted(form hash.Form, dst []Pair, giveWay func()) []Pair {
 	if t := u.tables[form]; t != nil {
-		return t.sorted(dst)
+		return t.sorted(dst, giveWay)
 	}
 	return dst
 }
