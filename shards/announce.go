@@ -12,7 +12,7 @@ import (
 // the second time they cost next to nothing (a batch takes a fifth less).
 const ahead = 2
 
-// few is fewer keys than are worth being left for later.
+// few is how many keys of a shard are worth being left for later.
 const few = 4
 
 // announce announces the filter's lines and the table's rows in which keys of one form will be
