@@ -7,8 +7,8 @@ import (
 )
 
 // An Ahead is keys that are announced while others are tested. A processor waits for memory at an
-// announcement that comes right after others, and hardly at one that comes between tests: two
-// lines a key cost 20 ns in one go, and 10 beside the tests of as many keys.
+// announcement that comes right after others, and hardly at one that comes between other work: two
+// lines a key cost 20 to 26 ns in pieces of 16 keys, and 8 to 11 key by key.
 type Ahead struct {
 	// Filter is whose lines are announced.
 	Filter Filter

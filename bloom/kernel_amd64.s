@@ -59,8 +59,7 @@ GLOBL groups<>(SB), RODATA|NOPTR, $64
 	SHLL      $4, BX            \
 	ORL       BX, AX
 
-// What the kernels that announce have in common: their arguments up to lanes.
-
+// ARGS loads the arguments, up to lanes, that the kernels which announce have in common.
 #define ARGS \
 	MOVQ masks+48(FP), DI  \
 	MOVQ orders+56(FP), SI \

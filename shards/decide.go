@@ -88,9 +88,7 @@ func (s *Set) decideFirst(ctx context.Context, b *Batch) error {
 				s.c.Confirmer.Offer(b, b.pending)
 			}
 		}
-		if len(b.next.Orders) > 0 {
-			b.next.Announce(MaxPart)
-		}
+		b.next.Announce(MaxPart)
 	}
 	return nil
 }

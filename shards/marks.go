@@ -58,14 +58,14 @@ func (m *marks) remove(ks []int32) {
 // among many duplicates one would be mispredicted at every other key. shard is the hash
 // bits that an order lacks.
 func (b *Batch) split(from, to int, pairs []Pair, shard uint64, shardBits uint) {
-	mask, m := b.mask[from:to], &b.fresh
-	at, known := m.at[:len(mask)], b.known[:len(mask)]
+	masks, m := b.mask[from:to], &b.fresh
+	at, known := m.at[:len(masks)], b.known[:len(masks)]
 	fresh := 0
-	for i, mask := range mask {
+	for i, mask := range masks {
 		at[fresh], known[i-fresh] = int32(from+i), int32(from+i)
 		fresh += int(one(mask == 0))
 	}
-	m.at, b.known = at[:fresh], known[:len(mask)-fresh]
+	m.at, b.known = at[:fresh], known[:len(masks)-fresh]
 	m.orders, pairs = m.orders[:fresh], pairs[:fresh]
 	// In a loop of its own, so that either has registers enough.
 	order, lo, orders := b.order[:to], b.lo[:to], m.orders
