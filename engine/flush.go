@@ -177,8 +177,8 @@ func (e *Engine) writeTables(tables []*shards.Unflushed) (*flush, error) {
 	if err := e.checkRoom(tables); err != nil {
 		return f, err
 	}
-	for _, u := range tables {
-		done, err := e.write(u)
+	for i, u := range tables {
+		done, err := e.write(u, following(tables[i:]))
 		f.runs = append(f.runs, done)
 		if err != nil {
 			e.endFlush(f)
@@ -189,6 +189,17 @@ func (e *Engine) writeTables(tables []*shards.Unflushed) (*flush, error) {
 		}
 	}
 	return f, nil
+}
+
+// following returns what the runs of all tables but the first take in that one's segment:
+// about four fifths of the bound.
+func following(tables []*shards.Unflushed) (n int64) {
+	for _, u := range tables[1:] {
+		if u.Generation == tables[0].Generation {
+			n += int64(u.RunBytes()) * 4 / 5
+		}
+	}
+	return n
 }
 
 // startSync has runs begin their way to the disk one by one, where callers wait for the
@@ -260,15 +271,15 @@ func (e *Engine) syncSegments(done []flushed) error {
 }
 
 // write makes a table's runs in its generation's segment; none if the
-// generation is older than the window, even if it became so on the way.
-func (e *Engine) write(u *shards.Unflushed) (f flushed, err error) {
+// generation is older than the window, even if it became so on the way. follow: see persist.RunSpec.
+func (e *Engine) write(u *shards.Unflushed, follow int64) (f flushed, err error) {
 	f.table = u
 	if !e.isHeld(u.Generation) {
 		return f, nil
 	}
 	f.segment, err = e.store.beginWrite(u.Generation, int64(u.RunBytes()), e.segmentBytes())
 	if err == nil {
-		f.runs, err = e.writeRuns(f.segment, u)
+		f.runs, err = e.writeRuns(f.segment, u, follow)
 	}
 	if err != nil && !e.isHeld(u.Generation) {
 		f.runs, err = nil, nil // its segment was removed under our hands
@@ -277,7 +288,7 @@ func (e *Engine) write(u *shards.Unflushed) (f flushed, err error) {
 }
 
 // writeRuns writes one run for each form of a table and of its tombstones.
-func (e *Engine) writeRuns(seg *persist.Segment, u *shards.Unflushed) (runs []*persist.Run, err error) {
+func (e *Engine) writeRuns(seg *persist.Segment, u *shards.Unflushed, follow int64) (runs []*persist.Run, err error) {
 	add := func(w *persist.RunWriter) error {
 		r, err := w.Finish()
 		if err != nil {
@@ -293,7 +304,9 @@ func (e *Engine) writeRuns(seg *persist.Segment, u *shards.Unflushed) (runs []*p
 		if len(e.sorted) == 0 {
 			continue
 		}
-		w := seg.NewRun(e.runSpec(u, form, len(e.sorted), false))
+		spec := e.runSpec(u, form, len(e.sorted), false)
+		spec.Follow = follow
+		w := seg.NewRun(spec)
 		for rest := e.sorted; len(rest) > 0; {
 			e.giveWay()
 			n := min(yieldEvery, len(rest))

@@ -57,6 +57,11 @@ type store struct {
 
 	putting sync.Mutex // holds off other puts while hole is filled and one follows
 	hole    hole
+
+	mapped struct { // values that were opened since the last adviseMapped
+		sync.Mutex
+		from, to uintptr
+	}
 }
 
 // A value log that grows beyond its size is rotated: readers are blocked for 30 to
@@ -106,16 +111,17 @@ func createStore(dir string, maxBytes int64, logger *slog.Logger) (*store, error
 	return s, nil
 }
 
-// put stores a value; it is durable after sync. value may be reused afterwards.
+// put stores a value; it is durable after sync. value may be reused afterwards. About more
+// bytes of values follow before the sync.
 // An error that wraps errNotPut says that nothing was written.
-func (s *store) put(key, value []byte) error {
+func (s *store) put(key, value []byte, more int64) error {
 	s.putting.Lock()
 	defer s.putting.Unlock()
 	need := int64(len(value) + entryOverhead)
 	if s.rest.Load() < need {
 		return fmt.Errorf("%w: the value log is full", errNotPut)
 	}
-	if err := s.hole.fill(need); err != nil {
+	if err := s.hole.fill(need, more); err != nil {
 		return fmt.Errorf("%w: %w", errNotPut, err)
 	}
 	s.rest.Add(-need)
@@ -137,6 +143,7 @@ func (s *store) startSync() {
 // sync makes everything that was put durable. Badger syncs the contents of its
 // two current files; the directory, in which they may be new, is left to us.
 func (s *store) sync() error {
+	s.adviseMapped()
 	if err := s.db.Sync(); err != nil {
 		return err
 	}
@@ -144,6 +151,33 @@ func (s *store) sync() error {
 		return err
 	}
 	return syncTree(s.dir)
+}
+
+// noteMapped notes a value for adviseMapped. Values are opened in the order in which they lie,
+// mostly; a short one is a copy on the heap.
+func (s *store) noteMapped(p []byte) {
+	if len(p) < inlineBelow {
+		return
+	}
+	m, from := &s.mapped, address(p)
+	m.Lock()
+	defer m.Unlock()
+	if from < m.to || from-m.to >= hugePage {
+		adviseRandom(m.from, m.to)
+		m.from = from
+	}
+	m.to = from + uintptr(len(p))
+}
+
+// adviseMapped says of the values that were opened that they are read here and there. It
+// is said of many at once: where it is said of a part of a huge page, that is mapped
+// by its small ones from then on.
+func (s *store) adviseMapped() {
+	m := &s.mapped
+	m.Lock()
+	defer m.Unlock()
+	adviseRandom(m.from, m.to)
+	m.from = m.to
 }
 
 // syncTree syncs all files of a directory and the directory.

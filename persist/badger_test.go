@@ -131,14 +131,14 @@ func TestStoreFiles(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := errors.Join(s.put(valueKey(1, uint32(i)), value), s.close()); err != nil {
+		if err := errors.Join(s.put(valueKey(1, uint32(i)), value, 0), s.close()); err != nil {
 			t.Fatal(err)
 		}
 		if i == 1 {
 			if s, err = openStore(s.dir, 1<<20, quiet); err != nil {
 				t.Fatal(err)
 			}
-			if err := errors.Join(s.put(valueKey(2, 0), value), s.close()); err != nil {
+			if err := errors.Join(s.put(valueKey(2, 0), value, 0), s.close()); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -22,10 +22,10 @@ func wholePages(p []byte) []byte {
 	return p[:uintptr(len(p))/page*page]
 }
 
-// adviseRandom says that p, a piece of a mapping of a file, is read here and there and
-// a few bytes at a time: else the disk would read far around each of them, and push
-// out of the page cache what was wanted.
-func adviseRandom(p []byte) { advise(p, unix.MADV_RANDOM) }
+// adviseRandom says that the memory from one address to another, a piece of a mapping of a
+// file, is read here and there and a few bytes at a time: else the disk would read far around
+// each of them, and push out of the page cache what was wanted.
+func adviseRandom(from, to uintptr) { adviseRange(from, to, unix.MADV_RANDOM) }
 
 // adviseNeeded has the disk read p, a piece of a mapping of a file, without waiting
 // for it.
@@ -46,11 +46,15 @@ func mapPages(p []byte) bool { return advise(p, unix.MADV_POPULATE_WRITE) }
 // advise advises about all pages that p touches, and reports whether the system took
 // the advice. A failure costs time only.
 func advise(p []byte, advice uintptr) bool {
-	if len(p) == 0 {
+	return adviseRange(address(p), address(p)+uintptr(len(p)), advice)
+}
+
+func adviseRange(from, to, advice uintptr) bool {
+	if from == to {
 		return true
 	}
-	before := address(p) % uintptr(os.Getpagesize())
-	_, _, errno := unix.Syscall(unix.SYS_MADVISE, address(p)-before, before+uintptr(len(p)), advice)
+	before := from % uintptr(os.Getpagesize())
+	_, _, errno := unix.Syscall(unix.SYS_MADVISE, from-before, before+to-from, advice)
 	return errno == 0
 }
 
@@ -88,13 +92,13 @@ func startWriting(f *os.File, from, to int64) {
 }
 
 // zeroes is never written to, so that all of its pages are the kernel's page of zeroes.
-var zeroes [1 << 20]byte
+var zeroes [hugePage]byte
 
 // fillHole writes zeroes from one offset to another, between which nothing but a hole
-// is. After an error it is a hole again.
+// is: what makes a huge page at once. After an error it is a hole again.
 func fillHole(f *os.File, from, to int64) error {
 	for at := from; at < to; {
-		n, err := f.WriteAt(zeroes[:min(to-at, int64(len(zeroes)))], at)
+		n, err := f.WriteAt(zeroes[:min(to-at, hugePage-at%hugePage)], at)
 		at += int64(n)
 		if err != nil {
 			_ = punch(f, from, at-from) // the first error tells more

@@ -43,7 +43,7 @@ func TestAdvise(t *testing.T) {
 	if n := pages(p); n > 0 {
 		t.Skipf("%d pages can't be put out of memory: the temporary directory has no disk", n)
 	}
-	adviseRandom(p)
+	adviseRandom(address(p), address(p)+size)
 	if p[size/2+100] != random[size/2+100] {
 		t.Error("the file holds something else")
 	}

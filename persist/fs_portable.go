@@ -37,6 +37,6 @@ func mapPages([]byte) bool { return false }
 
 // adviseRandom and adviseNeeded are advice: without it a window that is larger than
 // the page cache takes longer.
-func adviseRandom([]byte) {}
+func adviseRandom(from, to uintptr) {}
 
 func adviseNeeded([]byte) {}

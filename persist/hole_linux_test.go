@@ -49,7 +49,8 @@ func TestFillHole(t *testing.T) {
 }
 
 // TestPutFillsHole: Badger writes where a hole was filled, and nowhere behind, in a new
-// store and in one that was opened again; what was put before stays.
+// store and in one that was opened again; what was put before stays. A huge page is
+// filled as a whole where all of it will be needed before the next sync.
 func TestPutFillsHole(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "store")
 	s, err := createStore(dir, 64<<20, slog.New(slog.DiscardHandler))
@@ -59,17 +60,26 @@ func TestPutFillsHole(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	source := rand.NewChaCha8([32]byte{4})
 	var values [][]byte
+	ahead := 0 // how often more was filled than was needed yet
 	put := func() {
 		t.Helper()
 		n := 1 + rng.IntN(1<<rng.IntN(21))
 		p := make([]byte, n)
 		_, _ = source.Read(p)
-		if err := s.put(valueKey(1, uint32(len(values))), p); err != nil {
+		more, full := rng.Int64N(4<<20), s.hole.full
+		if err := s.put(valueKey(1, uint32(len(values))), p, more); err != nil {
 			t.Fatal(err)
 		}
 		values = append(values, p)
 		if s.hole.off || s.hole.full < s.hole.end+holeGuard {
 			t.Fatalf("filled up to %d of %d", s.hole.full, s.hole.end)
+		}
+		switch h := &s.hole; {
+		case h.full-h.end <= holeGuard+fillStep: // from before, too
+		case h.full%hugePage != 0 || h.full != full && h.full > h.end+more:
+			t.Fatalf("filled up to %d of %d, %d bytes follow", h.full, h.end, more)
+		default:
+			ahead++
 		}
 		if at, err := unix.Seek(int(s.hole.f.Fd()), s.hole.full, unix.SEEK_DATA); !errors.Is(err, unix.ENXIO) {
 			t.Fatalf("after %d values something was written at %d, %v, behind %d", len(values), at, err, s.hole.full)
@@ -91,6 +101,9 @@ func TestPutFillsHole(t *testing.T) {
 		if s, err = openStore(dir, 64<<20, slog.New(slog.DiscardHandler)); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if ahead == 0 {
+		t.Error("no huge page was filled")
 	}
 	if err := s.close(); err != nil {
 		t.Fatal(err)
@@ -162,8 +175,8 @@ func TestStartSync(t *testing.T) {
 	var runs []*Run
 	h := &s.store.hole
 	for id := range uint64(3) {
-		runs = append(runs, writeRun(t, s, RunSpec{ID: id}, makeKeys(0, 100_000, id)))
-		if s.StartSync(); h.sent != h.end || h.sent <= vlogHeader {
+		runs = append(runs, writeRun(t, s, RunSpec{ID: id}, makeKeys(0, 200_000, id)))
+		if s.StartSync(); h.sent != h.end/hugePage*hugePage || h.sent == 0 {
 			t.Fatalf("run %d: told to write up to %d of %d", id, h.sent, h.end)
 		}
 	}

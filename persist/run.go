@@ -107,12 +107,9 @@ func (r *Run) openValues() (err error) {
 	if err := r.readIndex(index); err != nil {
 		return err
 	}
-	// The index lies between the values: with it the advice holds for one piece of the
-	// map, and doesn't cut it into one for each run. Short values are copies on the heap.
+	// The index lies between the values.
 	for _, p := range append(slices.Clip(r.values), index) {
-		if len(p) >= inlineBelow {
-			adviseRandom(p)
-		}
+		r.seg.store.noteMapped(p)
 	}
 	return nil
 }

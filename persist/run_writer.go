@@ -24,6 +24,7 @@ type RunSpec struct {
 	Seq        uint64
 	MaxKeys    uint64 // at most so many keys come; it sets the number of blocks
 	MaxPos     Pos
+	Follow     int64 // bytes that other runs of the segment take before its next Sync: a hint
 }
 
 // A RunWriter writes one run. It is for one goroutine; several of one segment
@@ -33,6 +34,7 @@ type RunWriter struct {
 	seg    *Segment
 	meta   RunMeta
 	max    uint64 // keys
+	follow int64  // see RunSpec
 	limit  int    // of a value's length
 	err    error
 	buf    []byte // the value under way
@@ -62,7 +64,7 @@ type record struct {
 func (s *Segment) NewRun(spec RunSpec) *RunWriter { return s.newRun(spec, valueLimit) }
 
 func (s *Segment) newRun(spec RunSpec, limit int) *RunWriter {
-	w := &RunWriter{seg: s, max: spec.MaxKeys, limit: limit}
+	w := &RunWriter{seg: s, max: spec.MaxKeys, follow: spec.Follow, limit: limit}
 	w.meta = RunMeta{ID: spec.ID, Shard: spec.Shard, Form: spec.Form, Tombstones: spec.Tombstones,
 		Zeros: spec.Zeros, Seq: spec.Seq, MaxPos: spec.MaxPos}
 	if spec.Zeros > maxZeros {
@@ -232,7 +234,7 @@ func (w *RunWriter) put(number uint32, value []byte) error {
 		return ErrRetired
 	}
 	defer w.seg.pins.unpin()
-	err := w.seg.store.put(valueKey(w.meta.ID, number), value)
+	err := w.seg.store.put(valueKey(w.meta.ID, number), value, w.toCome()+w.follow)
 	if errors.Is(err, errNotPut) {
 		return fmt.Errorf("persist: run %d of segment %s, a value of %d bytes: %w", w.meta.ID, w.seg.path, len(value), diskFull(err))
 	}
@@ -241,6 +243,14 @@ func (w *RunWriter) put(number uint32, value []byte) error {
 	}
 	w.seg.bytes.Add(int64(len(value)))
 	return nil
+}
+
+// toCome returns how many bytes the keys to come will take, if they are as those before.
+func (w *RunWriter) toCome() int64 {
+	if w.closed || w.meta.Keys == 0 || w.meta.Keys > w.max {
+		return 0
+	}
+	return int64(float64(w.base+uint64(len(w.buf))) / float64(w.meta.Keys) * float64(w.max-w.meta.Keys))
 }
 
 // Finish writes what is left and the index, and returns the run, readable. It is

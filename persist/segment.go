@@ -114,6 +114,7 @@ func SalvageSegment(c SegmentConfig, meta SegmentMeta) (*Segment, []*Run, error)
 		runs = append(runs, r)
 		s.bytes.Add(m.Bytes())
 	}
+	s.store.adviseMapped()
 	// Badger begins another value log at each opening: what the others hold counts too.
 	s.store.rest.Store(min(s.store.rest.Load(), MaxSegment-s.bytes.Load()))
 	return s, runs, errors.Join(problems...)
