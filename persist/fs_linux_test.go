@@ -2,6 +2,7 @@ package persist
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -55,6 +56,52 @@ func TestAdvise(t *testing.T) {
 	for end := time.Now().Add(10 * time.Second); pages(needed) < len(needed)/os.Getpagesize(); <-time.After(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("%d of %d pages came", pages(needed), len(needed)/os.Getpagesize())
+		}
+	}
+}
+
+// TestRingIsBroughtIn: what comes next of the ring is in memory before it is written, also
+// where it was put out of it and at the ring's end.
+func TestRingIsBroughtIn(t *testing.T) {
+	const ring = 12 << 20
+	j, err := OpenJournal(JournalConfig{Path: filepath.Join(t.TempDir(), "journal"), RingBytes: ring, Sync: SyncNone})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = j.Close(false) }()
+	if _, err := j.Replay(0, func(*Frame) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	payload := make([]byte, 1_000_000)
+	for end := Pos(0); end < 3*ring; {
+		if err := errors.Join(j.Sync(), unix.Fadvise(int(j.file.(*osFile).f.Fd()), 0, 0, unix.FADV_DONTNEED)); err != nil {
+			t.Fatal(err)
+		}
+		if n, all := pagesInMemory(t, j.mapped), len(j.mapped)/os.Getpagesize(); n > all/10 {
+			t.Skipf("%d of %d pages can't be put out of memory: the temporary directory has no disk", n, all)
+		}
+		j.near.asked.Store(0) // it was there, as far as the journal knows
+		if err := j.Reserve(context.Background(), FrameSpace(len(payload))); err != nil {
+			t.Fatal(err)
+		}
+		if end, err = j.Append(&Frame{Kind: 1, Payload: payload}); err != nil {
+			t.Fatal(err)
+		}
+		if err := j.Wait(end); err != nil {
+			t.Fatal(err)
+		}
+		j.Release(end)
+		missing := func() (n int) {
+			j.eachPiece(end, end+nearBytes, func(p []byte) {
+				p = wholePages(p)
+				n += len(p)/os.Getpagesize() - pagesInMemory(t, p)
+			})
+			return n
+		}
+		for late := time.Now().Add(10 * time.Second); missing() > 0; <-time.After(time.Millisecond) {
+			if time.Now().After(late) {
+				t.Fatalf("at %d %d pages are not in memory", end, missing())
+			}
 		}
 	}
 }

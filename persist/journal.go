@@ -132,6 +132,7 @@ type Journal struct {
 	stop    chan struct{} // nil before
 	running sync.WaitGroup
 	pages   ringPages
+	near    ringNear
 }
 
 type stage uint8

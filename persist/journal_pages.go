@@ -96,6 +96,44 @@ func (j *Journal) unmapWritten(upTo Pos) {
 	}
 }
 
+// nearBytes is how much of the ring in front of the log is kept in memory: what is
+// written while the disk reads it. It is asked for by nearStep, which takes some 10 µs
+// where nothing is to be read.
+const nearBytes, nearStep = 8 << 20, 1 << 20
+
+// ringNear has the disk read what comes next of the ring, where the kernel has put it
+// out of memory since the lap before. A write to a part of a block that isn't there reads
+// it first, behind all that a sync has just given to the disk: calls of 15 to 35 ms came
+// from that.
+type ringNear struct {
+	moved chan struct{} // nil where there is no map to go by
+	asked atomic.Uint64 // position up to which the ring was asked for
+}
+
+// reached asks for what has come near.
+func (n *ringNear) reached(end Pos) {
+	if n.moved != nil && end+nearBytes-nearStep > n.asked.Load() {
+		select {
+		case n.moved <- struct{}{}:
+		default: // it is asked already
+		}
+	}
+}
+
+// bringIn is the goroutine that asks for it: to ask may wait for the disk.
+func (j *Journal) bringIn() {
+	for {
+		select {
+		case <-j.stop:
+			return
+		case <-j.near.moved:
+		}
+		end := j.written.Load()
+		j.eachPiece(max(end, j.near.asked.Load()), end+nearBytes, adviseNeeded)
+		j.near.asked.Store(end + nearBytes)
+	}
+}
+
 // eachPiece calls do for the one or two pieces of the ring's mapping between two
 // positions, of which there are at most a lap's.
 func (j *Journal) eachPiece(from, to Pos, do func([]byte)) {

@@ -99,9 +99,13 @@ func (j *Journal) begin(from, end Pos) error {
 		j.running.Go(func() { j.syncEvery(j.cfg.Interval) })
 	}
 	// Another file system's mapping may be plain memory, which unmapping empties.
-	if _, real := j.file.(*osFile); real && j.ring != nil && j.cfg.Sync != SyncAlways {
-		j.pages.wanted = make(chan struct{}, 1)
-		j.running.Go(j.prefault)
+	if _, real := j.file.(*osFile); real && j.ring != nil {
+		j.near.moved = make(chan struct{}, 1)
+		j.running.Go(j.bringIn)
+		if j.cfg.Sync != SyncAlways {
+			j.pages.wanted = make(chan struct{}, 1)
+			j.running.Go(j.prefault)
+		}
 	}
 	return nil
 }

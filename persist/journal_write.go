@@ -275,6 +275,7 @@ func (j *Journal) raise(written, durable Pos) {
 	}
 	if written > j.written.Load() {
 		j.written.Store(written)
+		j.near.reached(written)
 	}
 	if durable > j.durable.Load() {
 		j.durable.Store(durable)
