@@ -103,7 +103,7 @@ const nearBytes, nearStep = 8 << 20, 1 << 20
 
 // ringNear has the disk read what comes next of the ring, where the kernel has put it
 // out of memory since the lap before. A write to a part of a block that isn't there reads
-// it first, behind all that a sync has just given to the disk: calls of 15 to 35 ms came
+// it first, behind all that a sync has just given to the disk: calls of 20 ms and more came
 // from that.
 type ringNear struct {
 	moved chan struct{} // nil where there is no map to go by

@@ -107,7 +107,7 @@ func (r *Run) openValues() (err error) {
 	if err := r.readIndex(index); err != nil {
 		return err
 	}
-	// The index lies between the values.
+	// In the order in which they were written.
 	for _, p := range append(slices.Clip(r.values), index) {
 		r.seg.store.noteMapped(p)
 	}
