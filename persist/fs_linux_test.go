@@ -119,8 +119,8 @@ func pagesInMemory(t *testing.T, p []byte) (n int) {
 	return n
 }
 
-// TestRunAdvice: a run's map is read at random, and a cold look-up has all of its blocks
-// read before it looks.
+// TestRunAdvice: a run's map is read at random, also when it is opened again, and a cold
+// look-up has all of its blocks read before it looks.
 func TestRunAdvice(t *testing.T) {
 	keys := makeKeys(0, 60_000, 1)
 	s := newTestSegment(t)
@@ -128,10 +128,24 @@ func TestRunAdvice(t *testing.T) {
 	if err := s.Sync(); err != nil {
 		t.Fatal(err)
 	}
-	value := r.values[0]
-	if flags := mapFlags(t, address(value)); !strings.Contains(flags, " rr") {
-		t.Errorf("the map of a run has the flags%s, want rr among them", flags)
+	isRandom := func(value []byte) {
+		t.Helper()
+		if flags := mapFlags(t, address(value)); !strings.Contains(flags, " rr") {
+			t.Errorf("the map of a run has the flags%s, want rr among them", flags)
+		}
 	}
+	isRandom(r.values[0])
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s, runs, err := OpenSegment(s.config, SegmentMeta{ID: s.ID(), Runs: []RunMeta{r.Meta()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	r = runs[0]
+	value := r.values[0]
+	isRandom(value)
 	whole := wholePages(value)
 	evict(t, r)
 	all := len(whole) / os.Getpagesize()
