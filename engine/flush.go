@@ -1,17 +1,12 @@
 package engine
 
 import (
-	"bytes"
-	"cmp"
 	"errors"
 	"math"
-	"math/bits"
 	"runtime"
-	"slices"
 	"time"
 
 	"github.com/firstseen/firstseen/dedup"
-	"github.com/firstseen/firstseen/internal/hash"
 	"github.com/firstseen/firstseen/internal/sabotage"
 	"github.com/firstseen/firstseen/persist"
 	"github.com/firstseen/firstseen/shards"
@@ -26,9 +21,6 @@ const (
 	yieldEvery = 2048
 	// yieldBehind is of how many such times it uses one where it has fallen behind.
 	yieldBehind = 8
-	// recordsAhead is by how many keys a flush prefetches the records, which lie in
-	// the order of their arrival.
-	recordsAhead = 16
 	// diskRetry is how long a flush waits before it looks for room again.
 	diskRetry = 100 * time.Millisecond
 )
@@ -270,76 +262,6 @@ func (e *Engine) syncSegments(done []flushed) error {
 	return nil
 }
 
-// write makes a table's runs in its generation's segment; none if the
-// generation is older than the window, even if it became so on the way. follow: see persist.RunSpec.
-func (e *Engine) write(u *shards.Unflushed, follow int64) (f flushed, err error) {
-	f.table = u
-	if !e.isHeld(u.Generation) {
-		return f, nil
-	}
-	f.segment, err = e.store.beginWrite(u.Generation, int64(u.RunBytes()), e.segmentBytes())
-	if err == nil {
-		f.runs, err = e.writeRuns(f.segment, u, follow)
-	}
-	if err != nil && !e.isHeld(u.Generation) {
-		f.runs, err = nil, nil // its segment was removed under our hands
-	}
-	return f, err
-}
-
-// writeRuns writes one run for each form of a table and of its tombstones.
-func (e *Engine) writeRuns(seg *persist.Segment, u *shards.Unflushed, follow int64) (runs []*persist.Run, err error) {
-	add := func(w *persist.RunWriter) error {
-		r, err := w.Finish()
-		if err != nil {
-			return err
-		}
-		m := r.Meta()
-		e.counts.flushedBytes.Add(uint64(m.Bytes()))
-		runs = append(runs, r)
-		return nil
-	}
-	for form := range hash.Form(hash.Forms) {
-		e.sorted = u.Sorted(form, e.sorted[:0], e.giveWay)
-		if len(e.sorted) == 0 {
-			continue
-		}
-		spec := e.runSpec(u, form, len(e.sorted), false)
-		spec.Follow = follow
-		w := seg.NewRun(spec)
-		for rest := e.sorted; len(rest) > 0; {
-			e.giveWay()
-			n := min(yieldEvery, len(rest))
-			if form.Fixed() {
-				w.AddPairs(rest[:n])
-			} else {
-				e.addRecords(w, u, form, rest, n)
-			}
-			rest = rest[n:]
-		}
-		if err := add(w); err != nil {
-			return nil, err
-		}
-	}
-	for form, stones := range tombstonesByForm(u.Tombstones) {
-		if len(stones) == 0 {
-			continue
-		}
-		w := seg.NewRun(e.runSpec(u, hash.Form(form), len(stones), true))
-		for _, t := range stones {
-			if t.Form.Fixed() {
-				w.Add(e.set.Order(t.Hi), t.Lo)
-			} else {
-				w.AddBytes(e.set.Order(t.Hi), t.Record)
-			}
-		}
-		if err := add(w); err != nil {
-			return nil, err
-		}
-	}
-	return runs, nil
-}
-
 // giveWay lets callers have the flusher's processor. One that comes out of a system call would
 // wait for the scheduler's slice of 10 ms otherwise. But among many callers the flusher comes back
 // behind all of them: where it has fallen behind it would stay so until the journal is full and
@@ -355,49 +277,3 @@ func (e *Engine) giveWay() {
 
 // isBehind reports whether more tables wait for the flush than a rotation seals.
 func (e *Engine) isBehind() bool { return e.set.Sealed() > e.opts.Shards }
-
-// addRecords adds the records of the first n pairs to a run.
-func (e *Engine) addRecords(w *persist.RunWriter, u *shards.Unflushed, form hash.Form, pairs []shards.Pair, n int) {
-	for i, p := range pairs[:n] {
-		if i+recordsAhead < len(pairs) {
-			u.Announce(form, pairs[i+recordsAhead])
-		}
-		w.AddBytes(e.set.Order(p.Hi), u.Record(form, p))
-	}
-}
-
-func (e *Engine) runSpec(u *shards.Unflushed, form hash.Form, keys int, tombstones bool) persist.RunSpec {
-	return persist.RunSpec{
-		ID:         e.store.nextID(),
-		Shard:      uint16(u.Shard),
-		Form:       uint8(form),
-		Tombstones: tombstones,
-		Zeros:      e.shardBits(),
-		Seq:        u.Seq,
-		MaxKeys:    uint64(keys),
-		MaxPos:     u.MaxPos,
-	}
-}
-
-// shardBits is how many bits of a hash its shard tells.
-func (e *Engine) shardBits() uint8 { return uint8(bits.TrailingZeros(uint(e.opts.Shards))) }
-
-// tombstonesByForm sorts tombstones as runs want them, each once.
-func tombstonesByForm(stones []shards.Tombstone) (out [hash.Forms][]shards.Tombstone) {
-	for _, t := range stones {
-		out[t.Form] = append(out[t.Form], t)
-	}
-	compare := func(a, b shards.Tombstone) int {
-		return cmp.Or(cmp.Compare(a.Hi, b.Hi), cmp.Compare(a.Lo, b.Lo), bytes.Compare(a.Record, b.Record))
-	}
-	for f := range out {
-		slices.SortFunc(out[f], compare)
-		out[f] = slices.CompactFunc(out[f], func(a, b shards.Tombstone) bool { return compare(a, b) == 0 })
-	}
-	return out
-}
-
-// segmentBytes is what a generation's runs are expected to take.
-func (e *Engine) segmentBytes() int64 {
-	return int64(e.capacity.Load()) / int64(e.opts.Generations-1) * (e.opts.recordBytes() + 8)
-}
