@@ -111,9 +111,9 @@ func createStore(dir string, maxBytes int64, logger *slog.Logger) (*store, error
 	return s, nil
 }
 
-// put stores a value; it is durable after sync. value may be reused afterwards. About more
-// bytes of values follow before the sync.
-// An error that wraps errNotPut says that nothing was written.
+// put stores a value; it is durable after sync, before which some more bytes of values are
+// expected. value may be reused afterwards. An error that wraps errNotPut says that nothing
+// was written.
 func (s *store) put(key, value []byte, more int64) error {
 	s.putting.Lock()
 	defer s.putting.Unlock()

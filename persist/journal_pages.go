@@ -45,25 +45,11 @@ func (p *ringPages) wrote(bytes int, end Pos) {
 	}
 	p.stored.Add(uint64(bytes))
 	if ahead := p.ahead(); ahead > 0 && end+ahead/2 > p.ready.Load() {
-		select {
-		case p.wanted <- struct{}{}:
-		default: // it is asked already
-		}
+		ask(p.wanted)
 	}
 }
 
-// prefault is the goroutine that maps them.
-func (j *Journal) prefault() {
-	for {
-		select {
-		case <-j.stop:
-			return
-		case <-j.pages.wanted:
-		}
-		j.mapAhead()
-	}
-}
-
+// mapAhead maps them.
 func (j *Journal) mapAhead() {
 	p := &j.pages
 	j.mu.Lock()
@@ -112,25 +98,35 @@ type ringNear struct {
 
 // reached asks for what has come near.
 func (n *ringNear) reached(end Pos) {
-	if n.moved != nil && end+nearBytes-nearStep > n.asked.Load() {
-		select {
-		case n.moved <- struct{}{}:
-		default: // it is asked already
-		}
+	if end+nearBytes-nearStep > n.asked.Load() {
+		ask(n.moved)
 	}
 }
 
-// bringIn is the goroutine that asks for it: to ask may wait for the disk.
+// bringIn asks for it, which may wait for the disk.
 func (j *Journal) bringIn() {
+	end := j.written.Load()
+	j.eachPiece(max(end, j.near.asked.Load()), end+nearBytes, adviseNeeded)
+	j.near.asked.Store(end + nearBytes)
+}
+
+// ask wakes the goroutine behind wanted, unless it was asked already or there is none.
+func ask(wanted chan<- struct{}) {
+	select {
+	case wanted <- struct{}{}:
+	default:
+	}
+}
+
+// whenAsked is a goroutine that does something each time it is asked to.
+func (j *Journal) whenAsked(wanted <-chan struct{}, do func()) {
 	for {
 		select {
 		case <-j.stop:
 			return
-		case <-j.near.moved:
+		case <-wanted:
+			do()
 		}
-		end := j.written.Load()
-		j.eachPiece(max(end, j.near.asked.Load()), end+nearBytes, adviseNeeded)
-		j.near.asked.Store(end + nearBytes)
 	}
 }
 

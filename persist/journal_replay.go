@@ -101,10 +101,10 @@ func (j *Journal) begin(from, end Pos) error {
 	// Another file system's mapping may be plain memory, which unmapping empties.
 	if _, real := j.file.(*osFile); real && j.ring != nil {
 		j.near.moved = make(chan struct{}, 1)
-		j.running.Go(j.bringIn)
+		j.running.Go(func() { j.whenAsked(j.near.moved, j.bringIn) })
 		if j.cfg.Sync != SyncAlways {
 			j.pages.wanted = make(chan struct{}, 1)
-			j.running.Go(j.prefault)
+			j.running.Go(func() { j.whenAsked(j.pages.wanted, j.mapAhead) })
 		}
 	}
 	return nil
