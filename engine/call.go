@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/internal/sabotage"
@@ -30,6 +31,10 @@ func (c *call) reset() { c.wait, c.key[0] = 0, nil }
 // step runs do on at most shards.MaxPart valid keys and collects what to wait
 // for. The journal's room is set aside first, where waiting blocks nobody.
 func (c *call) step(ctx context.Context, keys [][]byte, do func(*call, context.Context) error) error {
+	if len(keys) > fewKeys {
+		c.e.takeTurn()
+		defer c.e.batches.Add(-1)
+	}
 	c.e.set.Route(&c.batch, keys)
 	space := c.e.frameSpace(keys, c.batch.Fixed())
 	if err := c.e.reserve(ctx, space); err != nil {
@@ -41,6 +46,20 @@ func (c *call) step(ctx context.Context, keys [][]byte, do func(*call, context.C
 	c.wait = max(c.wait, c.batch.WaitPos)
 	c.e.counts.add(&c.batch.Counts)
 	return err
+}
+
+// fewKeys is the largest number of keys for which a call takes no turns: one that small
+// seldom is at work when a slice ends.
+const fewKeys = 16
+
+// takeTurn lets others go first where several calls with many keys are at work; when this
+// one is done batches has to go down again. The scheduler alone lets one caller make a
+// hundred calls in its slice of 10 ms and takes the processor away in the middle of the
+// last one, which then waits for the slices of all others.
+func (e *Engine) takeTurn() {
+	if e.batches.Add(1) > 1 {
+		runtime.Gosched()
+	}
 }
 
 // finish waits until what the answers rest on is as durable as it should be.

@@ -44,6 +44,7 @@ type Engine struct {
 	}
 	failure  atomic.Pointer[error] // I7: set once, refuses everything
 	diskFull atomic.Bool
+	batches  atomic.Int32 // calls with many keys that are at work or wait for their turn
 
 	// Goroutines, started by Open, ended by Close through stop: maintain (rotation,
 	// clearing, checks), flush (sealed tables to runs), work (snapshots, growth,

@@ -263,14 +263,13 @@ func (e *Engine) syncSegments(done []flushed) error {
 }
 
 // giveWay lets callers have the flusher's processor. One that comes out of a system call would
-// wait for the scheduler's slice of 10 ms otherwise. But among many callers the flusher comes back
-// behind all of them: where it has fallen behind it would stay so until the journal is full and
-// all of them wait for it at once (16 callers with SyncAlways: 80 to 120 ms, once in 10 M keys;
-// 10 to 30 since). Where callers don't wait for the disk nothing was won, and one caller with
-// 36-byte keys had a 99.9th percentile of 2.9 ms instead of 2.
+// wait for the scheduler's slice of 10 ms otherwise. But among several callers the flusher comes
+// back behind all of them: where it has fallen behind it would stay so until the journal or the
+// tables are full and all of them wait for it at once. One caller outruns it for a moment only
+// (with 36-byte keys), and pays for every yield left out.
 func (e *Engine) giveWay() {
 	e.yields++
-	if e.opts.Sync != SyncAlways || !e.isBehind() || e.yields%yieldBehind == 0 {
+	if e.batches.Load() < 2 || !e.isBehind() || e.yields%yieldBehind == 0 {
 		runtime.Gosched()
 	}
 }
