@@ -32,8 +32,8 @@ func (c *call) reset() { c.wait, c.key[0] = 0, nil }
 // for. The journal's room is set aside first, where waiting blocks nobody.
 func (c *call) step(ctx context.Context, keys [][]byte, do func(*call, context.Context) error) error {
 	if len(keys) > fewKeys {
-		c.e.takeTurn()
-		defer c.e.batches.Add(-1)
+		c.e.beginTurn()
+		defer c.e.endTurn()
 	}
 	c.e.set.Route(&c.batch, keys)
 	space := c.e.frameSpace(keys, c.batch.Fixed())
@@ -48,19 +48,21 @@ func (c *call) step(ctx context.Context, keys [][]byte, do func(*call, context.C
 	return err
 }
 
-// fewKeys is the largest number of keys for which a call takes no turns: one that small
-// seldom is at work when a slice ends.
+// fewKeys is the largest number of keys of a small call: the clock would be a good part
+// of one, and a slice of the scheduler's seldom ends within one.
 const fewKeys = 16
 
-// takeTurn lets others go first where several calls with many keys are at work; when this
-// one is done batches has to go down again. The scheduler alone lets one caller make a
-// hundred calls in its slice of 10 ms and takes the processor away in the middle of the
-// last one, which then waits for the slices of all others.
-func (e *Engine) takeTurn() {
+// beginTurn lets others go first where several calls with many keys are at work. The
+// scheduler alone lets one caller make a hundred calls in its slice of 10 ms and takes the
+// processor away in the middle of the last one, which then waits for the slices of all
+// others.
+func (e *Engine) beginTurn() {
 	if e.batches.Add(1) > 1 {
 		runtime.Gosched()
 	}
 }
+
+func (e *Engine) endTurn() { e.batches.Add(-1) }
 
 // finish waits until what the answers rest on is as durable as it should be.
 func (c *call) finish() error {

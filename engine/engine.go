@@ -297,9 +297,9 @@ func (e *Engine) end(c *call, keys int, err error) error {
 	if err != nil && errors.Is(err, dedup.ErrFailed) && e.failure.Load() == nil {
 		e.fail("writing the journal", err)
 	}
-	// Reading the clock is a tenth of a call for one key: of those one in 16 is
+	// Reading the clock is a tenth of a call for one key: of small ones one in 16 is
 	// measured.
-	if c.calls++; keys > 16 || keys > 0 && c.calls%16 == 0 {
+	if c.calls++; keys > fewKeys || keys > 0 && c.calls%16 == 0 {
 		e.counts.took(e.clock.read() - c.now)
 	}
 	c.reset()
