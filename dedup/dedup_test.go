@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -93,7 +94,7 @@ func TestCorruptError(t *testing.T) {
 // TestSentinels: no two of them are the same to errors.Is, and each says where
 // it comes from.
 func TestSentinels(t *testing.T) {
-	all := []error{ErrKeyInvalid, ErrLeaseLost, ErrUnsupported, ErrClosed, ErrFailed, ErrDiskFull, ErrLocked, ErrIncompatible, ErrCorrupt}
+	all := []error{ErrKeyInvalid, ErrLeaseLost, ErrResultTooLarge, ErrResultLost, ErrUnsupported, ErrClosed, ErrFailed, ErrDiskFull, ErrLocked, ErrIncompatible, ErrCorrupt}
 	for i, a := range all {
 		if !strings.HasPrefix(a.Error(), "dedup: ") {
 			t.Errorf("%q has no prefix", a)
@@ -110,4 +111,21 @@ func TestToken(t *testing.T) {
 	if got := (Token{1, 0xab}).String(); got != "01ab"+strings.Repeat("00", 14) {
 		t.Errorf("%q", got)
 	}
+}
+
+func TestIndexesOf(t *testing.T) {
+	f := func(err, target error, want ...int) {
+		t.Helper()
+		if got := IndexesOf(err, target); !slices.Equal(got, want) {
+			t.Errorf("IndexesOf(%v, %v) is %v, want %v", err, target, got, want)
+		}
+	}
+	lost := errors.Join(&LeaseError{Index: 4}, &LeaseError{Index: 2})
+	mixed := fmt.Errorf("commit: %w", errors.Join(fmt.Errorf("store: %w", lost), &ResultError{Index: 7, Err: ErrResultTooLarge}))
+	f(nil, ErrLeaseLost)
+	f(ErrLeaseLost, ErrLeaseLost) // no position is known
+	f(mixed, ErrLeaseLost, 4, 2)
+	f(mixed, ErrResultTooLarge, 7)
+	f(mixed, ErrResultLost)
+	f(&KeyError{Index: 3}, ErrKeyInvalid, 3)
 }

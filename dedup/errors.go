@@ -12,8 +12,14 @@ var (
 	ErrKeyInvalid = errors.New("dedup: invalid key")
 	// ErrLeaseLost: the claim is no longer held, because its lease ended and
 	// the key was claimed or marked by somebody else, or because it was already
-	// committed or released. Nothing was changed.
+	// committed or released. Nothing was changed. See LeaseError.
 	ErrLeaseLost = errors.New("dedup: lease lost")
+	// ErrResultTooLarge: the result is longer than the guard keeps, or the guard
+	// keeps none. The key is marked all the same; claims of it say so again.
+	ErrResultTooLarge = errors.New("dedup: result too large to be kept")
+	// ErrResultLost: the key is marked, and its result is known to be lost by
+	// damage. See ErrCorrupt for what to do with the store.
+	ErrResultLost = errors.New("dedup: result lost")
 	// ErrUnsupported: the store can't do this in its mode.
 	ErrUnsupported = errors.New("dedup: not supported in this mode")
 )
@@ -57,6 +63,57 @@ func (e *KeyError) Error() string {
 
 // Unwrap returns ErrKeyInvalid.
 func (e *KeyError) Unwrap() error { return ErrKeyInvalid }
+
+// A LeaseError names one claim of a call that is no longer held. It wraps
+// ErrLeaseLost; a call with several gives them joined (errors.Join).
+type LeaseError struct {
+	Index int // position among the claims of the call
+}
+
+func (e *LeaseError) Error() string {
+	return fmt.Sprintf("%v: claim %d of the call is no longer held", ErrLeaseLost, e.Index)
+}
+
+// Unwrap returns ErrLeaseLost.
+func (e *LeaseError) Unwrap() error { return ErrLeaseLost }
+
+// A ResultError says of one key or claim of a call what became of its result.
+// It wraps Err; a call with several gives them joined (errors.Join).
+type ResultError struct {
+	Index int   // position in the call
+	Err   error // ErrResultTooLarge or ErrResultLost
+}
+
+func (e *ResultError) Error() string {
+	return fmt.Sprintf("%v: item %d of the call", e.Err, e.Index)
+}
+
+// Unwrap returns Err.
+func (e *ResultError) Unwrap() error { return e.Err }
+
+// IndexesOf returns the positions of the keys or claims of a batch that failed
+// with target (ErrKeyInvalid, ErrLeaseLost, ErrResultTooLarge or ErrResultLost),
+// in the order in which err names them.
+func IndexesOf(err, target error) []int {
+	if err == nil || !errors.Is(err, target) {
+		return nil
+	}
+	switch e := err.(type) { //nolint:errorlint // the tree is walked by hand, one level at a time
+	case *KeyError:
+		return []int{e.Index}
+	case *LeaseError:
+		return []int{e.Index}
+	case *ResultError:
+		return []int{e.Index}
+	case interface{ Unwrap() []error }:
+		var all []int
+		for _, sub := range e.Unwrap() {
+			all = append(all, IndexesOf(sub, target)...)
+		}
+		return all
+	}
+	return IndexesOf(errors.Unwrap(err), target)
+}
 
 // A CorruptError says where damage was found. It wraps ErrCorrupt.
 type CorruptError struct {

@@ -207,22 +207,16 @@ func (c *call) claim(ctx context.Context, keys [][]byte, cs []dedup.Claim) error
 func (c *call) commit(ctx context.Context, cs []dedup.Claim) error {
 	c.lost = append(c.lost[:0], make([]bool, len(cs))...)
 	var err error
-	lost := 0
 	for done := 0; done < len(cs) && err == nil; {
 		n := min(shards.MaxPart, len(cs)-done)
 		part, mine := cs[done:done+n], c.lost[done:done+n]
 		err = c.commitPart(ctx, part, mine)
 		done += n
-		for _, l := range mine {
-			if l {
-				lost++
-			}
-		}
 	}
 	if werr := c.finish(); werr != nil {
 		return werr
 	}
-	return errors.Join(err, lostError("commit", lost, len(cs)))
+	return errors.Join(err, c.lostError("commit"))
 }
 
 func (c *call) commitPart(ctx context.Context, cs []dedup.Claim, lost []bool) error {
@@ -241,20 +235,25 @@ func (c *call) commitPart(ctx context.Context, cs []dedup.Claim, lost []bool) er
 
 func (c *call) release(cs []dedup.Claim) error {
 	c.lost = append(c.lost[:0], make([]bool, len(cs))...)
-	lost := 0
 	for done := 0; done < len(cs); {
 		n := min(shards.MaxPart, len(cs)-done)
 		c.e.set.Release(&c.batch, cs[done:done+n], c.lost[done:done+n])
 		c.e.counts.add(&c.batch.Counts)
-		lost += int(c.batch.Counts.Lost)
 		done += n
 	}
-	return lostError("release", lost, len(cs))
+	return c.lostError("release")
 }
 
-func lostError(doing string, lost, all int) error {
-	if lost == 0 {
+// lostError names the claims in c.lost.
+func (c *call) lostError(doing string) error {
+	var lost []error
+	for i, l := range c.lost {
+		if l {
+			lost = append(lost, &dedup.LeaseError{Index: i})
+		}
+	}
+	if lost == nil {
 		return nil
 	}
-	return fmt.Errorf("engine: %s: %d of %d claims: %w", doing, lost, all, dedup.ErrLeaseLost)
+	return fmt.Errorf("engine: %s: %w", doing, errors.Join(lost...))
 }
