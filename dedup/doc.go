@@ -3,6 +3,8 @@
 // handler holds while it works on one ([Claim]), the errors, and [Guard], the
 // small interface that everything which can decide about a key implements.
 //
-// The package holds no state and starts nothing; all of it may be used by any
-// number of goroutines at once.
+// [Keeper] extends leases while handlers work.
+//
+// The package holds no state between calls; unless a type says otherwise, all
+// of it may be used by any number of goroutines at once.
 package dedup
