@@ -8,16 +8,16 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/firstseen/firstseen/internal/vfs"
+	"github.com/firstseen/firstseen/persist"
 )
 
 // toldFS tells of each sync of the journal.
 type toldFS struct {
-	vfs.FS
+	persist.FS
 	out *childOutput
 }
 
-func (f toldFS) OpenFile(name string, flag int, perm fs.FileMode) (vfs.File, error) {
+func (f toldFS) OpenFile(name string, flag int, perm fs.FileMode) (persist.File, error) {
 	file, err := f.FS.OpenFile(name, flag, perm)
 	if err != nil || filepath.Base(name) != journalName {
 		return file, err
@@ -26,7 +26,7 @@ func (f toldFS) OpenFile(name string, flag int, perm fs.FileMode) (vfs.File, err
 }
 
 type toldFile struct {
-	vfs.File
+	persist.File
 	out *childOutput
 }
 

@@ -19,7 +19,6 @@ import (
 
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/internal/sabotage"
-	"github.com/firstseen/firstseen/internal/vfs"
 )
 
 // This file and badger_open.go are the only ones that know Badger. A segment has
@@ -103,11 +102,11 @@ func storeOptions(dir string, maxBytes int64, log badger.Logger) badger.Options 
 // createStore makes a new Badger directory at dir, which must not exist.
 func createStore(dir string, maxBytes int64, logger *slog.Logger) (*store, error) {
 	if err := os.Mkdir(dir, 0o755); err != nil {
-		return nil, fmt.Errorf("persist: creating segment: %w", vfs.DiskFull(err))
+		return nil, fmt.Errorf("persist: creating segment: %w", diskFull(err))
 	}
 	s, err := startStore(dir, maxBytes, logger)
 	if err != nil {
-		return nil, fmt.Errorf("persist: creating segment %s: %w", dir, vfs.DiskFull(err))
+		return nil, fmt.Errorf("persist: creating segment %s: %w", dir, diskFull(err))
 	}
 	return s, nil
 }
@@ -163,8 +162,8 @@ func (s *store) noteMapped(p []byte) {
 	m, from := &s.mapped, address(p)
 	m.Lock()
 	defer m.Unlock()
-	if from < m.to || from-m.to >= vfs.HugePage {
-		vfs.AdviseRandom(m.from, m.to)
+	if from < m.to || from-m.to >= hugePage {
+		adviseRandom(m.from, m.to)
 		m.from = from
 	}
 	m.to = from + uintptr(len(p))
@@ -177,7 +176,7 @@ func (s *store) adviseMapped() {
 	m := &s.mapped
 	m.Lock()
 	defer m.Unlock()
-	vfs.AdviseRandom(m.from, m.to)
+	adviseRandom(m.from, m.to)
 	m.from = m.to
 }
 
@@ -211,7 +210,7 @@ const storeRoom = 1 << 20
 // checkRoom says ErrDiskFull where Badger would lack room: it writes through maps,
 // and what doesn't fit ends the process (SIGBUS) or leaves it in a panic.
 func checkRoom(dir string) error {
-	free, err := vfs.FreeSpace(dir)
+	free, err := FreeSpace(dir)
 	if err != nil || free >= storeRoom || sabotage.On(sabotage.IgnoreRoom) {
 		return nil //nolint:nilerr // where nobody knows how much there is, we try
 	}
@@ -236,7 +235,7 @@ func (s *store) close() (err error) {
 		return fmt.Errorf("persist: segment %s is left open: %w", s.dir, err)
 	}
 	if err := s.db.Close(); err != nil {
-		return fmt.Errorf("persist: closing segment %s: %w", s.dir, vfs.DiskFull(err))
+		return fmt.Errorf("persist: closing segment %s: %w", s.dir, diskFull(err))
 	}
 	return nil
 }
@@ -249,7 +248,7 @@ func (s *store) giveUp() {
 	}
 	logs, _ := storeFiles(s.dir, ".vlog")
 	for _, name := range logs {
-		if err := vfs.PunchFile(name); err != nil {
+		if err := punchFile(name); err != nil {
 			s.log.logger.Warn("the room of a removed segment comes back later", "file", name, "error", err)
 		}
 	}

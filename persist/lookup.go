@@ -8,7 +8,6 @@ import (
 
 	"github.com/firstseen/firstseen/internal/prefetch"
 	"github.com/firstseen/firstseen/internal/sabotage"
-	"github.com/firstseen/firstseen/internal/vfs"
 )
 
 // A Query asks a run for one key.
@@ -115,7 +114,7 @@ func readBlocks(qs []Query) {
 	for i := range qs {
 		if q := &qs[i]; !q.Older {
 			block, _ := blockOf(q.Order, q.Run.meta.Blocks)
-			vfs.AdviseNeeded(q.Run.blockData(block))
+			adviseNeeded(q.Run.blockData(block))
 		}
 	}
 }

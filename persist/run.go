@@ -10,7 +10,6 @@ import (
 	"unsafe"
 
 	"github.com/firstseen/firstseen/dedup"
-	"github.com/firstseen/firstseen/internal/vfs"
 )
 
 // A Run is a sorted set of keys of one shard and one form, unchangeable. Its
@@ -119,7 +118,7 @@ func (r *Run) openValues() (err error) {
 func (r *Run) unmapWritten() error {
 	for i, p := range r.values {
 		err := r.guarded(uint32(i), func() error {
-			vfs.UnmapPages(p)
+			unmapPages(p)
 			return nil
 		})
 		if err != nil {

@@ -3,8 +3,6 @@ package persist
 import (
 	"encoding/binary"
 	"errors"
-
-	"github.com/firstseen/firstseen/internal/vfs"
 )
 
 // A Cursor goes through the blocks of a run, in order. It holds one value at a
@@ -46,7 +44,7 @@ func (c *Cursor) load(value int) error {
 	c.value, c.buf = value, c.buf[:0]
 	err := r.guarded(uint32(value), func() error {
 		for _, p := range r.values[value:min(value+2, len(r.values))] { // the next one too
-			vfs.AdviseNeeded(p)
+			adviseNeeded(p)
 		}
 		p, err := r.openValue(uint32(value), m)
 		c.buf = append(c.buf, p...)
@@ -167,7 +165,7 @@ func (r *Run) Salvage(yield func(b *Block) error) (lost uint64, err error) {
 func (r *Run) verifyIndex() error {
 	return r.guarded(indexNumber, func() error {
 		p, err := r.openValue(indexNumber, r.meta.Index)
-		vfs.AdviseNeeded(p)
+		adviseNeeded(p)
 		if err == nil && checksum(p) != r.meta.Index.CRC {
 			err = r.damageIn(indexNumber, 0, "checksum %08x, %08x expected", checksum(p), r.meta.Index.CRC)
 		}

@@ -13,7 +13,6 @@ import (
 
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/internal/sabotage"
-	"github.com/firstseen/firstseen/internal/vfs"
 )
 
 // ErrRetired says that a run's segment was closed or removed. It wraps
@@ -144,7 +143,7 @@ func (s *Segment) Sync() error {
 	}
 	defer s.pins.unpin()
 	if err := s.store.sync(); err != nil {
-		return fmt.Errorf("persist: syncing segment %s: %w: %w", s.path, dedup.ErrFailed, vfs.DiskFull(err))
+		return fmt.Errorf("persist: syncing segment %s: %w: %w", s.path, dedup.ErrFailed, diskFull(err))
 	}
 	return nil
 }

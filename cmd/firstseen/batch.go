@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -29,13 +30,19 @@ type batch struct {
 	keys    [][]byte // parts of keyData
 	keyData []byte
 
+	bom       bool   // a byte order mark stands at the beginning of all output
 	header    []byte // to be written before the records; nil: none
 	headerLen int    // bytes of the input's header, written or not
 
 	from     string // the input's name
+	read     int64  // bytes of the file, packed as they are, since the batch before
 	first    uint64 // number of the first record in it, from 1
 	err      error  // why nothing follows, nil when more does or all is read
 	unclosed bool   // the last record is CSV that ends inside quotes
+
+	lacking   error // why the first record without a key has none; nil: all have one
+	nested    int   // the first record that is nested too deep, from 0
+	hasNested bool
 }
 
 func (b *batch) reset(from string, first uint64) {
@@ -53,16 +60,31 @@ func (b *batch) add(rec []byte, key record.Key, unclosed bool) {
 	b.data = append(b.data, rec...)
 	b.ends = append(b.ends, len(b.data))
 	from := len(b.keyData)
-	var ok bool
-	if b.keyData, ok = key.Append(b.keyData, rec); !ok || unclosed {
-		// An unclosed record swallowed what follows its quote: to drop it for
-		// the sake of its first field would lose all of that.
-		b.keyData = b.keyData[:from]
-		b.keyOf = append(b.keyOf, noKey)
+	var why error
+	if b.keyData, why = key.Append(b.keyData, rec); why == nil && unclosed {
+		// It swallowed what follows its quote: to drop it for the sake of its first
+		// field would lose all of that.
+		b.keyData, why = b.keyData[:from], errUnclosed
+	}
+	if why != nil {
+		b.lack(why)
 		return
 	}
 	b.keyOf = append(b.keyOf, int32(len(b.keys)))
 	b.keys = append(b.keys, b.keyData[from:len(b.keyData):len(b.keyData)])
+}
+
+var errUnclosed = errors.New("it opens a quote that does not close")
+
+// lack notes that the record that was added last has no key.
+func (b *batch) lack(why error) {
+	b.keyOf = append(b.keyOf, noKey)
+	if b.lacking == nil {
+		b.lacking = why
+	}
+	if !b.hasNested && errors.Is(why, record.ErrNested) {
+		b.nested, b.hasNested = len(b.keyOf)-1, true
+	}
 }
 
 // cut takes record n and all after it away.
@@ -122,6 +144,8 @@ func (f *feeder) read(ctx context.Context, in *input) bool {
 		defer src.Close()
 	}
 	var r *record.Reader
+	var told int64 // bytes of the file that batches have told of
+	key := f.key
 	for first := uint64(1); ; first = r.Records() + 1 {
 		var b *batch
 		select {
@@ -133,15 +157,19 @@ func (f *feeder) read(ctx context.Context, in *input) bool {
 		if r == nil && err == nil {
 			r = record.NewReader(src, f.key.Format())
 			if f.headers != nil {
-				err = f.headers.read(r, b)
+				key, err = f.headers.read(r, b, f.key)
 			}
 		}
 		for err == nil && (len(b.ends)+b.headerLen == 0 || !b.full() && r.Ready()) {
 			var rec []byte
 			if rec, err = r.Next(); err == nil {
 				b.unclosed = r.Unclosed()
-				b.add(rec, f.key, b.unclosed)
+				b.add(rec, key, b.unclosed)
 			}
+		}
+		if r != nil {
+			b.bom = in.first && r.BOM()
+			b.read, told = src.read-told, src.read
 		}
 		if err != nil && err != io.EOF {
 			b.err = fmt.Errorf("%s: %w", in.name, err)

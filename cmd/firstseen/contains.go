@@ -1,8 +1,6 @@
 package main
 
 import (
-	"fmt"
-
 	"github.com/spf13/cobra"
 
 	"github.com/firstseen/firstseen/engine"
@@ -32,10 +30,11 @@ line, so that a failure is never taken for a no.
 			case err != nil:
 				return noAnswer(err)
 			case found:
-				fmt.Fprintln(a.out, "yes")
-				return nil
+				return noAnswer(a.answer("yes"))
 			}
-			fmt.Fprintln(a.out, "no")
+			if err := a.answer("no"); err != nil {
+				return noAnswer(err)
+			}
 			return &exitError{code: exitFailed, err: errSilent}
 		},
 	}

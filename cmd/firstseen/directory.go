@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/firstseen/firstseen/engine"
@@ -97,6 +99,21 @@ func openExisting(ctx context.Context, a *app, dir string) (*engine.Engine, erro
 }
 
 // logger tells the operator what the engine finds worth a warning.
-func (a *app) logger() *slog.Logger {
-	return slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: slog.LevelWarn}))
+func (a *app) logger() *slog.Logger { return newLogger(a.err) }
+
+func newLogger(w io.Writer) *slog.Logger {
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelWarn}))
+}
+
+// A quietable writer can be told to write nothing more.
+type quietable struct {
+	io.Writer
+	off atomic.Bool
+}
+
+func (q *quietable) Write(b []byte) (int, error) {
+	if q.off.Load() {
+		return len(b), nil
+	}
+	return q.Writer.Write(b)
 }

@@ -24,6 +24,22 @@ func usagef(format string, args ...any) error {
 	return &exitError{code: exitUsage, err: fmt.Errorf(format, args...)}
 }
 
+// answer writes a line to standard output.
+func (a *app) answer(line string) error {
+	if _, err := fmt.Fprintln(a.out, line); err != nil {
+		return fmt.Errorf("the answer, %s, can't be written: %w", line, err)
+	}
+	return nil
+}
+
+// requireOutput refuses to print to a standard output that is closed.
+func (a *app) requireOutput() error {
+	if isClosed(a.out) {
+		return errors.New("standard output is closed; '> /dev/null' is for output that nobody wants")
+	}
+	return nil
+}
+
 // explain adds to an error of the engine which directory it is about and what
 // to do.
 func explain(err error, dir string) error {

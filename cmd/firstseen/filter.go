@@ -1,62 +1,81 @@
 package main
 
 import (
-	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/firstseen/firstseen/engine"
+	"github.com/firstseen/firstseen/internal/record"
 )
 
 const filterLong = `Reads records from the files, or from standard input, and writes those whose key
-is seen for the first time within the window: in order, byte for byte.
+is seen for the first time within the window: in order, byte for byte. Inputs
+that gzip or zstd packed are unpacked, whatever they are called.
 
 KEY is one of
-  line        the whole line (the default), a carriage return included
-  json:PATH   lines are JSON documents, PATH leads to the key: user.id, items.0.sku
-              (gjson's syntax). Strings count by their text, all else as written:
-              1 and "1" are the same key, 1 and 1.0 are not
-  csv:N       column N, from 1; quoted fields may hold commas and line breaks
-  tsv:N       column N of tab-separated lines, without quoting
+  line         the whole line (the default), a carriage return included
+  json:PATH    lines are JSON documents, PATH leads to the key: user.id, items.0.sku
+               (gjson's syntax). Strings count by their text, all else as written:
+               1 and "1" are the same key, 1 and 1.0 are not. Of two members with
+               one name the first counts
+  csv:COLUMN   a column by number, from 1, or by its name in the header; quoted
+               fields may hold commas and line breaks
+  tsv:COLUMN   the same of tab-separated lines, without quoting
 
-A record has no key when its line is no valid JSON, or when the field is absent,
-null or empty. --missing says what becomes of it. An empty line is a line like
-any other.
+Several paths or columns are one key: csv:1,3  csv:user,day  json:user.id,kind.
+Behind a ^ they are what does not count: csv:^4 is the whole record but column 4,
+json:^time,host the whole object but these members, in whatever order. A column
+whose name is a number or holds a comma goes in quotes: 'csv:"2024"'.
+
+--skip, --trim and --ignore-case take away, in this order and of every field, what
+does not count. The records are written as they are.
+
+A record has no key when its line is no valid JSON, when it is nested more than
+10,000 levels deep, or when the field is absent, null or empty; of several fields,
+when all are. A JSON value is empty when it holds nothing but null, "", [] and {}.
+--missing says what becomes of such a record. An empty line is a line like any other.
 
 With --dir the keys are remembered from run to run. Records are written before
 their keys are marked, so that a run which is killed and started again loses none
-and repeats at most its last batch. Without --dir the keys live in a temporary
-directory as long as the command runs.
+and repeats at most its last batch. DIR remembers what its keys are, too, and
+refuses others. Without --dir the keys live in a temporary directory as long as the
+command runs.
 
 With --header the first record of each input is a header, which has no key. The first
-one is written, to --duplicates too, by every run; the others must be the same.
+one is written, to --duplicates too, by every run; the others must be the same. Names
+of columns imply --header.
 
-A last line without a line end is written without one. When another input
-follows it, a line end comes between them.`
+A record has at most 64 MiB. A last record without a line end is written without one;
+when another input follows it, a line end comes between them. A byte order mark is no
+part of a record; the output begins with one when the first input does. When the
+reader of a pipe has enough (head), the run ends in order: what it took is remembered,
+with at most the rest of the batch that was under way written again by the next run.`
 
 // filterFlags are the command line of filter.
 type filterFlags struct {
 	key        keyFlag
+	delimiter  delimiterFlag
+	options    record.Options
 	dir        string
+	force      bool
 	window     windowFlag
 	windowSet  bool // given, not the default
 	duplicates string
+	append     bool
 	header     bool
 	observe    bool
 	missing    choice
 	stats      bool
 	capacity   uint64
 	keyBytes   int
+	memory     sizeFlag
+	minFree    sizeFlag
+	minFreeSet bool
 	sync       choice
 }
 
 func newFilter(a *app) *cobra.Command {
-	o := filterFlags{
+	o := &filterFlags{
 		window:  windowFlag(24 * time.Hour),
 		missing: choice{value: "pass", words: []string{"pass", "drop", "fail"}},
 		sync:    choice{value: "", words: []string{"always", "interval", "none"}},
@@ -66,24 +85,46 @@ func newFilter(a *app) *cobra.Command {
 		Short: "Write the records whose key is seen for the first time",
 		Long:  filterLong,
 		Example: `  firstseen filter < words.txt > distinct.txt
-  firstseen filter --key json:event.id --dir seen --window 7d events-*.jsonl
-  firstseen filter --key csv:1 --header --duplicates again.csv --stats orders.csv > once.csv`,
+  firstseen filter --key json:event.id --dir seen --window 7d events-*.jsonl.gz
+  firstseen filter --key csv:user,day --duplicates again.csv --stats orders.csv > once.csv
+  firstseen filter --key 'csv:^1' --delimiter ';' --ignore-case --trim list.csv
+  find . -name '*.log' -print0 | firstseen filter -z --dir handled | xargs -0 handle`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.windowSet = cmd.Flags().Changed("window")
-			return runFilter(cmd.Context(), a, o, args)
+			o.minFreeSet = cmd.Flags().Changed("min-free")
+			if err := o.complete(); err != nil {
+				return err
+			}
+			return runFilter(cmd.Context(), a, *o, args)
 		},
 	}
+	o.bind(cmd)
+	return cmd
+}
+
+// bind declares the flags.
+func (o *filterFlags) bind(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.Var(&o.key, "key", "where a record's key is: line, json:PATH, csv:N or tsv:N")
+	f.SortFlags = false
+	f.Var(&o.key, "key", "where a record's key is: line, json:PATH, csv:COLUMN or tsv:COLUMN, or several of them")
+	f.Var(&o.delimiter, "delimiter", "what is between fields of csv and tsv: one character, or \\t")
+	f.BoolVarP(&o.options.NUL, "null", "z", false, "records end with a zero byte instead of a line feed")
+	f.BoolVarP(&o.options.IgnoreCase, "ignore-case", "i", false, "upper and lower case are the same key")
+	f.BoolVar(&o.options.Trim, "trim", false, "white space around the key doesn't count, a carriage return included")
+	f.IntVar(&o.options.Skip, "skip", 0, "the first `N` characters of the key don't count, such as a time's")
+	f.BoolVar(&o.header, "header", false, "the first record of each input is a header: write the first one, without a key")
+	f.Var(&o.missing, "missing", "what to do with a record that has no key")
 	f.StringVar(&o.dir, "dir", "", "`DIR` that remembers the keys from run to run; made when it does not exist")
 	f.Var(&o.window, "window", "how long a key is remembered, such as 90m or 7d; an existing DIR keeps its own when this is not given")
-	f.StringVar(&o.duplicates, "duplicates", "", "write the duplicates to `FILE`, which is replaced")
-	f.BoolVar(&o.header, "header", false, "the first record of each input is a header: write the first one, without a key")
+	f.BoolVar(&o.force, "force", false, "use DIR though its keys are of another kind, and note this one")
+	f.StringVar(&o.duplicates, "duplicates", "", "write the duplicates to `FILE`, which is replaced; - is standard output, instead of the first ones")
+	f.BoolVar(&o.append, "append", false, "append to the file of --duplicates")
 	f.BoolVar(&o.observe, "observe", false, "write every record, and only count")
-	f.Var(&o.missing, "missing", "what to do with a record that has no key")
 	f.BoolVar(&o.stats, "stats", false, "print counts as one line of JSON on standard error at the end")
-	f.Uint64Var(&o.capacity, "capacity", 0, "keys expected within the window; a hint, more is no harm (default 1000000)")
-	f.IntVar(&o.keyBytes, "key-bytes", 0, "usual length of a key in bytes; a hint, for a DIR that is made (default 16)")
+	f.Uint64Var(&o.capacity, "capacity", 0, "keys expected within the window; a hint, more is no harm (default by the files' size)")
+	f.IntVar(&o.keyBytes, "key-bytes", 0, "usual length of a key in bytes; a hint, for a DIR that is made (default by the first file's keys)")
+	f.Var(&o.memory, "memory", "memory to stay within, such as 512M; with less the disk is used more (default by the machine)")
+	f.Var(&o.minFree, "min-free", "disk space to leave free, such as 1G (default 256 MiB, at most a twentieth of the disk)")
 	f.Var(&o.sync, "sync", "what a power failure may take: nothing, the last moment, or more (default always with --dir, else none)")
 	_ = cmd.MarkFlagDirname("dir")
 	_ = cmd.MarkFlagFilename("duplicates")
@@ -92,120 +133,29 @@ func newFilter(a *app) *cobra.Command {
 	} {
 		_ = cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
 	}
-	return cmd
 }
 
-// runFilter opens everything, lets the filter run, and puts things in order
-// after it, whatever happened.
-func runFilter(ctx context.Context, a *app, o filterFlags, paths []string) (err error) {
-	start := time.Now()
+// complete fills in what follows from other flags, and refuses what does not go
+// together.
+func (o *filterFlags) complete() (err error) {
+	o.options.Delimiter = byte(o.delimiter)
+	if o.key.Key, err = o.key.With(o.options); err != nil {
+		return usagef("%w", err)
+	}
+	o.header = o.header || o.key.NeedsHeader()
 	if o.sync.value == "" {
 		o.sync.value = "always"
 		if o.dir == "" {
 			o.sync.value = "none" // nothing outlives the run
 		}
 	}
-	inputs, err := findInputs(a.in, paths)
-	if err != nil {
-		return err
+	switch {
+	case o.duplicates == "-" && o.observe:
+		return usagef("--duplicates - and --observe both want standard output; give --duplicates a file")
+	case o.append && (o.duplicates == "" || o.duplicates == "-"):
+		return usagef("--append is for the file of --duplicates, and there is none")
+	case o.force && o.dir == "":
+		return usagef("--force is for a --dir that holds other keys, and there is none")
 	}
-	if err := checkLoops(inputs, a.out, o.duplicates); err != nil {
-		return err
-	}
-	var heads *headers
-	if o.header {
-		heads = &headers{}
-		if err := checkHeaders(inputs, o.key.Key); err != nil {
-			return err
-		}
-	}
-	e, done, err := openFilter(ctx, a, o)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, done()) }()
-
-	f := &filter{guard: e, missing: o.missing.value, observe: o.observe, warn: a.err}
-	f.out = newOutput("standard output", a.out, o.sync.value == "always")
-	if o.duplicates != "" {
-		// Only now: a directory in use must not cost the file of the last run.
-		file, err := os.Create(o.duplicates)
-		if err != nil {
-			return fmt.Errorf("the file for duplicates can't be made: %w", err)
-		}
-		defer func() { err = errors.Join(err, file.Close()) }()
-		f.dup = newOutput(o.duplicates, file, o.sync.value == "always")
-	}
-	bar := newProgress(a, totalSize(inputs))
-	f.progress = bar.add
-	err = f.run(ctx, feed(ctx, inputs, o.key.Key, heads))
-	bar.finish()
-	if o.stats {
-		f.stats.Seconds = time.Since(start).Seconds()
-		line, _ := json.Marshal(f.stats)
-		fmt.Fprintf(a.err, "%s\n", line)
-	}
-	if f.out.broken(err) {
-		return nil // the reader has what it wanted (head)
-	}
-	return err
-}
-
-// openFilter opens the engine and returns it with what has to be done at the
-// end.
-func openFilter(ctx context.Context, a *app, o filterFlags) (*engine.Engine, func() error, error) {
-	dir, isTemp := o.dir, o.dir == ""
-	if isTemp {
-		var err error
-		if dir, err = os.MkdirTemp("", "firstseen-"); err != nil {
-			return nil, nil, fmt.Errorf("no temporary directory: %w; name one with --dir, or set TMPDIR", err)
-		}
-		a.temp.Store(&dir)
-	}
-	remove := func() error {
-		if !isTemp {
-			return nil
-		}
-		return os.RemoveAll(dir)
-	}
-	opts, err := filterOptions(ctx, a, o, dir)
-	if err != nil {
-		return nil, nil, errors.Join(err, remove())
-	}
-	e, err := engine.Open(dir, opts)
-	if err != nil {
-		return nil, nil, errors.Join(explain(err, dir), remove())
-	}
-	return e, func() error { return errors.Join(explain(e.Close(), dir), remove()) }, nil
-}
-
-// filterOptions are the engine's options for the flags: an existing directory
-// stays as it is, but for what the flags say.
-func filterOptions(ctx context.Context, a *app, o filterFlags, dir string) (engine.Options, error) {
-	fresh, err := isNew(dir)
-	if err != nil {
-		return engine.Options{}, err
-	}
-	opts := engine.Options{Window: time.Duration(o.window)}
-	if !fresh {
-		if opts, err = existingOptions(ctx, dir); err != nil {
-			return opts, err
-		}
-		if opts.Mode != engine.Exact {
-			return opts, fmt.Errorf("directory %q was made in approximate mode, which can call new records duplicates; filter needs an exact one, so name another", dir)
-		}
-		if o.windowSet {
-			opts.Window = time.Duration(o.window)
-		}
-	}
-	opts.Capacity, opts.KeyBytes = o.capacity, o.keyBytes
-	opts.Lease = claimLease
-	opts.Logger = a.logger()
-	switch o.sync.value {
-	case "interval":
-		opts.Sync = engine.SyncInterval
-	case "none":
-		opts.Sync = engine.SyncNone
-	}
-	return opts, nil
+	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/internal/record"
 )
 
 // A claimer is what a filter needs of an engine; tests put failures behind it.
@@ -34,9 +35,13 @@ type filter struct {
 	missing  string  // pass, drop or fail
 	observe  bool
 	warn     io.Writer
-	progress func(bytes int) // told of every batch that is done
+	progress func(bytes int) // told of every batch that is done, in bytes of the input's file
 	claims   []dedup.Claim
 	stats    filterStats
+
+	lacking error // why the last record that has no key has none
+
+	toldBOM, toldNested bool
 }
 
 // run processes batches until the input or ctx ends; the batch in hand is always
@@ -70,8 +75,10 @@ func (f *filter) run(ctx context.Context, feed *feeder) error {
 // process writes the fresh records of b and marks their keys.
 func (f *filter) process(b *batch) error {
 	stop := f.checkMissing(b)
+	f.writeBOM(b)
 	f.writeHeader(b)
 	if len(b.ends) == 0 {
+		f.progress(int(b.read))
 		return errors.Join(f.flush(), stop)
 	}
 	// A signal must not tear the batch apart, so its context is none that ends.
@@ -96,7 +103,10 @@ func (f *filter) process(b *batch) error {
 	f.stats.Duplicates += count.Duplicates
 	f.stats.Missing += count.Missing
 	f.stats.Bytes += count.Bytes
-	f.progress(len(b.data))
+	if b.lacking != nil {
+		f.lacking = b.lacking
+	}
+	f.progress(int(b.read))
 	return stop
 }
 
@@ -108,13 +118,18 @@ func (f *filter) checkMissing(b *batch) error {
 			if k == noKey {
 				at := b.first + uint64(i)
 				b.cut(i)
-				return fmt.Errorf("%s: record %d has no key; the records before it are done (--missing pass or drop goes on)", b.from, at)
+				return fmt.Errorf("%s: record %d has no key: %w; the records before it are done (--missing pass or drop goes on)", b.from, at, b.lacking)
 			}
 		}
 	}
 	if b.unclosed {
 		fmt.Fprintf(f.warn, "firstseen: warning: %s: record %d, the last one, opens a quote that does not close; it counts as a record without a key\n",
 			b.from, b.first+uint64(len(b.ends))-1)
+	}
+	if b.hasNested && !f.toldNested {
+		f.toldNested = true
+		fmt.Fprintf(f.warn, "firstseen: warning: %s: record %d counts as one without a key: %v; others like it are not named\n",
+			b.from, b.first+uint64(b.nested), record.ErrNested)
 	}
 	return nil
 }
@@ -132,17 +147,28 @@ func (f *filter) checkVerdicts(b *batch) error {
 	return nil
 }
 
+// writeBOM has both outputs begin as the first input does.
+func (f *filter) writeBOM(b *batch) {
+	if !b.bom || f.toldBOM {
+		return
+	}
+	f.toldBOM = true
+	f.out.bom = true
+	if f.dup != nil {
+		f.dup.bom = !f.dup.follows
+	}
+}
+
 // writeHeader buffers a header for both outputs.
 func (f *filter) writeHeader(b *batch) {
 	if b.headerLen == 0 {
 		return
 	}
 	f.out.write(b.header)
-	if f.dup != nil {
+	if f.dup != nil && !f.dup.follows {
 		f.dup.write(b.header)
 	}
 	f.stats.Bytes += uint64(b.headerLen)
-	f.progress(b.headerLen)
 }
 
 // write buffers the records of b where they belong and counts them. Records
@@ -189,4 +215,9 @@ func (f *filter) flush() error {
 // release gives the claims of a batch up that was not written.
 func (f *filter) release() error {
 	return f.guard.Release(context.Background(), f.claims...)
+}
+
+// brokenPipe reports whether err says that nobody reads what the command writes.
+func (f *filter) brokenPipe(err error) bool {
+	return f.out.broken(err) || f.dup != nil && f.dup.broken(err)
 }

@@ -87,7 +87,7 @@ func newFilterBench(t *testing.T) *filterBench {
 	b := &filterBench{mem: &memory{}, out: create("out"), dups: create("dups")}
 	b.filter = &filter{
 		guard: b.mem, missing: "pass", warn: &b.warnings, progress: func(int) {},
-		out: newOutput("out", b.out, true), dup: newOutput("dups", b.dups, true),
+		out: newOutput("out", b.out, '\n', true), dup: newOutput("dups", b.dups, '\n', true),
 	}
 	return b
 }
@@ -103,7 +103,7 @@ func (b *filterBench) run(t *testing.T, key string, contents ...string) error {
 	for _, c := range contents {
 		paths = append(paths, write(t, []byte(c)))
 	}
-	inputs, err := findInputs(os.Stdin, paths)
+	inputs, err := (&app{in: os.Stdin}).findInputs(paths)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -298,7 +298,7 @@ func TestFilterFailures(t *testing.T) {
 		}
 		defer w.Close()
 		r.Close()
-		b.filter.out = newOutput("out", w, true)
+		b.filter.out = newOutput("out", w, '\n', true)
 		if err := b.run(t, "line", "a\na\n"); !b.filter.out.broken(err) {
 			t.Fatalf("got %v", err)
 		}
@@ -323,7 +323,7 @@ func TestFilterInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	b.progress = func(int) { cancel() } // after the first batch
 	path := write(t, []byte(strings.Repeat("a\nb\n", batchRecords)))
-	inputs, err := findInputs(os.Stdin, []string{path})
+	inputs, err := (&app{in: os.Stdin}).findInputs([]string{path})
 	if err != nil {
 		t.Fatal(err)
 	}

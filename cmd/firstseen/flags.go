@@ -2,10 +2,14 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"regexp"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
+
+	"github.com/dustin/go-humanize"
 
 	"github.com/firstseen/firstseen/internal/record"
 )
@@ -35,6 +39,48 @@ func (c *choice) Set(s string) error {
 		}
 	}
 	return fmt.Errorf("it must be one of %s", strings.Join(c.words, ", "))
+}
+
+// delimiterFlag is a byte that ends fields.
+type delimiterFlag byte
+
+func (d *delimiterFlag) Type() string { return "CHAR" }
+func (d *delimiterFlag) String() string {
+	if *d == 0 {
+		return ""
+	}
+	return string(rune(*d))
+}
+
+func (d *delimiterFlag) Set(s string) error {
+	if s == `\t` {
+		s = "\t"
+	}
+	if len(s) != 1 || s[0] >= utf8.RuneSelf {
+		return fmt.Errorf(`it must be one ASCII character, or \t for a tab`)
+	}
+	*d = delimiterFlag(s[0])
+	return nil
+}
+
+// sizeFlag is a number of bytes.
+type sizeFlag int64
+
+func (n *sizeFlag) Type() string { return "SIZE" }
+func (n *sizeFlag) String() string {
+	if *n == 0 {
+		return ""
+	}
+	return humanize.IBytes(uint64(*n))
+}
+
+func (n *sizeFlag) Set(s string) error {
+	bytes, err := humanize.ParseBytes(s)
+	if err != nil || bytes > math.MaxInt64 {
+		return fmt.Errorf("it must be a size such as 512M, 1.5GiB or 100000000")
+	}
+	*n = sizeFlag(bytes)
+	return nil
 }
 
 // windowFlag is a duration that knows days and weeks, of 24 hours and 7 days:

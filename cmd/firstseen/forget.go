@@ -1,8 +1,6 @@
 package main
 
 import (
-	"fmt"
-
 	"github.com/spf13/cobra"
 
 	"github.com/firstseen/firstseen/engine"
@@ -26,11 +24,9 @@ key was remembered ("forgotten") or not ("not remembered"); both are a success.
 			case err != nil:
 				return err
 			case found:
-				fmt.Fprintln(a.out, "forgotten")
-			default:
-				fmt.Fprintln(a.out, "not remembered")
+				return a.answer("forgotten")
 			}
-			return nil
+			return a.answer("not remembered")
 		},
 	}
 	cmd.Flags().BoolVar(&isHex, "hex", false, "KEY is the stored key's bytes in hexadecimal")

@@ -16,31 +16,28 @@ type headers struct {
 }
 
 // read takes the header off an input: the first one goes with the input's first batch.
-func (h *headers) read(r *record.Reader, b *batch) error {
+// It returns key with the columns that the header gives to its names.
+func (h *headers) read(r *record.Reader, b *batch, key record.Key) (record.Key, error) {
 	rec, err := r.Next()
 	if err != nil {
-		return err
+		return key, err
 	}
 	b.headerLen = len(rec)
 	b.first++
 	if r.Unclosed() {
-		return errors.New("its header opens a quote that does not close")
+		return key, errors.New("its header opens a quote that does not close")
 	}
 	if h.first == nil {
 		h.first, h.name = bytes.Clone(rec), b.from
 		b.header = h.first
-		return nil
+	} else if !bytes.Equal(columns(rec), columns(h.first)) {
+		return key, fmt.Errorf("its header is not that of %s", h.name)
 	}
-	if !bytes.Equal(columns(rec), columns(h.first)) {
-		return fmt.Errorf("its header is not that of %s", h.name)
-	}
-	return nil
+	return key.Resolve(rec)
 }
 
-// columns is a header without what editors put around it.
-func columns(header []byte) []byte {
-	return bytes.TrimRight(bytes.TrimPrefix(header, []byte("\ufeff")), "\r\n")
-}
+// columns is a header without its end.
+func columns(header []byte) []byte { return bytes.TrimRight(header, "\r\n\x00") }
 
 // checkHeaders compares the headers of files before the run begins, so that none of
 // their records is remembered when they don't fit together.
@@ -56,7 +53,7 @@ func checkHeaders(inputs []*input, key record.Key) error {
 		}
 		var b batch
 		b.reset(in.name, 1)
-		err = h.read(record.NewReader(src, key.Format()), &b)
+		_, err = h.read(record.NewReader(src, key.Format()), &b, key)
 		_ = src.Close()
 		if err != nil && err != io.EOF {
 			return fmt.Errorf("%s: %w; nothing was done", in.name, err)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -13,21 +14,27 @@ type input struct {
 	file *os.File
 	info os.FileInfo
 	size int64 // bytes to read, -1 when not known
+
+	first bool // of all inputs
 }
 
 // findInputs checks the files of the command line, so that a mistyped name ends
 // the run before it begins. No file, or "-", is standard input.
-func findInputs(stdin *os.File, paths []string) ([]*input, error) {
+func (a *app) findInputs(paths []string) ([]*input, error) {
+	stdin := a.in
 	if len(paths) == 0 {
 		paths = []string{"-"}
 	}
 	inputs := make([]*input, len(paths))
 	for i, path := range paths {
-		in := &input{name: path, path: path, size: -1}
+		in := &input{name: path, path: path, size: -1, first: i == 0}
 		inputs[i] = in
 		var err error
 		if path == "-" {
 			in.name, in.path, in.file = "standard input", "", stdin
+			if isClosed(stdin) {
+				return nil, errors.New("standard input is closed; name a file, or '< /dev/null' for no records")
+			}
 			in.info, err = stdin.Stat()
 		} else {
 			in.info, err = os.Stat(path)
@@ -62,16 +69,53 @@ func totalSize(inputs []*input) int64 {
 	return total
 }
 
-// open opens the input for reading; standard input is left open by Close.
-func (in *input) open() (io.ReadCloser, error) {
-	if in.file != nil {
-		return io.NopCloser(in.file), nil
+// open opens the input for reading, unpacked; standard input is left open by Close.
+func (in *input) open() (*source, error) {
+	file := in.file
+	if file == nil {
+		var err error
+		if file, err = os.Open(in.path); err != nil {
+			return nil, fmt.Errorf("the input can't be opened: %w", err)
+		}
 	}
-	f, err := os.Open(in.path)
+	s := &source{file: file, keep: in.file != nil}
+	r, err := decompressed(s.counted())
 	if err != nil {
-		return nil, fmt.Errorf("the input can't be opened: %w", err)
+		_ = s.Close()
+		return nil, err
 	}
-	return f, nil
+	s.ReadCloser = r
+	return s, nil
+}
+
+// A source gives what an input holds.
+type source struct {
+	io.ReadCloser // of what was unpacked
+	file          *os.File
+	keep          bool // the file is not ours to close
+	read          int64
+}
+
+// counted reads the file and counts its bytes.
+func (s *source) counted() io.Reader { return (*fileCount)(s) }
+
+type fileCount source
+
+func (c *fileCount) Read(b []byte) (int, error) {
+	n, err := c.file.Read(b)
+	c.read += int64(n)
+	return n, err
+}
+
+// Close closes the file and what unpacks it.
+func (s *source) Close() error {
+	if s.ReadCloser != nil {
+		_ = s.ReadCloser.Close()
+	}
+	if s.keep {
+		return nil
+	}
+	return s.file.Close()
 }
 
 // checkLoops refuses an output that is also an input or the other output:
@@ -83,7 +127,7 @@ func checkLoops(inputs []*input, stdout *os.File, duplicates string) error {
 		return fmt.Errorf("standard output can't be used: %w", err)
 	}
 	dup, err := os.Stat(duplicates)
-	hasDup := duplicates != "" && err == nil && dup.Mode().IsRegular()
+	hasDup := duplicates != "" && duplicates != "-" && err == nil && dup.Mode().IsRegular()
 	for _, in := range inputs {
 		if !in.info.Mode().IsRegular() {
 			continue

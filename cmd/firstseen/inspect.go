@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -26,7 +27,7 @@ filters, and its journal. It changes no mark. The directory must not be in use.`
 		Args:              exactly("DIR"),
 		ValidArgsFunction: completeDir,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := requireDir(args[0]); err != nil {
+			if err := errors.Join(a.requireOutput(), requireDir(args[0])); err != nil {
 				return err
 			}
 			in, err := engine.Inspect(cmd.Context(), args[0])

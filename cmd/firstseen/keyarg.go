@@ -30,7 +30,7 @@ func parseKeyArg(arg string, isHex bool) ([]byte, error) {
 // noAnswer gives err the exit code that is neither yes nor no.
 func noAnswer(err error) error {
 	var exit *exitError
-	if errors.As(err, &exit) {
+	if err == nil || errors.As(err, &exit) {
 		return err
 	}
 	return &exitError{code: exitUnanswered, err: err}

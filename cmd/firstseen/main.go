@@ -86,12 +86,7 @@ func (a *app) watchSignals(cancel context.CancelFunc) {
 		cancel()
 		n, _ = (<-signals).(syscall.Signal)
 		if dir := a.temp.Load(); dir != nil {
-			// The engine still runs, and may make a file while others are removed.
-			for range 10 {
-				if os.RemoveAll(*dir) == nil {
-					break
-				}
-			}
+			_ = removeRunning(*dir)
 		}
 		os.Exit(signalBase + int(n))
 	}()

@@ -1,6 +1,9 @@
 package record
 
-import "bytes"
+import (
+	"bytes"
+	"slices"
+)
 
 // csvState is where in a record a scan for its end has come to.
 type csvState uint8
@@ -14,17 +17,17 @@ const (
 
 // scanCSV looks for the line feed that ends the record, from state on. It
 // returns its index in b, or -1 and the state after b. atStart says that b
-// begins with the record.
+// begins with the record, end is what ends it.
 //
 // A quote counts only as a field's first byte and within a field that began so.
 // After the closing quote any bytes up to the next comma belong to the field as
 // they are, so that a stray quote ends with its field and not somewhere in the
 // next records.
-func scanCSV(b []byte, state csvState, atStart bool) (int, csvState) {
+func scanCSV(b []byte, state csvState, atStart bool, delimiter, end byte) (int, csvState) {
 	if atStart {
 		// Most records have no quote at all: two vector searches then do what
 		// the loop below needs a step a byte for (BenchmarkReader).
-		if i := bytes.IndexByte(b, '\n'); i >= 0 && bytes.IndexByte(b[:i], '"') < 0 {
+		if i := bytes.IndexByte(b, end); i >= 0 && bytes.IndexByte(b[:i], '"') < 0 {
 			return i, csvField
 		}
 	}
@@ -32,9 +35,9 @@ func scanCSV(b []byte, state csvState, atStart bool) (int, csvState) {
 		switch state {
 		case csvField, csvPlain:
 			switch {
-			case c == '\n':
+			case c == end:
 				return i, csvField
-			case c == ',':
+			case c == delimiter:
 				state = csvField
 			case c == '"' && state == csvField:
 				state = csvQuoted
@@ -47,9 +50,9 @@ func scanCSV(b []byte, state csvState, atStart bool) (int, csvState) {
 			}
 		case csvQuote:
 			switch c {
-			case '\n':
+			case end:
 				return i, csvField
-			case ',':
+			case delimiter:
 				state = csvField
 			case '"':
 				state = csvQuoted
@@ -61,28 +64,66 @@ func scanCSV(b []byte, state csvState, atStart bool) (int, csvState) {
 	return -1, state
 }
 
-// csvColumn appends field n (the first is 1) of a CSV record to dst, its quotes
-// taken off. Not found: the record has fewer fields, or a quote in field n or
-// before it does not close.
-func csvColumn(dst, rec []byte, n int) ([]byte, bool) {
-	rec = trimLineEnd(rec)
-	for ; n > 1; n-- {
-		size, closed := csvFieldLen(rec)
-		if !closed || size == len(rec) {
-			return dst, false
+// appendColumn appends field n (the first is 1) of a record of csv or tsv to dst,
+// its quotes taken off: nothing when the record has fewer fields, or a quote in
+// field n or before it does not close.
+func (k Key) appendColumn(dst, rec []byte, n int) []byte {
+	text, more := []byte(nil), true
+	for ; n > 0 && more; n-- {
+		text, rec, more = k.nextField(rec)
+	}
+	if n > 0 {
+		return dst
+	}
+	return k.unquoted(dst, text)
+}
+
+// appendOthers appends the fields of rec that the key does not leave out, each
+// behind its length.
+func (k Key) appendOthers(dst, rec []byte) (_ []byte, any bool) {
+	var text []byte
+	for column, more := 1, true; more; column++ {
+		text, rec, more = k.nextField(rec)
+		if slices.ContainsFunc(k.fields, func(f field) bool { return f.column == column }) {
+			continue
 		}
-		rec = rec[size+1:]
+		at := len(dst)
+		dst = k.opts.change(k.unquoted(dst, text), at)
+		any = any || len(dst) > at
+		dst = insertLength(dst, at)
 	}
-	size, closed := csvFieldLen(rec)
+	return dst, any
+}
+
+// nextField cuts the first field off b. more is false when it was the last one.
+// A field whose quote does not close is empty, and the last one.
+func (k Key) nextField(b []byte) (text, rest []byte, more bool) {
+	n, closed := len(b), true
+	if k.kind == keyCSV {
+		n, closed = csvFieldLen(b, k.delimiter())
+	} else if i := bytes.IndexByte(b, k.delimiter()); i >= 0 {
+		n = i
+	}
 	if !closed {
-		return dst, false
+		return nil, nil, false
 	}
-	return appendUnquoted(dst, rec[:size]), true
+	if n == len(b) {
+		return b, nil, false
+	}
+	return b[:n], b[n+1:], true
+}
+
+// unquoted appends a field as nextField gives it. TSV has no quotes.
+func (k Key) unquoted(dst, text []byte) []byte {
+	if k.kind != keyCSV {
+		return append(dst, text...)
+	}
+	return appendUnquoted(dst, text)
 }
 
 // csvFieldLen returns the length of the field that b begins with, as written,
 // and whether its quote, if it has one, closes.
-func csvFieldLen(b []byte) (int, bool) {
+func csvFieldLen(b []byte, delimiter byte) (int, bool) {
 	i := 0
 	if len(b) > 0 && b[0] == '"' {
 		i = 1
@@ -98,7 +139,7 @@ func csvFieldLen(b []byte) (int, bool) {
 			i++
 		}
 	}
-	if c := bytes.IndexByte(b[i:], ','); c >= 0 {
+	if c := bytes.IndexByte(b[i:], delimiter); c >= 0 {
 		return i + c, true
 	}
 	return len(b), true
@@ -123,27 +164,4 @@ func appendUnquoted(dst, field []byte) []byte {
 		dst = append(dst, '"')
 		b = b[1:]
 	}
-}
-
-// tsvColumn appends field n (the first is 1) of a tab-separated line to dst.
-// TSV has no quotes: a tab always ends a field.
-func tsvColumn(dst, rec []byte, n int) ([]byte, bool) {
-	rec = trimLineEnd(rec)
-	for ; n > 1; n-- {
-		i := bytes.IndexByte(rec, '\t')
-		if i < 0 {
-			return dst, false
-		}
-		rec = rec[i+1:]
-	}
-	if i := bytes.IndexByte(rec, '\t'); i >= 0 {
-		rec = rec[:i]
-	}
-	return append(dst, rec...), true
-}
-
-// trimLineEnd takes "\n", "\r\n" or, at the end of a stream that lacks the line
-// feed, "\r" off: a field is the same whatever line ends its file has.
-func trimLineEnd(rec []byte) []byte {
-	return bytes.TrimSuffix(bytes.TrimSuffix(rec, []byte{'\n'}), []byte{'\r'})
 }

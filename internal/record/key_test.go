@@ -7,23 +7,30 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/firstseen/firstseen/dedup"
 )
 
 func TestParseKey(t *testing.T) {
-	good := func(s string, format Format) {
+	good := func(s string, isCSV bool) {
 		t.Helper()
 		k, err := ParseKey(s)
-		if err != nil || k.String() != s || k.Format() != format {
-			t.Fatalf("%q: got %v with format %d, %v", s, k, k.Format(), err)
+		if err != nil || k.String() != s || k.Format().CSV != isCSV {
+			t.Fatalf("%q: got %v with format %+v, %v", s, k, k.Format(), err)
 		}
 	}
-	good("line", Lines)
-	good("json:user.id", Lines)
-	good("json:a:b", Lines)
-	good("csv:1", CSV)
-	good("tsv:12", Lines)
+	good("line", false)
+	good("json:user.id", false)
+	good("json:a:b", false)
+	good("csv:1", true)
+	good("tsv:12", false)
+	good("csv:1,3", true)
+	good(`csv:user,"last, first",2,"7"`, true)
+	good("csv:^2", true)
+	good("tsv:^2,when", false)
+	good(`json:u,a.#(b=="x,y").c,[d,e],f\,g`, false)
+	good("json:^ts,received", false)
 	bad := func(s, wantInError string) {
 		t.Helper()
 		if k, err := ParseKey(s); err == nil || !strings.Contains(err.Error(), wantInError) {
@@ -38,20 +45,38 @@ func TestParseKey(t *testing.T) {
 	bad("csv", "no column")
 	bad("csv:0", "no column")
 	bad("csv:-1", "no column")
-	bad("tsv:x", "no column")
+	bad("csv:1,", "no column")
+	bad("csv:1,,2", "no column")
+	bad("csv:^", "no column")
+	bad(`csv:"a`, "no column")
+	bad(`csv:""`, "no column")
+	bad("csv:1,1", "twice")
+	bad("csv:a,b,a", "twice")
+	bad("json:a,,b", "no path")
+	bad("json:a,", "no path")
+	bad("json:a,a", "twice")
 	bad("tsv:99999999999", "no column")
+}
+
+// parse is ParseKey for a key that is right.
+func parse(t *testing.T, key string, o Options) Key {
+	t.Helper()
+	k, err := ParseKey(key)
+	if err == nil {
+		k, err = k.With(o)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
 }
 
 func TestKeyAppend(t *testing.T) {
 	has := func(key, rec, want string) {
 		t.Helper()
-		k, err := ParseKey(key)
-		if err != nil {
-			t.Fatal(err)
-		}
-		got, ok := k.Append([]byte("before"), []byte(rec))
-		if !ok || string(got) != "before"+want {
-			t.Fatalf("%s of %q: got %q, %v, want %q", key, rec, got, ok, "before"+want)
+		got, err := parse(t, key, Options{}).Append([]byte("before"), []byte(rec))
+		if err != nil || string(got) != "before"+want {
+			t.Fatalf("%s of %q: got %q, %v, want %q", key, rec, got, err, "before"+want)
 		}
 	}
 	has("line", "a\n", "a")
@@ -70,6 +95,17 @@ func TestKeyAppend(t *testing.T) {
 	has("json:id", `{"id": {"a": 1}}`, `{"a": 1}`)
 	has("json:id", `{"id":"tab\tquote\"\u00e9\ud83d\ude00"}`, "tab\tquote\"é😀")
 	has("json:id", `{"id":"\ufffd"}`, "\uFFFD")
+	has("json:id", `{"id":"\ud83d\ude00\ufffd"}`, "😀\uFFFD")
+	has("json:id", `{"id":"\ud800"}`, "\uFFFD")
+	has("json:id", `{"id":"\uD800\u0041"}`, "\uFFFDA")
+	has("json:id", `{"id":"\udc00\ud83d\uDE00x"}`, "\uFFFD😀x")
+	has("json:id", `{"id":"\ud800\ud83d\ude00"}`, "\uFFFD😀")
+	has("json:id", `{"id":"\/\\\b\f\r"}`, "/\\\b\f\r")
+	has("json:[u,e]", `{"u":1}`, "[1]")
+	has("json:items.#.id", `{"items":[{"id":1},{}]}`, "[1]")
+	has("json:items.#", `{"items":[{"id":1},{}]}`, "2")
+	has("json:id", `{"id":0}`, "0")
+	has("json:id", `{"id":"first","id":"second"}`, "first")
 	has("json:id", `{"id":"\nx"}`, "\n\nx")
 	has("json:id", "{\"id\":\"\xff\"}", "\xff")
 	has(`json:a\.b`, `{"a.b":"dot"}`, "dot")
@@ -93,12 +129,8 @@ func TestKeyAppend(t *testing.T) {
 
 	missing := func(key, rec string) {
 		t.Helper()
-		k, err := ParseKey(key)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got, ok := k.Append([]byte("before"), []byte(rec)); ok || string(got) != "before" {
-			t.Fatalf("%s of %q: got %q, %v, want none", key, rec, got, ok)
+		if got, err := parse(t, key, Options{}).Append([]byte("before"), []byte(rec)); err == nil || string(got) != "before" {
+			t.Fatalf("%s of %q: got %q, %v, want none", key, rec, got, err)
 		}
 	}
 	missing("json:id", "{}")
@@ -108,8 +140,18 @@ func TestKeyAppend(t *testing.T) {
 	missing("json:id", "\n")
 	missing("json:id", `{"id":"cut","more":`)
 	missing("json:id", `not json {"id":"x"}`)
-	missing("json:id", `{"id":"\ud800"}`)
-	missing("json:id", `{"id":"\uD800\u0041"}`)
+	// What a path builds or finds is empty when it holds nothing.
+	missing("json:[u,e]", `{"x":1}`)
+	missing("json:{u,e}", `{"x":1}`)
+	missing("json:{u,e}", `{"u":null,"e":""}`)
+	missing("json:items.#.id", `{"items":[]}`)
+	missing("json:items.#.id", `{"items":[{"x":1},{"id":null}]}`)
+	missing("json:items.#.tags", `{"items":[{"tags":[]},{"tags":[{},{"x":[null]}]}]}`)
+	missing(`json:items.#(k=="a")#.id`, `{"items":[{"k":"b","id":1}]}`)
+	missing("json:@values", `{}`)
+	missing("json:id", `{"id":[]}`)
+	missing("json:id", `{"id": { } }`)
+	missing("json:id", `{"id":[null,{"a":""}]}`)
 	missing("csv:2", "a\n")
 	missing("csv:2", "a,\n")
 	missing("csv:2", "a,\"\"\r\n")
@@ -162,8 +204,8 @@ func TestKeyLongFields(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, ok := k.Append(nil, []byte(rec)); !ok || !bytes.Equal(got, want) {
-			t.Fatalf("%s: got %.40q, %v", key, got, ok)
+		if got, err := k.Append(nil, []byte(rec)); err != nil || !bytes.Equal(got, want) {
+			t.Fatalf("%s: got %.40q, %v", key, got, err)
 		}
 	}
 }
@@ -203,17 +245,18 @@ func FuzzKeyAppend(f *testing.F) {
 			return
 		}
 		in := bytes.Clone(rec)
-		got, ok := k.Append([]byte("before"), rec)
+		got, why := k.Append([]byte("before"), rec)
+		ok := why == nil
 		if !bytes.HasPrefix(got, []byte("before")) || !bytes.Equal(in, rec) {
 			t.Fatalf("dst or record changed: %q, %q", got, rec)
 		}
 		if ok != (len(got) > len("before")) {
-			t.Fatalf("%v with %q", ok, got)
+			t.Fatalf("%v with %q", why, got)
 		}
 		var doc struct{ ID *string }
-		if key == "json:ID" && ok && bytes.Count(bytes.ToLower(rec), []byte("id")) == 1 && json.Unmarshal(rec, &doc) == nil && doc.ID != nil {
+		if key == "json:ID" && ok && utf8.Valid(rec) && bytes.Count(bytes.ToLower(rec), []byte("id")) == 1 && json.Unmarshal(rec, &doc) == nil && doc.ID != nil {
 			// encoding/json makes U+FFFD of bytes that are no UTF-8; we keep them.
-			if want := string(AppendKey([]byte("before"), []byte(*doc.ID))); want != strings.ToValidUTF8(string(got), "\uFFFD") {
+			if want := string(AppendKey([]byte("before"), []byte(*doc.ID))); want != string(got) {
 				t.Fatalf("%q: got %q, want %q", rec, got, want)
 			}
 		}
@@ -230,13 +273,14 @@ func TestKeyAppendAllocations(t *testing.T) {
 			t.Fatal(err)
 		}
 		dst, b := make([]byte, 0, 1024), []byte(rec)
-		if n := testing.AllocsPerRun(100, func() { k.Append(dst, b) }); n > atMost {
+		if n := testing.AllocsPerRun(100, func() { _, _ = k.Append(dst, b) }); n > atMost {
 			t.Fatalf("%s: %v allocations a record, want at most %v", key, n, atMost)
 		}
 	}
 	f("line", "some line\n", 0)
 	f("csv:2", "a,\"b\"\"c\",d\n", 0)
 	f("tsv:2", "a\tb\tc\n", 0)
+	f("csv:3,1", "a,\"b\"\"c\",d\n", 0)
 	f("json:user.id", `{"x":1,"user":{"id":"abc"}}`, 2)
 }
 

@@ -4,19 +4,31 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"strings"
 )
 
-// A Format says where a record ends.
-type Format uint8
+// A Format says where a record ends. The zero value is lines.
+type Format struct {
+	// CSV: an end within a quoted field is none (RFC 4180). A field is quoted when
+	// its first byte is a quote.
+	CSV bool
+	// Delimiter ends a field of CSV.
+	Delimiter byte
+	// NUL: a record ends with a zero byte instead of a line feed. A carriage return
+	// before either is part of the record like any other byte.
+	NUL bool
+}
 
-const (
-	// Lines: a record ends with a line feed. A carriage return before it is
-	// part of the record like any other byte.
-	Lines Format = iota
-	// CSV: a record ends with a line feed that is not inside a quoted field
-	// (RFC 4180). A field is quoted when its first byte is a quote.
-	CSV
-)
+// End is the byte that ends a record.
+func (f Format) End() byte {
+	if f.NUL {
+		return 0
+	}
+	return '\n'
+}
+
+// bom is what some programs write in front of UTF-8.
+const bom = "\ufeff"
 
 const (
 	// MaxLen is the length of the longest record in bytes, its line end not
@@ -51,7 +63,7 @@ func (e *TooLongError) Error() string {
 type Reader struct {
 	src   io.Reader
 	limit int
-	csv   bool
+	f     Format
 
 	buf        []byte // buf[start:end] is read and not yet given out
 	start, end int
@@ -62,12 +74,14 @@ type Reader struct {
 
 	records uint64
 	offset  int64
+	begun   bool // the beginning was looked at
+	bom     bool // it was a byte order mark
 	open    bool // the last record given out ended inside quotes
 }
 
 // NewReader returns a Reader of the records of src.
 func NewReader(src io.Reader, f Format) *Reader {
-	return &Reader{src: src, csv: f == CSV, limit: MaxLen, buf: make([]byte, readSize)}
+	return &Reader{src: src, f: f, limit: MaxLen, buf: make([]byte, readSize)}
 }
 
 // Next returns the next record with its line end. Only the last record of a
@@ -89,7 +103,7 @@ func (r *Reader) Next() ([]byte, error) {
 		r.fill()
 	}
 	rec := r.buf[r.start : r.start+r.next]
-	if len(rec) > r.limit+1 || len(rec) > r.limit && rec[len(rec)-1] != '\n' {
+	if len(rec) > r.limit+1 || len(rec) > r.limit && rec[len(rec)-1] != r.f.End() {
 		return nil, r.tooLong()
 	}
 	r.open = r.state == csvQuoted // a found end leaves the state at csvField
@@ -102,6 +116,10 @@ func (r *Reader) Next() ([]byte, error) {
 
 // Ready reports whether Next can answer without reading from the source.
 func (r *Reader) Ready() bool { return r.find() || r.err != nil }
+
+// BOM reports whether the stream began with a byte order mark, which is in no record.
+// It is known with the first record.
+func (r *Reader) BOM() bool { return r.bom }
 
 // Unclosed reports whether the record that Next gave last ended inside a quoted
 // field, which only the last one of a CSV stream can.
@@ -123,18 +141,37 @@ func (r *Reader) find() bool {
 	if r.next > 0 {
 		return true
 	}
+	if !r.begun && !r.begin() {
+		return false
+	}
 	tail := r.buf[r.scanned:r.end]
 	var i int
-	if r.csv {
-		i, r.state = scanCSV(tail, r.state, r.scanned == r.start)
+	if r.f.CSV {
+		i, r.state = scanCSV(tail, r.state, r.scanned == r.start, r.f.Delimiter, r.f.End())
 	} else {
-		i = bytes.IndexByte(tail, '\n')
+		i = bytes.IndexByte(tail, r.f.End())
 	}
 	if i < 0 {
 		r.scanned = r.end
 		return false
 	}
 	r.next = r.scanned + i + 1 - r.start
+	return true
+}
+
+// begin takes a byte order mark off the beginning. It reports false when too little
+// is buffered to tell.
+func (r *Reader) begin() bool {
+	b := r.buf[r.start:r.end]
+	if len(b) < len(bom) && r.err == nil && strings.HasPrefix(bom, string(b)) {
+		return false
+	}
+	if r.bom = bytes.HasPrefix(b, []byte(bom)); r.bom {
+		r.start += len(bom)
+		r.scanned = r.start
+		r.offset += int64(len(bom))
+	}
+	r.begun = true
 	return true
 }
 

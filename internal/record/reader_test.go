@@ -13,6 +13,11 @@ import (
 	"testing/iotest"
 )
 
+var (
+	lines = Format{}
+	csvs  = Format{CSV: true, Delimiter: ','}
+)
+
 // readAll returns the records of r as strings.
 func readAll(r *Reader) ([]string, error) {
 	var recs []string
@@ -46,35 +51,69 @@ func TestReader(t *testing.T) {
 			}
 		}
 	}
-	f(Lines, "")
-	f(Lines, "\n", "\n")
-	f(Lines, "\n\n", "\n", "\n")
-	f(Lines, "a", "a")
-	f(Lines, "a\n", "a\n")
-	f(Lines, "a\nb", "a\n", "b")
-	f(Lines, "a\r\n\r\nb\r", "a\r\n", "\r\n", "b\r")
-	f(Lines, "\x00\n\xff\x00\nx\x00", "\x00\n", "\xff\x00\n", "x\x00")
-	f(Lines, "\"a\nb\"\n", "\"a\n", "b\"\n")
+	f(lines, "")
+	f(lines, "\n", "\n")
+	f(lines, "\n\n", "\n", "\n")
+	f(lines, "a", "a")
+	f(lines, "a\n", "a\n")
+	f(lines, "a\nb", "a\n", "b")
+	f(lines, "a\r\n\r\nb\r", "a\r\n", "\r\n", "b\r")
+	f(lines, "\x00\n\xff\x00\nx\x00", "\x00\n", "\xff\x00\n", "x\x00")
+	f(lines, "\"a\nb\"\n", "\"a\n", "b\"\n")
 
-	f(CSV, "")
-	f(CSV, "a,b\nc,d", "a,b\n", "c,d")
-	f(CSV, "a,\"b\nc\"\nd", "a,\"b\nc\"\n", "d")
-	f(CSV, "\"\n\"\n\"\r\n\"\r\n", "\"\n\"\n", "\"\r\n\"\r\n")
-	f(CSV, "\"a\"\"\n\"\"b\",c\nd\n", "\"a\"\"\n\"\"b\",c\n", "d\n")
-	f(CSV, "\"\"\n\"\"\"\"\nx", "\"\"\n", "\"\"\"\"\n", "x")
-	f(CSV, "\"\"\"\n\"\nx", "\"\"\"\n\"\n", "x")
-	f(CSV, "5\" pipe,x\ny\n", "5\" pipe,x\n", "y\n")             // a quote within a field is a byte like others
-	f(CSV, "\"a\"b\"\nc\n", "\"a\"b\"\n", "c\n")                 // so is one after the closing quote
-	f(CSV, "a,\" b\nc,d\n", "a,\" b\nc,d\n")                     // never closed: all the rest
-	f(CSV, "a,\"b\n\"\"", "a,\"b\n\"\"")                         // never closed, ends in a pair
-	f(CSV, "\n\r\n,\n", "\n", "\r\n", ",\n")                     // empty records
-	f(CSV, "a,\"b\"\r\n\"c\r\nd\"", "a,\"b\"\r\n", "\"c\r\nd\"") // last quote is the last byte
+	f(csvs, "")
+	f(csvs, "a,b\nc,d", "a,b\n", "c,d")
+	f(csvs, "a,\"b\nc\"\nd", "a,\"b\nc\"\n", "d")
+	f(csvs, "\"\n\"\n\"\r\n\"\r\n", "\"\n\"\n", "\"\r\n\"\r\n")
+	f(csvs, "\"a\"\"\n\"\"b\",c\nd\n", "\"a\"\"\n\"\"b\",c\n", "d\n")
+	f(csvs, "\"\"\n\"\"\"\"\nx", "\"\"\n", "\"\"\"\"\n", "x")
+	f(csvs, "\"\"\"\n\"\nx", "\"\"\"\n\"\n", "x")
+	f(csvs, "5\" pipe,x\ny\n", "5\" pipe,x\n", "y\n")             // a quote within a field is a byte like others
+	f(csvs, "\"a\"b\"\nc\n", "\"a\"b\"\n", "c\n")                 // so is one after the closing quote
+	f(csvs, "a,\" b\nc,d\n", "a,\" b\nc,d\n")                     // never closed: all the rest
+	f(csvs, "a,\"b\n\"\"", "a,\"b\n\"\"")                         // never closed, ends in a pair
+	f(csvs, "\n\r\n,\n", "\n", "\r\n", ",\n")                     // empty records
+	f(csvs, "a,\"b\"\r\n\"c\r\nd\"", "a,\"b\"\r\n", "\"c\r\nd\"") // last quote is the last byte
+}
+
+// TestReaderNUL: a zero byte ends a record, and a line feed is a byte like others.
+func TestReaderNUL(t *testing.T) {
+	f := func(isCSV bool, input string, want ...string) {
+		t.Helper()
+		format := Format{CSV: isCSV, Delimiter: ';', NUL: true}
+		got, err := readAll(NewReader(iotest.OneByteReader(strings.NewReader(input)), format))
+		if err != nil || !slices.Equal(got, want) {
+			t.Fatalf("%q: got records %q, %v, want %q", input, got, err, want)
+		}
+	}
+	f(false, "a\nb\x00c\r\n\x00\x00d", "a\nb\x00", "c\r\n\x00", "\x00", "d")
+	f(true, "a\n;\"b\x00c\"\x00,\"d\x00e", "a\n;\"b\x00c\"\x00", ",\"d\x00", "e")
+}
+
+// TestReaderBOM: a byte order mark at the very beginning is in no record, others are.
+func TestReaderBOM(t *testing.T) {
+	f := func(input string, bom bool, want ...string) {
+		t.Helper()
+		for _, src := range []io.Reader{strings.NewReader(input), iotest.OneByteReader(strings.NewReader(input))} {
+			r := NewReader(src, csvs)
+			got, err := readAll(r)
+			if err != nil || !slices.Equal(got, want) || r.BOM() != bom || r.Offset() != int64(len(input)) {
+				t.Fatalf("%q: got records %q to byte %d, %v, %v, want %q", input, got, r.Offset(), r.BOM(), err, want)
+			}
+		}
+	}
+	f("\ufeff", true)
+	f("\ufeffa\n\ufeffb", true, "a\n", "\ufeffb")
+	f("\ufeff\ufeffa", true, "\ufeffa")
+	f("\ufeff\"a\nb\",c\nd", true, "\"a\nb\",c\n", "d")
+	f("\xef\xbb", false, "\xef\xbb")
+	f("\xef\n", false, "\xef\n")
 }
 
 func TestReaderUnclosed(t *testing.T) {
 	f := func(input string, want ...bool) {
 		t.Helper()
-		r := NewReader(strings.NewReader(input), CSV)
+		r := NewReader(strings.NewReader(input), csvs)
 		for i, w := range want {
 			if _, err := r.Next(); err != nil {
 				t.Fatalf("%q: record %d: %v", input, i+1, err)
@@ -102,13 +141,13 @@ func TestReaderLong(t *testing.T) {
 		in = append(in, rec...)
 		want = append(want, string(rec))
 	}
-	for _, f := range []Format{Lines, CSV} {
+	for _, f := range []Format{lines, csvs} {
 		got, err := readAll(NewReader(iotest.HalfReader(bytes.NewReader(in)), f))
 		if err != nil {
 			t.Fatal(err)
 		}
 		if !slices.Equal(got, want) {
-			t.Fatalf("format %d: %d records differ from the %d given", f, len(got), len(want))
+			t.Fatalf("format %+v: %d records differ from the %d given", f, len(got), len(want))
 		}
 	}
 }
@@ -133,13 +172,13 @@ func TestReaderLimit(t *testing.T) {
 			}
 		}
 	}
-	f(Lines, "abcd\nabcd", 2, -1)
-	f(Lines, "abcde", 0, 0)
-	f(Lines, "a\nabcde\nb\n", 1, 2)
-	f(Lines, "abcd\nabcde", 1, 5)
-	f(CSV, "\"a\n\"\nb\n", 2, -1)
-	f(CSV, "b\n\"ab\n\"\n", 1, 2)
-	r := NewReader(strings.NewReader("x,\"aaaaa\nb\n"), CSV)
+	f(lines, "abcd\nabcd", 2, -1)
+	f(lines, "abcde", 0, 0)
+	f(lines, "a\nabcde\nb\n", 1, 2)
+	f(lines, "abcd\nabcde", 1, 5)
+	f(csvs, "\"a\n\"\nb\n", 2, -1)
+	f(csvs, "b\n\"ab\n\"\n", 1, 2)
+	r := NewReader(strings.NewReader("x,\"aaaaa\nb\n"), csvs)
 	r.limit = 4
 	if _, err := readAll(r); err == nil || !strings.Contains(err.Error(), "quote") {
 		t.Fatalf("got %v, want an error that names the open quote", err)
@@ -149,7 +188,7 @@ func TestReaderLimit(t *testing.T) {
 // TestReaderSourceError: what was complete comes first, the cut record never.
 func TestReaderSourceError(t *testing.T) {
 	broken := errors.New("broken")
-	r := NewReader(io.MultiReader(strings.NewReader("a\nb\ncut"), iotest.ErrReader(broken)), Lines)
+	r := NewReader(io.MultiReader(strings.NewReader("a\nb\ncut"), iotest.ErrReader(broken)), lines)
 	recs, err := readAll(r)
 	if err != broken || !slices.Equal(recs, []string{"a\n", "b\n"}) {
 		t.Fatalf("got %q, %v", recs, err)
@@ -157,7 +196,7 @@ func TestReaderSourceError(t *testing.T) {
 	if _, err = r.Next(); err != broken {
 		t.Fatalf("second call: got %v", err)
 	}
-	if _, err := NewReader(emptyReads{}, Lines).Next(); err != io.ErrNoProgress {
+	if _, err := NewReader(emptyReads{}, lines).Next(); err != io.ErrNoProgress {
 		t.Fatalf("empty reads: got %v", err)
 	}
 }
@@ -170,7 +209,7 @@ func (emptyReads) Read([]byte) (int, error) { return 0, nil }
 func TestReaderReady(t *testing.T) {
 	pieces := []string{"a\nb\n", "c", "\n\"d\n", "e\"\nf"}
 	src := &pieceReader{pieces: pieces}
-	r := NewReader(src, CSV)
+	r := NewReader(src, csvs)
 	var got []string
 	for {
 		if r.Ready() {
@@ -245,7 +284,7 @@ func TestCSVAgainstStandardLibrary(t *testing.T) {
 			}
 		}
 		w.Flush()
-		recs, err := readAll(NewReader(iotest.OneByteReader(&file), CSV))
+		recs, err := readAll(NewReader(iotest.OneByteReader(&file), csvs))
 		if err != nil || len(recs) != len(rows) {
 			t.Fatalf("round %d: %d records of %d, %v", round, len(recs), len(rows), err)
 		}
@@ -256,41 +295,43 @@ func TestCSVAgainstStandardLibrary(t *testing.T) {
 				if w.UseCRLF {
 					want = strings.ReplaceAll(want, "\n", "\r\n")
 				}
-				got, ok := csvColumn(nil, []byte(recs[i]), c+1)
-				if !ok || string(got) != want {
-					t.Fatalf("round %d, %q, column %d: got %q, %v, want %q", round, recs[i], c+1, got, ok, want)
+				k := Key{kind: keyCSV, fields: []field{{column: c + 1}}}
+				got, err := k.Append(nil, []byte(recs[i]))
+				if err != nil || !bytes.Equal(got, AppendKey(nil, []byte(want))) {
+					t.Fatalf("round %d, %q, column %d: got %q, %v, want %q", round, recs[i], c+1, got, err, want)
 				}
 			}
-			if got, ok := csvColumn(nil, []byte(recs[i]), columns+1); ok {
-				t.Fatalf("round %d, %q has no column %d, got %q", round, recs[i], columns+1, got)
+			k := Key{kind: keyCSV, fields: []field{{column: columns + 1}}}
+			if got, err := k.Append(nil, []byte(recs[i])); !errors.Is(err, ErrAbsent) {
+				t.Fatalf("round %d, %q has no column %d, got %q, %v", round, recs[i], columns+1, got, err)
 			}
 		}
 	}
 }
 
-// FuzzReader: the records put together are the input, however it arrives, and
-// all but the last end with a line feed.
+// FuzzReader: the records put together are the input, but for its byte order mark,
+// however it arrives, and all but the last have their end.
 func FuzzReader(f *testing.F) {
-	f.Add([]byte("a\n\"b\nc\",d\r\n\n\"\"\"\n"), uint8(3), true)
-	f.Add([]byte("\x00\xff\n\n\nlast"), uint8(1), false)
-	f.Fuzz(func(t *testing.T, in []byte, piece uint8, isCSV bool) {
-		format := Lines
-		if isCSV {
-			format = CSV
-		}
+	f.Add([]byte("a\n\"b\nc\",d\r\n\n\"\"\"\n"), uint8(3), true, false)
+	f.Add([]byte("\x00\xff\n\n\nlast"), uint8(1), false, false)
+	f.Add([]byte("\ufeffa\x00\xef\xbb\x00"), uint8(0), true, true)
+	f.Fuzz(func(t *testing.T, in []byte, piece uint8, isCSV, isNUL bool) {
+		format := Format{CSV: isCSV, Delimiter: ',', NUL: isNUL}
+		end := string(format.End())
 		whole, err := readAll(NewReader(bytes.NewReader(in), format))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := strings.Join(whole, ""); got != string(in) {
+		text := bytes.TrimPrefix(in, []byte(bom))
+		if got := strings.Join(whole, ""); got != string(text) {
 			t.Fatalf("records %q are not the input %q", whole, in)
 		}
 		for i, rec := range whole {
-			if i < len(whole)-1 && rec[len(rec)-1] != '\n' || rec == "" {
+			if i < len(whole)-1 && !strings.HasSuffix(rec, end) || rec == "" {
 				t.Fatalf("record %d of %q has no end", i, whole)
 			}
-			if !isCSV && strings.IndexByte(rec, '\n') < len(rec)-1 && strings.Contains(rec, "\n") {
-				t.Fatalf("line %q has a line feed inside", rec)
+			if !isCSV && strings.Contains(strings.TrimSuffix(rec, end), end) {
+				t.Fatalf("record %q has an end inside", rec)
 			}
 		}
 		p := int(piece) + 1
@@ -301,16 +342,16 @@ func FuzzReader(f *testing.F) {
 			t.Fatalf("in pieces of %d: %q, %v, whole: %q", p, pieces, err, whole)
 		}
 		if isCSV {
-			checkScanTwin(t, in, whole)
+			checkScanTwin(t, text, whole, format)
 		}
 	})
 }
 
 // checkScanTwin compares with the same scan made without its fast way.
-func checkScanTwin(t *testing.T, in []byte, whole []string) {
+func checkScanTwin(t *testing.T, in []byte, whole []string, f Format) {
 	var plain []string
 	for rest := in; len(rest) > 0; {
-		i, _ := scanCSV(rest, csvField, false)
+		i, _ := scanCSV(rest, csvField, false, f.Delimiter, f.End())
 		if i < 0 {
 			i = len(rest) - 1
 		}
@@ -348,9 +389,9 @@ func BenchmarkReader(b *testing.B) {
 		data []byte
 		f    Format
 	}{
-		{"format=lines", plain.Bytes(), Lines},
-		{"format=csv/quotes=0", plain.Bytes(), CSV},
-		{"format=csv/quotes=1", quoted.Bytes(), CSV},
+		{"format=lines", plain.Bytes(), lines},
+		{"format=csv/quotes=0", plain.Bytes(), csvs},
+		{"format=csv/quotes=1", quoted.Bytes(), csvs},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			b.SetBytes(int64(len(c.data)))

@@ -1,0 +1,20 @@
+package main
+
+import (
+	"runtime/debug"
+
+	"github.com/firstseen/firstseen/engine"
+)
+
+// commandMemory is what the command needs beside the engine: batches, buffers, and
+// what the collector has not collected yet.
+const commandMemory = 24 << 20
+
+// apply bounds the memory of the process, when the flag is given.
+func (n sizeFlag) apply(opts *engine.Options) {
+	if n == 0 {
+		return
+	}
+	opts.MemoryBudget = max(1, int64(n)-commandMemory)
+	debug.SetMemoryLimit(int64(n))
+}
