@@ -24,6 +24,16 @@ var (
 	ErrUnsupported = errors.New("dedup: not supported in this mode")
 )
 
+// Errors of Do. They say why fn was not run and there is no answer.
+var (
+	// ErrInFlight: another caller holds the key, and its answer is not there yet.
+	ErrInFlight = errors.New("dedup: in flight, another caller holds the key")
+	// ErrMismatch: the key was used before with another payload.
+	ErrMismatch = errors.New("dedup: the key was used with another payload")
+	// ErrUnknown: the guard can't say whether the key is fresh (verdict Unknown).
+	ErrUnknown = errors.New("dedup: verdict unknown")
+)
+
 // Errors of a store's state.
 var (
 	// ErrClosed: the call came after Close.
@@ -114,6 +124,18 @@ func IndexesOf(err, target error) []int {
 	}
 	return IndexesOf(errors.Unwrap(err), target)
 }
+
+// A FinalError is an error of fn that is the answer to its key (DoOptions.Final).
+// The call that ran fn and all later ones return it.
+type FinalError struct {
+	Text string // of fn's error
+	Err  error  // fn's error, or nil when it was replayed
+}
+
+func (e *FinalError) Error() string { return e.Text }
+
+// Unwrap returns Err.
+func (e *FinalError) Unwrap() error { return e.Err }
 
 // A CorruptError says where damage was found. It wraps ErrCorrupt.
 type CorruptError struct {
