@@ -165,6 +165,7 @@ const maxReserve = 256 << 20
 
 // tune sets what changes no answer.
 func (o *filterFlags) tune(a *app, opts *engine.Options, dir string, inputs []*input) {
+	o.memory.apply(opts)
 	opts.Lease = claimLease
 	opts.Logger = a.logger()
 	switch o.sync.value {
@@ -184,6 +185,9 @@ func (o *filterFlags) tune(a *app, opts *engine.Options, dir string, inputs []*i
 		}
 	}
 	opts.Capacity, opts.KeyBytes = o.capacity, o.keyBytes
+	if o.dir != "" {
+		return // another run's input has another size, and the filters are kept for one
+	}
 	if records, keyBytes := guess(inputs, o.key.Key); records > 0 {
 		if opts.Capacity == 0 {
 			opts.Capacity = records
@@ -192,5 +196,4 @@ func (o *filterFlags) tune(a *app, opts *engine.Options, dir string, inputs []*i
 			opts.KeyBytes = keyBytes
 		}
 	}
-	o.memory.apply(opts)
 }
