@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/firstseen/firstseen/dedup"
-	"github.com/firstseen/firstseen/persist"
+	"github.com/firstseen/firstseen/internal/vfs"
 )
 
 var ctx = context.Background()
@@ -143,12 +143,12 @@ func flushAll(t testing.TB, e *Engine) {
 
 // hookFS asks before each write and sync of the files whose name ends so.
 type hookFS struct {
-	persist.FS
+	vfs.FS
 	suffix string
 	hook   atomic.Pointer[func(op string) error]
 }
 
-func newHookFS(suffix string) *hookFS { return &hookFS{FS: persist.OS(), suffix: suffix} }
+func newHookFS(suffix string) *hookFS { return &hookFS{FS: vfs.OS(), suffix: suffix} }
 
 func (h *hookFS) set(hook func(op string) error) { h.hook.Store(&hook) }
 
@@ -159,7 +159,7 @@ func (h *hookFS) ask(op, name string) error {
 	return nil
 }
 
-func (h *hookFS) OpenFile(name string, flag int, perm fs.FileMode) (persist.File, error) {
+func (h *hookFS) OpenFile(name string, flag int, perm fs.FileMode) (vfs.File, error) {
 	f, err := h.FS.OpenFile(name, flag, perm)
 	return &hookFile{f, h, name}, err
 }
@@ -172,7 +172,7 @@ func (h *hookFS) Rename(oldName, newName string) error {
 }
 
 type hookFile struct {
-	persist.File
+	vfs.File
 	fs   *hookFS
 	name string
 }

@@ -8,7 +8,7 @@ import (
 
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/internal/sabotage"
-	"github.com/firstseen/firstseen/persist"
+	"github.com/firstseen/firstseen/persist/journal"
 	"github.com/firstseen/firstseen/shards"
 )
 
@@ -23,7 +23,7 @@ type call struct {
 	key     [1][]byte // of a call with one key
 	verdict [1]dedup.Verdict
 
-	wait persist.Pos // what the answers rest on
+	wait journal.Pos // what the answers rest on
 }
 
 func (c *call) reset() { c.wait, c.key[0] = 0, nil }

@@ -11,7 +11,9 @@ import (
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/internal/hash"
 	"github.com/firstseen/firstseen/internal/sabotage"
+	"github.com/firstseen/firstseen/internal/vfs"
 	"github.com/firstseen/firstseen/persist"
+	"github.com/firstseen/firstseen/persist/journal"
 )
 
 // identify reads who the directory is, or makes it.
@@ -66,7 +68,7 @@ func modeOf(id persist.Identity) Mode {
 
 // remains returns the name of a file of ours in a directory without identity.
 func (e *Engine) remains() (string, error) {
-	for _, name := range []string{persist.ManifestName, journalName, journalName + persist.MarkSuffix} {
+	for _, name := range []string{persist.ManifestName, journalName, journalName + journal.MarkSuffix} {
 		if _, err := e.fs.Stat(filepath.Join(e.dir, name)); err == nil {
 			return name, nil
 		}
@@ -93,10 +95,10 @@ func (e *Engine) create() error {
 			Detail: fmt.Sprintf("nothing was ever marked in it, position %d of the journal must be there", e.opts.NotBefore)}
 	}
 	marker := filepath.Join(e.dir, creatingName)
-	if err := persist.WriteFileAtomic(e.fs, marker, []byte("firstseen: this directory is being made\n")); err != nil {
+	if err := vfs.WriteFileAtomic(e.fs, marker, []byte("firstseen: this directory is being made\n")); err != nil {
 		return err
 	}
-	for _, name := range []string{journalName, journalName + persist.MarkSuffix, persist.ManifestName, persist.IdentityName} {
+	for _, name := range []string{journalName, journalName + journal.MarkSuffix, persist.ManifestName, persist.IdentityName} {
 		if err := e.fs.Remove(filepath.Join(e.dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
@@ -118,7 +120,7 @@ func (e *Engine) create() error {
 	m := &persist.Manifest{
 		Clock: now, Wall: now, Window: int64(e.opts.Window), Span: int64(e.opts.span()),
 		Generations: []persist.GenerationMeta{{Number: firstNumber, Start: now}},
-		Covered:     make([]persist.Pos, id.Shards),
+		Covered:     make([]journal.Pos, id.Shards),
 		Capacity:    e.opts.Capacity,
 	}
 	if err := persist.WriteManifest(e.fs, e.dir, m); err != nil {

@@ -10,7 +10,9 @@ import (
 
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/internal/hash"
+	"github.com/firstseen/firstseen/internal/vfs"
 	"github.com/firstseen/firstseen/persist"
+	"github.com/firstseen/firstseen/persist/journal"
 	"github.com/firstseen/firstseen/shards"
 )
 
@@ -19,12 +21,12 @@ import (
 type Engine struct {
 	opts    Options
 	dir     string
-	fs      persist.FS
+	fs      vfs.FS
 	lock    *persist.DirLock
 	id      persist.Identity
 	hasher  *hash.Hasher
 	set     *shards.Set
-	journal *persist.Journal
+	journal *journal.Journal
 	store   *store
 	clock   clock
 
@@ -64,7 +66,7 @@ type Engine struct {
 	roomWanted   atomic.Bool            // a call, or a rotation, waits for room in the journal
 	snapshotting atomic.Bool            // a snapshot is among the jobs
 	snapshots    sync.Map               // sealed generations that have a snapshot of the present filter
-	snapshotEnds map[uint64]persist.Pos // the worker's: how far each generation's snapshot reaches
+	snapshotEnds map[uint64]journal.Pos // the worker's: how far each generation's snapshot reaches
 	lost         []persist.GapMeta      // known gaps; changed by Open only
 	younger      []youngerRun           // Open's: to be added to filters
 	sorted       []shards.Pair          // the flusher's scratch

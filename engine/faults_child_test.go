@@ -17,7 +17,7 @@ import (
 
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/internal/sabotage"
-	"github.com/firstseen/firstseen/persist"
+	"github.com/firstseen/firstseen/internal/vfs"
 )
 
 // What may be killed, stopped by SIGBUS or cut off from its disk runs in a child:
@@ -165,7 +165,7 @@ func childLoad(c childConfig, out *childOutput) {
 		}
 	}
 	opts := c.options()
-	opts.phase, opts.fs = c.phases(out), toldFS{persist.OS(), out}
+	opts.phase, opts.fs = c.phases(out), toldFS{vfs.OS(), out}
 	next := c.from
 	for life := 0; ; life++ {
 		done := opts.phase("open")

@@ -16,6 +16,7 @@ import (
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/internal/sabotage"
 	"github.com/firstseen/firstseen/persist"
+	"github.com/firstseen/firstseen/persist/journal"
 )
 
 // patient is a directory that is damaged in many ways and healed after each.
@@ -273,7 +274,7 @@ func damageSmallFiles(p *faultPart) {
 	for _, mode := range []Mode{Exact, Approximate} {
 		pt := newPatient(p, mode)
 		var (
-			mark    = journalName + persist.MarkSuffix
+			mark    = journalName + journal.MarkSuffix
 			first   = persist.SnapshotPath("", 1)
 			second  = persist.SnapshotPath("", 2)
 			ring    = fileSize(pt.healthy, journalName)

@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/firstseen/firstseen/persist"
+	"github.com/firstseen/firstseen/internal/vfs"
 )
 
 // mountFor mounts something for the length of the test, or skips it loudly.
@@ -36,7 +36,7 @@ func smallDisk(t *testing.T) string {
 	return mountFor(t, "-t", "tmpfs", "-o", fmt.Sprintf("size=%d", smallDiskBytes), "tmpfs")
 }
 
-func freeBytes(dir string) (int64, error) { return persist.FreeSpace(dir) }
+func freeBytes(dir string) (int64, error) { return vfs.FreeSpace(dir) }
 
 // shutdown is FS_IOC_SHUTDOWN with EXT4_GOING_FLAGS_NOLOGFLUSH: the file system
 // stops as it is on disk, as a power cut leaves it.

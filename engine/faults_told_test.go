@@ -8,16 +8,16 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/firstseen/firstseen/persist"
+	"github.com/firstseen/firstseen/internal/vfs"
 )
 
 // toldFS tells of each sync of the journal.
 type toldFS struct {
-	persist.FS
+	vfs.FS
 	out *childOutput
 }
 
-func (f toldFS) OpenFile(name string, flag int, perm fs.FileMode) (persist.File, error) {
+func (f toldFS) OpenFile(name string, flag int, perm fs.FileMode) (vfs.File, error) {
 	file, err := f.FS.OpenFile(name, flag, perm)
 	if err != nil || filepath.Base(name) != journalName {
 		return file, err
@@ -26,7 +26,7 @@ func (f toldFS) OpenFile(name string, flag int, perm fs.FileMode) (persist.File,
 }
 
 type toldFile struct {
-	persist.File
+	vfs.File
 	out *childOutput
 }
 

@@ -13,7 +13,9 @@ import (
 
 	"github.com/firstseen/firstseen/bloom"
 	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/internal/vfs"
 	"github.com/firstseen/firstseen/persist"
+	"github.com/firstseen/firstseen/persist/journal"
 )
 
 // An Inspection tells what a directory holds, without opening it for use.
@@ -39,7 +41,7 @@ type Inspection struct {
 // An inspector has a directory open for looking at it.
 type inspector struct {
 	dir      string
-	fs       persist.FS
+	fs       vfs.FS
 	lock     *persist.DirLock
 	identity persist.Identity
 	manifest *persist.Manifest
@@ -48,7 +50,7 @@ type inspector struct {
 // inspectDir locks dir and reads its identity and manifest. problems are what
 // stands in the way, or nil.
 func inspectDir(dir string) (*inspector, error) {
-	i := &inspector{dir: dir, fs: persist.OS()}
+	i := &inspector{dir: dir, fs: vfs.OS()}
 	if _, err := i.fs.Stat(filepath.Join(dir, persist.IdentityName)); errors.Is(err, fs.ErrNotExist) {
 		if _, err := i.fs.Stat(filepath.Join(dir, persist.ManifestName)); errors.Is(err, fs.ErrNotExist) {
 			return nil, fmt.Errorf("%s is no firstseen directory: %w", dir, fs.ErrNotExist)
@@ -82,7 +84,7 @@ func (i *inspector) close() error { return i.lock.Unlock() }
 
 // scanJournal reads the journal as an opening would and counts the marks that a
 // replay would bring.
-func (i *inspector) scanJournal(ctx context.Context) (keys uint64, found persist.Replayed, state persist.JournalState, err error) {
+func (i *inspector) scanJournal(ctx context.Context) (keys uint64, found journal.Replayed, state journal.State, err error) {
 	var look journalLook
 	err = look.read(ctx, i, filepath.Join(i.dir, journalName), nil)
 	return look.keys, look.found, look.state, err
@@ -153,7 +155,7 @@ func (i *inspector) fill(number uint64) (share float64, ok bool) {
 
 // eachColumn reads all of a generation's snapshot and returns the position of
 // the journal that it reaches to.
-func (i *inspector) eachColumn(number uint64, look func(column []byte)) (persist.Pos, error) {
+func (i *inspector) eachColumn(number uint64, look func(column []byte)) (journal.Pos, error) {
 	f, err := persist.OpenSnapshotFile(i.fs, i.dir, number)
 	if err != nil {
 		return 0, err

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/internal/vfs"
 	"github.com/firstseen/firstseen/persist"
 )
 
@@ -228,12 +229,12 @@ func TestI5ManifestDecides(t *testing.T) {
 		"no such blocks": func(r *persist.RunMeta) { r.Blocks = 0 },
 	} {
 		broken := copyDir(t, dir)
-		m, err := persist.ReadManifest(persist.OS(), broken)
+		m, err := persist.ReadManifest(vfs.OS(), broken)
 		if err != nil {
 			t.Fatal(err)
 		}
 		change(&m.Generations[1].Segments[0].Runs[0])
-		if err := persist.WriteManifest(persist.OS(), broken, m); err != nil {
+		if err := persist.WriteManifest(vfs.OS(), broken, m); err != nil {
 			t.Fatal(err)
 		}
 		e, err := Open(broken, o)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/internal/vfs"
 	"github.com/firstseen/firstseen/persist"
 )
 
@@ -101,12 +102,12 @@ func TestI4StepWhileOpen(t *testing.T) {
 	mustClose(t, e)
 	// A fake clock has no monotonic part that would not have followed the step, so
 	// the manifest is made to say what it says then.
-	m, err := persist.ReadManifest(persist.OS(), dir)
+	m, err := persist.ReadManifest(vfs.OS(), dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	m.Wall += int64(3 * o.Window)
-	if err := persist.WriteManifest(persist.OS(), dir, m); err != nil {
+	if err := persist.WriteManifest(vfs.OS(), dir, m); err != nil {
 		t.Fatal(err)
 	}
 	clock.advance(3*o.Window + o.Window/2)

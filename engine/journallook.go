@@ -7,7 +7,7 @@ import (
 	"fmt"
 
 	"github.com/firstseen/firstseen/dedup"
-	"github.com/firstseen/firstseen/persist"
+	"github.com/firstseen/firstseen/persist/journal"
 )
 
 // journalLook is what reading a journal without changing it tells. After an
@@ -19,17 +19,17 @@ type journalLook struct {
 	newest     int64  // time of the last frame
 	generation uint64 // newest that a frame begins
 	start      int64  // of that generation
-	found      persist.Replayed
-	state      persist.JournalState
+	found      journal.Replayed
+	state      journal.State
 }
 
 // read scans the journal at path from the manifest's tail on. keep, when not nil,
 // is given every frame that a replay needs.
-func (l *journalLook) read(ctx context.Context, i *inspector, path string, keep func(f *persist.Frame) error) error {
+func (l *journalLook) read(ctx context.Context, i *inspector, path string, keep func(f *journal.Frame) error) error {
 	if _, err := i.fs.Stat(path); err != nil {
 		return missing(err, path)
 	}
-	j, err := persist.OpenJournal(persist.JournalConfig{FS: i.fs, Path: path})
+	j, err := journal.Open(journal.Config{FS: i.fs, Path: path})
 	if err != nil {
 		return err
 	}
@@ -38,10 +38,10 @@ func (l *journalLook) read(ctx context.Context, i *inspector, path string, keep 
 	if n := len(m.Generations); n > 0 {
 		live = m.Generations[n-1].Number
 	}
-	l.found, err = j.Scan(m.Tail, func(f *persist.Frame) error {
+	l.found, err = j.Scan(m.Tail, func(f *journal.Frame) error {
 		l.newest = max(l.newest, f.Time)
 		switch {
-		case f.Kind == persist.KindRotate:
+		case f.Kind == journal.KindRotate:
 			if f.Generation <= max(live, l.generation) {
 				return ctx.Err() // the manifest knows it
 			}
@@ -55,11 +55,11 @@ func (l *journalLook) read(ctx context.Context, i *inspector, path string, keep 
 			return l.strange(path, f, "keys of a shard that is not there")
 		case f.End <= m.Covered[f.Shard]:
 			return ctx.Err()
-		case f.Kind == persist.KindMark:
+		case f.Kind == journal.KindMark:
 			l.keys += uint64(f.Count)
 		}
 		l.frames++
-		l.bytes += int64(persist.FrameSpace(len(f.Payload)))
+		l.bytes += int64(journal.FrameSpace(len(f.Payload)))
 		if keep != nil {
 			return keep(f)
 		}
@@ -69,7 +69,7 @@ func (l *journalLook) read(ctx context.Context, i *inspector, path string, keep 
 	return errors.Join(err, j.Close(false))
 }
 
-func (l *journalLook) strange(path string, f *persist.Frame, what string) error {
+func (l *journalLook) strange(path string, f *journal.Frame, what string) error {
 	return &dedup.CorruptError{File: path, Offset: -1,
 		Detail: fmt.Sprintf("the frame that ends at position %d: %s (generation %d, shard %d)", f.End, what, f.Generation, f.Shard)}
 }

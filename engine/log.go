@@ -7,16 +7,16 @@ import (
 
 	"github.com/firstseen/firstseen/internal/hash"
 	"github.com/firstseen/firstseen/internal/sabotage"
-	"github.com/firstseen/firstseen/persist"
+	"github.com/firstseen/firstseen/persist/journal"
 	"github.com/firstseen/firstseen/shards"
 )
 
 // log is the journal as the shards see it.
-type log struct{ journal *persist.Journal }
+type log struct{ journal *journal.Journal }
 
 func (l log) Append(r *shards.Record) (start, end uint64, err error) {
-	f := persist.Frame{
-		Kind:       persist.KindMark,
+	f := journal.Frame{
+		Kind:       journal.KindMark,
 		Form:       uint8(r.Form),
 		Shard:      uint16(r.Shard),
 		Count:      uint32(r.Count),
@@ -26,14 +26,14 @@ func (l log) Append(r *shards.Record) (start, end uint64, err error) {
 		Alone:      r.Alone,
 	}
 	if r.Kind == shards.Forget {
-		f.Kind = persist.KindForget
+		f.Kind = journal.KindForget
 	}
 	end, err = l.journal.Append(&f)
-	return end - uint64(persist.FrameSpace(len(r.Payload))), end, err
+	return end - uint64(journal.FrameSpace(len(r.Payload))), end, err
 }
 
 // record is the inverse: what a replayed frame says.
-func record(f *persist.Frame) (r shards.Record, start uint64) {
+func record(f *journal.Frame) (r shards.Record, start uint64) {
 	r = shards.Record{
 		Form:       hash.Form(f.Form),
 		Shard:      int(f.Shard),
@@ -43,13 +43,13 @@ func record(f *persist.Frame) (r shards.Record, start uint64) {
 		Payload:    f.Payload,
 	}
 	switch f.Kind {
-	case persist.KindMark:
-	case persist.KindForget:
+	case journal.KindMark:
+	case journal.KindForget:
 		r.Kind = shards.Forget
 	default:
 		r.Kind = shards.NoKind
 	}
-	return r, f.End - uint64(persist.FrameSpace(len(f.Payload)))
+	return r, f.End - uint64(journal.FrameSpace(len(f.Payload)))
 }
 
 // frameSpace is the most room in the journal that marking keys can take: every
@@ -61,7 +61,7 @@ func (e *Engine) frameSpace(keys [][]byte, fixed bool) int {
 		n += recordSpace(len(keys[i])) - fixedSpace
 	}
 	if len(keys) == 1 {
-		return persist.FrameSpace(n) // mostly exact, so nothing is given back
+		return journal.FrameSpace(n) // mostly exact, so nothing is given back
 	}
 	return n + e.headerSpace(len(keys))
 }
@@ -72,7 +72,7 @@ const fixedSpace = 16
 func recordSpace(keyLen int) int { return max(fixedSpace, min(keyLen, hash.MaxBytes)+1) }
 
 func (e *Engine) headerSpace(keys int) int {
-	return min(keys, 2*e.opts.Shards*hash.Forms) * persist.FrameSpace(1)
+	return min(keys, 2*e.opts.Shards*hash.Forms) * journal.FrameSpace(1)
 }
 
 // claimSpace is the same for claims, whose keys the engine itself keeps.
@@ -120,8 +120,8 @@ const rotateBytes = 16
 // rotateFrame logs the beginning of a generation, in room that was set aside.
 func (e *Engine) rotateFrame(g generation, end int64) error {
 	le := binary.LittleEndian
-	f := persist.Frame{
-		Kind:       persist.KindRotate,
+	f := journal.Frame{
+		Kind:       journal.KindRotate,
 		Generation: g.number,
 		Time:       g.start,
 		Payload:    le.AppendUint64(le.AppendUint64(nil, uint64(g.start)), uint64(end)),

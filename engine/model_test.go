@@ -15,7 +15,7 @@ import (
 
 	"github.com/firstseen/firstseen/bloom"
 	"github.com/firstseen/firstseen/dedup"
-	"github.com/firstseen/firstseen/persist"
+	"github.com/firstseen/firstseen/internal/vfs"
 )
 
 var (
@@ -371,7 +371,7 @@ func TestModel(t *testing.T) {
 // need bytes of room: a crash of the engine alone loses nothing there either, and a
 // sync costs nothing.
 func memoryDir(t *testing.T, need int64) string {
-	if free, err := persist.FreeSpace("/dev/shm"); err != nil || free < need+64<<20 {
+	if free, err := vfs.FreeSpace("/dev/shm"); err != nil || free < need+64<<20 {
 		return t.TempDir()
 	}
 	dir, err := os.MkdirTemp("/dev/shm", "firstseen-")

@@ -14,7 +14,9 @@ import (
 
 	"github.com/firstseen/firstseen/bloom"
 	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/internal/vfs"
 	"github.com/firstseen/firstseen/persist"
+	"github.com/firstseen/firstseen/persist/journal"
 	"github.com/firstseen/firstseen/shards"
 )
 
@@ -69,7 +71,7 @@ func (e *Engine) open() error {
 	if err := e.identify(); err != nil {
 		return err
 	}
-	e.snapshotEnds = map[uint64]persist.Pos{}
+	e.snapshotEnds = map[uint64]journal.Pos{}
 	e.store = newStore(e.dir, e.fs, e.opts.Logger, e.opts.Generations)
 	e.store.told = func(m *persist.Manifest) { e.clock.ahead.Store(m.Wall - m.Clock) }
 	m, err := persist.ReadManifest(e.fs, e.dir)
@@ -93,7 +95,7 @@ func (e *Engine) open() error {
 		return err
 	}
 	// Everything is of a version that we know: from here on things may change.
-	if err := persist.RemoveLeftovers(e.fs, e.dir); err != nil {
+	if err := vfs.RemoveLeftovers(e.fs, e.dir); err != nil {
 		return err
 	}
 	if err := e.newSet(m); err != nil {
@@ -220,11 +222,11 @@ func (e *Engine) openJournal() error {
 		ring = e.opts.ringBytes
 	}
 	var err error
-	e.journal, err = persist.OpenJournal(persist.JournalConfig{
+	e.journal, err = journal.Open(journal.Config{
 		FS:        e.fs,
 		Path:      filepath.Join(e.dir, journalName),
 		RingBytes: ring,
-		Sync:      persist.SyncMode(e.opts.Sync),
+		Sync:      journal.SyncMode(e.opts.Sync),
 		Interval:  e.opts.SyncEvery,
 		NotBefore: e.opts.NotBefore,
 		Logger:    e.opts.Logger,

@@ -9,7 +9,7 @@ import (
 
 	"github.com/firstseen/firstseen/bloom"
 	"github.com/firstseen/firstseen/dedup"
-	"github.com/firstseen/firstseen/persist"
+	"github.com/firstseen/firstseen/internal/vfs"
 	"github.com/firstseen/firstseen/shards"
 )
 
@@ -137,7 +137,7 @@ type Options struct {
 	ringBytes int64
 	lastFlush uint64
 	workEvery time.Duration // instead of scrubEvery: merges come often
-	fs        persist.FS
+	fs        vfs.FS
 	passed    func() time.Duration           // the monotonic clock, for a Now without one
 	bootID    *[16]byte                      // instead of the machine's: a power cut that the kernel lives through
 	phase     func(name string) (end func()) // told what begins, and by end that it is over
@@ -208,7 +208,7 @@ func (o Options) withDefaults() (Options, error) {
 		o.Now = time.Now
 	}
 	if o.fs == nil {
-		o.fs = persist.OS()
+		o.fs = vfs.OS()
 	}
 	if len(problems) > 0 {
 		return o, fmt.Errorf("engine: bad options: %w", errors.Join(problems...))

@@ -14,6 +14,7 @@ import (
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/internal/hash"
 	"github.com/firstseen/firstseen/persist"
+	"github.com/firstseen/firstseen/persist/journal"
 )
 
 const (
@@ -156,13 +157,13 @@ func (r *repairer) planJournal(ctx context.Context) {
 		live = persist.GenerationMeta{Number: look.generation, Start: look.start}
 	}
 	gap := persist.GenerationMeta{Number: live.Number, Start: max(live.Start, look.newest)}
-	var next *persist.Frame
+	var next *journal.Frame
 	if span := m.Span; span > 0 && live.Start+span <= r.clock && r.roomAfter(live.Number) {
 		// Rotations may have been lost too, and with them keys marked up to now:
 		// the generation of the gap lasts as long.
 		gap.End = r.clock
 		payload := binary.LittleEndian.AppendUint64(nil, uint64(r.clock))
-		next = &persist.Frame{Kind: persist.KindRotate, Generation: live.Number + 1, Time: r.clock,
+		next = &journal.Frame{Kind: journal.KindRotate, Generation: live.Number + 1, Time: r.clock,
 			Payload: binary.LittleEndian.AppendUint64(payload, uint64(r.clock))}
 	}
 	r.noteGap(&gap, true, "the journal was damaged: "+r.badJournal.Error())
@@ -185,7 +186,7 @@ func (r *repairer) roomAfter(live uint64) bool {
 }
 
 // above is a position that is above all that the directory knows of.
-func (r *repairer) above() persist.Pos {
+func (r *repairer) above() journal.Pos {
 	top := r.m.Tail
 	for _, p := range r.m.Covered {
 		top = max(top, p)
@@ -201,23 +202,23 @@ func (r *repairer) above() persist.Pos {
 	return (top + journalGap) &^ 7
 }
 
-func (r *repairer) writeJournal(ctx context.Context, start persist.Pos, next *persist.Frame) error {
+func (r *repairer) writeJournal(ctx context.Context, start journal.Pos, next *journal.Frame) error {
 	path := filepath.Join(r.dir, mendedName)
-	for _, p := range []string{path, path + persist.MarkSuffix} {
+	for _, p := range []string{path, path + journal.MarkSuffix} {
 		if err := r.fs.Remove(p); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
 	ring := max(minRing, r.journal.state.RingBytes, 3*r.journal.bytes)
-	j, err := persist.OpenJournal(persist.JournalConfig{FS: r.fs, Path: path, RingBytes: ring, Start: start})
+	j, err := journal.Open(journal.Config{FS: r.fs, Path: path, RingBytes: ring, Start: start})
 	if err != nil {
 		return err
 	}
-	if _, err := j.Replay(start, func(*persist.Frame) error { return nil }); err != nil {
+	if _, err := j.Replay(start, func(*journal.Frame) error { return nil }); err != nil {
 		return errors.Join(err, j.Close(false))
 	}
-	put := func(f *persist.Frame) error {
-		if err := j.Reserve(ctx, persist.FrameSpace(len(f.Payload))); err != nil {
+	put := func(f *journal.Frame) error {
+		if err := j.Reserve(ctx, journal.FrameSpace(len(f.Payload))); err != nil {
 			return err
 		}
 		end, err := j.Append(f)
@@ -240,7 +241,7 @@ func (r *repairer) writeJournal(ctx context.Context, start persist.Pos, next *pe
 
 func (r *repairer) swapJournal() error {
 	path := filepath.Join(r.dir, journalName)
-	for _, p := range []string{path, path + persist.MarkSuffix} {
+	for _, p := range []string{path, path + journal.MarkSuffix} {
 		if err := r.moveAside(p); err != nil {
 			return err
 		}
@@ -248,7 +249,7 @@ func (r *repairer) swapJournal() error {
 	if err := r.fs.Rename(filepath.Join(r.dir, mendedName), path); err != nil {
 		return err
 	}
-	if err := r.fs.Remove(filepath.Join(r.dir, mendedName+persist.MarkSuffix)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := r.fs.Remove(filepath.Join(r.dir, mendedName+journal.MarkSuffix)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return r.fs.SyncDir(r.dir)
@@ -278,7 +279,7 @@ func (r *repairer) planAnew() error {
 	r.clock = r.opts.Now().UnixNano()
 	gap := persist.GenerationMeta{Number: number + 1, Start: r.clock - window - span, End: r.clock}
 	r.m = &persist.Manifest{
-		Clock: r.clock, Wall: r.clock, Window: window, Span: span, Covered: make([]persist.Pos, r.identity.Shards),
+		Clock: r.clock, Wall: r.clock, Window: window, Span: span, Covered: make([]journal.Pos, r.identity.Shards),
 		Generations: []persist.GenerationMeta{gap, {Number: number + 2, Start: r.clock}},
 	}
 	r.noteGap(&gap, true, "the manifest was lost")
@@ -296,7 +297,7 @@ func (r *repairer) planAnew() error {
 		}
 	}
 	r.step(func() error {
-		j, err := persist.OpenJournal(persist.JournalConfig{FS: r.fs, Path: filepath.Join(r.dir, journalName), RingBytes: minRing})
+		j, err := journal.Open(journal.Config{FS: r.fs, Path: filepath.Join(r.dir, journalName), RingBytes: minRing})
 		if err != nil {
 			return err
 		}

@@ -12,7 +12,9 @@ import (
 	"time"
 
 	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/internal/vfs"
 	"github.com/firstseen/firstseen/persist"
+	"github.com/firstseen/firstseen/persist/journal"
 )
 
 // damagedDir is a directory with two generations in runs, a third in the journal
@@ -137,7 +139,7 @@ func faultFlip(t testing.TB, path string, off int64) {
 
 func (d *damagedDir) valueLog(t *testing.T, generation int) string {
 	t.Helper()
-	m, err := persist.ReadManifest(persist.OS(), d.dir)
+	m, err := persist.ReadManifest(vfs.OS(), d.dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -221,9 +223,9 @@ func (d *damagedDir) damageJournal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var ends []persist.Pos
+	var ends []journal.Pos
 	var look journalLook
-	if err := errors.Join(look.read(context.Background(), i, filepath.Join(d.dir, journalName), func(f *persist.Frame) error {
+	if err := errors.Join(look.read(context.Background(), i, filepath.Join(d.dir, journalName), func(f *journal.Frame) error {
 		ends = append(ends, f.End)
 		return nil
 	}), i.close()); err != nil {
@@ -259,7 +261,7 @@ func checkRepair(t *testing.T, d *damagedDir, opens, late bool, keeps int, some 
 	}
 	before := faultList(t, d.dir)
 	segments := map[uint64]bool{}
-	if m, err := persist.ReadManifest(persist.OS(), d.dir); err == nil { // others were never promised
+	if m, err := persist.ReadManifest(vfs.OS(), d.dir); err == nil { // others were never promised
 		segments = segmentIDs(m)
 	}
 	ro := RepairOptions{DryRun: true, Now: d.clock.now, Window: d.opts.Window}

@@ -15,6 +15,7 @@ import (
 	"github.com/firstseen/firstseen/internal/hash"
 	"github.com/firstseen/firstseen/internal/sabotage"
 	"github.com/firstseen/firstseen/persist"
+	"github.com/firstseen/firstseen/persist/journal"
 	"github.com/firstseen/firstseen/shards"
 )
 
@@ -332,9 +333,9 @@ func (e *Engine) addRun(r *persist.Run, add func(orders []uint64)) error {
 func (e *Engine) replay(m *persist.Manifest) error {
 	var b shards.Batch
 	newest := int64(0)
-	apply := func(f *persist.Frame) error {
+	apply := func(f *journal.Frame) error {
 		newest = max(newest, f.Time)
-		if f.Kind == persist.KindRotate {
+		if f.Kind == journal.KindRotate {
 			return e.replayRotation(f)
 		}
 		r, start := record(f)
@@ -379,7 +380,7 @@ func (e *Engine) noteLoss(d time.Duration, since int64) {
 	e.opts.Logger.Warn("the machine stopped without a clean close: the newest marks may be lost", "at_most", d, "since", e.recovery.LostSince)
 }
 
-func (e *Engine) replayRotation(f *persist.Frame) error {
+func (e *Engine) replayRotation(f *journal.Frame) error {
 	gs := e.window.generations
 	live := gs[len(gs)-1]
 	if f.Generation <= live.number {

@@ -6,7 +6,7 @@ import (
 
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/internal/sabotage"
-	"github.com/firstseen/firstseen/persist"
+	"github.com/firstseen/firstseen/internal/vfs"
 	"github.com/firstseen/firstseen/shards"
 )
 
@@ -15,7 +15,7 @@ func (e *Engine) checkDisk() {
 	if e.opts.MinFreeDisk < 0 || sabotage.On(sabotage.IgnoreRoom) {
 		return
 	}
-	free, err := persist.FreeSpace(e.dir)
+	free, err := vfs.FreeSpace(e.dir)
 	switch {
 	case errors.Is(err, errors.ErrUnsupported):
 	case err != nil:
@@ -57,7 +57,7 @@ func (e *Engine) checkFree(need int64) error {
 		return nil
 	}
 	need += 4 << 20 // Badger's own files
-	free, err := persist.FreeSpace(e.dir)
+	free, err := vfs.FreeSpace(e.dir)
 	switch {
 	case errors.Is(err, errors.ErrUnsupported):
 		return nil

@@ -8,6 +8,7 @@ import (
 	"github.com/firstseen/firstseen/bloom"
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/persist"
+	"github.com/firstseen/firstseen/persist/journal"
 )
 
 // snapshot writes the filters of sealed generations that have no snapshot yet,
@@ -97,7 +98,7 @@ func (e *Engine) writeSnapshot(g generation) error {
 // coverBySnapshots tells the manifest that every frame up to end is in a
 // snapshot: bits are set before a frame is appended, and all generations were
 // written after end was read. Only without a store.
-func (e *Engine) coverBySnapshots(end persist.Pos, at moment) error {
+func (e *Engine) coverBySnapshots(end journal.Pos, at moment) error {
 	err := e.store.update(func(m *persist.Manifest) {
 		e.describe(m, at)
 		for i := range m.Covered {

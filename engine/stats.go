@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/firstseen/firstseen/persist"
+	"github.com/firstseen/firstseen/persist/journal"
 )
 
 // Stats is a picture of an engine at one moment. Counters run from Open.
@@ -205,7 +206,7 @@ func (e *Engine) Stats() Stats {
 	return s
 }
 
-func journalStats(j persist.JournalState, waits uint64) JournalStats {
+func journalStats(j journal.State, waits uint64) JournalStats {
 	return JournalStats{RingBytes: j.RingBytes, UsedBytes: j.Used, Written: j.Bytes, Syncs: j.Syncs, Unsynced: j.Unsynced, WaitsOnRoom: waits,
 		Durable: j.Durable}
 }

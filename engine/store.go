@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/internal/vfs"
 	"github.com/firstseen/firstseen/persist"
 	"github.com/firstseen/firstseen/shards"
 )
@@ -18,7 +19,7 @@ import (
 // to ask. In Approximate mode it has a manifest only.
 type store struct {
 	dir    string
-	fs     persist.FS
+	fs     vfs.FS
 	logger *slog.Logger
 	slots  int                       // generations that a filter tells apart
 	told   func(m *persist.Manifest) // of each manifest that is on disk
@@ -37,7 +38,7 @@ type store struct {
 	dropped  map[uint64]bool             // segments that the manifest has stopped naming, not yet removed
 }
 
-func newStore(dir string, fsys persist.FS, logger *slog.Logger, slots int) *store {
+func newStore(dir string, fsys vfs.FS, logger *slog.Logger, slots int) *store {
 	s := &store{dir: dir, fs: fsys, logger: logger, slots: slots, segments: map[uint64]*persist.Segment{}, writing: map[uint64]uint64{},
 		busy: map[uint64]int{}, dropped: map[uint64]bool{}, help: make(chan *shared)}
 	s.lookups.New = func() any { return new(lookup) }

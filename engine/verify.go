@@ -11,6 +11,7 @@ import (
 
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/persist"
+	"github.com/firstseen/firstseen/persist/journal"
 )
 
 // Damage is one thing that Verify found wrong.
@@ -49,7 +50,7 @@ type verifier struct {
 	badRuns     map[uint64]bool  // runs of which not all keys can be read
 	badSegments map[uint64]bool  // segments that can't be opened at all
 	badSnaps    map[uint64]error // generations whose snapshot can't be read
-	snapEnds    map[uint64]persist.Pos
+	snapEnds    map[uint64]journal.Pos
 }
 
 // Verify reads everything in dir and lists all damage; err is for what kept it
@@ -84,7 +85,7 @@ func newVerifier(dir string, progress func(done, total int64)) (*verifier, error
 		return nil, err
 	}
 	v := &verifier{inspector: i, progress: progress, badRuns: map[uint64]bool{}, badSegments: map[uint64]bool{},
-		badSnaps: map[uint64]error{}, snapEnds: map[uint64]persist.Pos{}}
+		badSnaps: map[uint64]error{}, snapEnds: map[uint64]journal.Pos{}}
 	v.out.Files++
 	if err == nil {
 		err = v.checkManifest()
@@ -218,7 +219,7 @@ func (v *verifier) snapshot(g *persist.GenerationMeta) {
 }
 
 // tooOld is the error of a snapshot that was replaced by an older one.
-func tooOld(dir string, g *persist.GenerationMeta, end persist.Pos) error {
+func tooOld(dir string, g *persist.GenerationMeta, end journal.Pos) error {
 	return &dedup.CorruptError{File: persist.SnapshotPath(dir, g.Number), Offset: -1,
 		Detail: fmt.Sprintf("it reaches to position %d of the journal, the manifest promises %d", end, g.Snapshot)}
 }

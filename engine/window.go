@@ -6,7 +6,7 @@ import (
 	"math"
 
 	"github.com/firstseen/firstseen/internal/sabotage"
-	"github.com/firstseen/firstseen/persist"
+	"github.com/firstseen/firstseen/persist/journal"
 )
 
 // rotate brings the window up to now: it begins generations whose time has come
@@ -41,7 +41,7 @@ func (e *Engine) tryRotate(now int64) error {
 
 // rotateRoom is the most that a rotation takes in the journal: at most a window's
 // generations begin at once, see nextGeneration.
-func (e *Engine) rotateRoom() int { return (e.opts.Generations + 1) * persist.FrameSpace(rotateBytes) }
+func (e *Engine) rotateRoom() int { return (e.opts.Generations + 1) * journal.FrameSpace(rotateBytes) }
 
 // rotateIn is rotate with room set aside.
 func (e *Engine) rotateIn(room int, now int64) error {
@@ -55,7 +55,7 @@ func (e *Engine) rotateIn(room int, now int64) error {
 		if err := e.rotateTo(g, end); err != nil {
 			return err
 		}
-		room -= persist.FrameSpace(rotateBytes)
+		room -= journal.FrameSpace(rotateBytes)
 	}
 	e.journal.Unreserve(room)
 	e.retireLocked(now)

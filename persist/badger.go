@@ -19,6 +19,7 @@ import (
 
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/internal/sabotage"
+	"github.com/firstseen/firstseen/internal/vfs"
 )
 
 // This file and badger_open.go are the only ones that know Badger. A segment has
@@ -102,11 +103,11 @@ func storeOptions(dir string, maxBytes int64, log badger.Logger) badger.Options 
 // createStore makes a new Badger directory at dir, which must not exist.
 func createStore(dir string, maxBytes int64, logger *slog.Logger) (*store, error) {
 	if err := os.Mkdir(dir, 0o755); err != nil {
-		return nil, fmt.Errorf("persist: creating segment: %w", diskFull(err))
+		return nil, fmt.Errorf("persist: creating segment: %w", vfs.DiskFull(err))
 	}
 	s, err := startStore(dir, maxBytes, logger)
 	if err != nil {
-		return nil, fmt.Errorf("persist: creating segment %s: %w", dir, diskFull(err))
+		return nil, fmt.Errorf("persist: creating segment %s: %w", dir, vfs.DiskFull(err))
 	}
 	return s, nil
 }
@@ -162,8 +163,8 @@ func (s *store) noteMapped(p []byte) {
 	m, from := &s.mapped, address(p)
 	m.Lock()
 	defer m.Unlock()
-	if from < m.to || from-m.to >= hugePage {
-		adviseRandom(m.from, m.to)
+	if from < m.to || from-m.to >= vfs.HugePage {
+		vfs.AdviseRandom(m.from, m.to)
 		m.from = from
 	}
 	m.to = from + uintptr(len(p))
@@ -176,7 +177,7 @@ func (s *store) adviseMapped() {
 	m := &s.mapped
 	m.Lock()
 	defer m.Unlock()
-	adviseRandom(m.from, m.to)
+	vfs.AdviseRandom(m.from, m.to)
 	m.from = m.to
 }
 
@@ -210,7 +211,7 @@ const storeRoom = 1 << 20
 // checkRoom says ErrDiskFull where Badger would lack room: it writes through maps,
 // and what doesn't fit ends the process (SIGBUS) or leaves it in a panic.
 func checkRoom(dir string) error {
-	free, err := FreeSpace(dir)
+	free, err := vfs.FreeSpace(dir)
 	if err != nil || free >= storeRoom || sabotage.On(sabotage.IgnoreRoom) {
 		return nil //nolint:nilerr // where nobody knows how much there is, we try
 	}
@@ -235,7 +236,7 @@ func (s *store) close() (err error) {
 		return fmt.Errorf("persist: segment %s is left open: %w", s.dir, err)
 	}
 	if err := s.db.Close(); err != nil {
-		return fmt.Errorf("persist: closing segment %s: %w", s.dir, diskFull(err))
+		return fmt.Errorf("persist: closing segment %s: %w", s.dir, vfs.DiskFull(err))
 	}
 	return nil
 }
@@ -248,7 +249,7 @@ func (s *store) giveUp() {
 	}
 	logs, _ := storeFiles(s.dir, ".vlog")
 	for _, name := range logs {
-		if err := punchFile(name); err != nil {
+		if err := vfs.PunchFile(name); err != nil {
 			s.log.logger.Warn("the room of a removed segment comes back later", "file", name, "error", err)
 		}
 	}

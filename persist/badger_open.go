@@ -19,6 +19,8 @@ import (
 	"github.com/dgraph-io/badger/v4/table"
 	"github.com/dgraph-io/badger/v4/y"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/firstseen/firstseen/internal/vfs"
 )
 
 // Opening a Badger directory that may be damaged. Badger's Open makes up for
@@ -52,7 +54,7 @@ func openStore(dir string, maxBytes int64, logger *slog.Logger) (*store, error) 
 	}
 	var errno syscall.Errno
 	if errors.As(err, &errno) && errno != syscall.ENOENT {
-		return nil, fmt.Errorf("persist: opening segment %s: %w", dir, diskFull(err))
+		return nil, fmt.Errorf("persist: opening segment %s: %w", dir, vfs.DiskFull(err))
 	}
 	return nil, corrupt(dir, -1, "the store can't be opened: %v", err)
 }
@@ -273,7 +275,7 @@ func protectLog(dir string) error {
 	}
 	empty := make([]byte, vlogHeader) // key 0: not encrypted
 	if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("%06d.vlog", number+1)), empty, 0o644); err != nil {
-		return fmt.Errorf("persist: opening segment: %w", diskFull(err))
+		return fmt.Errorf("persist: opening segment: %w", vfs.DiskFull(err))
 	}
 	return nil
 }

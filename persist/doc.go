@@ -6,11 +6,11 @@
 //	LOCK              flock of the process that has it open       LockDir
 //	IDENTITY          written once: seed, shards, mode            Identity
 //	MANIFEST          what must be there, replaced atomically     Manifest
-//	journal           ring of marks that are not yet in runs      Journal
-//	journal.mark      how far the journal reaches                 Journal
+//	journal           ring of marks that are not yet in runs      package journal
+//	journal.mark      how far the journal reaches                 package journal
 //	seg-%08d/         a Badger directory full of runs             Segment, Run
 //	filter-%08d.snap  bits of a generation's filter               WriteSnapshot
-//	*.tmp             left over from a crash                      RemoveLeftovers
+//	*.tmp             left over from a crash                      vfs.RemoveLeftovers
 //
 // # How a key gets here
 //
@@ -54,8 +54,7 @@
 // # Who may call at once
 //
 // Everything may be called at once, but for a RunWriter and a Lookup, which
-// belong to one goroutine at a time, and Replay, which comes before the rest of a
-// journal's calls. Closing or removing a segment waits for the calls under way.
+// belong to one goroutine at a time. Closing or removing a segment waits for the calls under way.
 //
 // # What it does not do
 //

@@ -10,6 +10,7 @@ import (
 
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/internal/crc32c"
+	"github.com/firstseen/firstseen/internal/vfs"
 )
 
 // Names in an engine's directory. The journal's name is the caller's.
@@ -123,7 +124,7 @@ func corrupt(file string, offset int64, format string, args ...any) error {
 }
 
 // readSealed returns the content of a sealed file.
-func readSealed(fsys FS, path string) ([]byte, error) {
+func readSealed(fsys vfs.FS, path string) ([]byte, error) {
 	info, err := fsys.Stat(path)
 	if err != nil {
 		return nil, fmt.Errorf("persist: reading %s: %w", path, err)
@@ -131,7 +132,7 @@ func readSealed(fsys FS, path string) ([]byte, error) {
 	if info.Size() > maxSealedFile {
 		return nil, corrupt(path, -1, "%d bytes long", info.Size())
 	}
-	return ReadFile(fsys, path)
+	return vfs.ReadFile(fsys, path)
 }
 
 // numbered lists the numbers of the entries of dir that are called prefix,

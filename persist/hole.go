@@ -3,6 +3,8 @@ package persist
 import (
 	"bytes"
 	"os"
+
+	"github.com/firstseen/firstseen/internal/vfs"
 )
 
 // A hole is the end of a store's newest value log, where nothing was written yet.
@@ -25,10 +27,6 @@ const (
 	// fillStep is what the end of the filled part is a multiple of, so that short
 	// values don't each cost a system call.
 	fillStep = 64 << 10
-	// hugePage is the size and the alignment of the large pages of amd64, and of arm64
-	// with 4 KiB pages. Only one that is needed before the next sync is filled as a whole:
-	// what is written to it afterwards would have all of it written to the disk again.
-	hugePage = 2 << 20
 	// holeGuard is how many bytes before the end of the filled part stay zero, or
 	// Badger has written more than we know of, and must not be written over.
 	holeGuard = 64
@@ -39,11 +37,11 @@ const (
 func (h *hole) fill(n, more int64) error {
 	end := h.end + n
 	if end+holeGuard > h.full && h.ready() {
-		full := roundUp(end+holeGuard, hugePage)
+		full := roundUp(end+holeGuard, vfs.HugePage)
 		if full > end+more {
 			full = roundUp(end+holeGuard, fillStep)
 		}
-		if err := fillHole(h.f, h.full, full); err != nil {
+		if err := vfs.FillHole(h.f, h.full, full); err != nil {
 			return err
 		}
 		h.full = full
@@ -54,7 +52,7 @@ func (h *hole) fill(n, more int64) error {
 
 // ready opens the log before its first fill, and reports whether the hole may be filled.
 func (h *hole) ready() bool {
-	if h.off || !fillsHoles {
+	if h.off || !vfs.FillsHoles {
 		return false
 	}
 	if h.f == nil {
@@ -66,7 +64,7 @@ func (h *hole) ready() bool {
 			h.off = true
 			return false
 		}
-		dropCached(h.f)
+		vfs.DropCached(h.f)
 	}
 	if h.full == vlogHeader {
 		return true // nothing was filled yet
@@ -80,8 +78,8 @@ func (h *hole) ready() bool {
 // send has the kernel begin to write what Badger has written since the last time, but for
 // the last huge page, which would be written again.
 func (h *hole) send() {
-	if end := h.end / hugePage * hugePage; h.f != nil && h.sent < end {
-		startWriting(h.f, h.sent, end)
+	if end := h.end / vfs.HugePage * vfs.HugePage; h.f != nil && h.sent < end {
+		vfs.StartWriting(h.f, h.sent, end)
 		h.sent = end
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/internal/vfs"
 )
 
 // TestFillHole: what is filled is a hole no more, and nothing else changes.
@@ -33,7 +34,7 @@ func TestFillHole(t *testing.T) {
 	if _, err := f.WriteAt(want[to:to+1000], to); err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(f.Truncate(size), fillHole(f, from, to)); err != nil {
+	if err := errors.Join(f.Truncate(size), vfs.FillHole(f, from, to)); err != nil {
 		t.Fatal(err)
 	}
 	got := make([]byte, size)
@@ -76,7 +77,7 @@ func TestPutFillsHole(t *testing.T) {
 		}
 		switch h := &s.hole; {
 		case h.full-h.end <= holeGuard+fillStep: // from before, too
-		case h.full%hugePage != 0 || h.full != full && h.full > h.end+more:
+		case h.full%vfs.HugePage != 0 || h.full != full && h.full > h.end+more:
 			t.Fatalf("filled up to %d of %d, %d bytes follow", h.full, h.end, more)
 		default:
 			ahead++
@@ -176,7 +177,7 @@ func TestStartSync(t *testing.T) {
 	h := &s.store.hole
 	for id := range uint64(3) {
 		runs = append(runs, writeRun(t, s, RunSpec{ID: id}, makeKeys(0, 200_000, id)))
-		if s.StartSync(); h.sent != h.end/hugePage*hugePage || h.sent == 0 {
+		if s.StartSync(); h.sent != h.end/vfs.HugePage*vfs.HugePage || h.sent == 0 {
 			t.Fatalf("run %d: told to write up to %d of %d", id, h.sent, h.end)
 		}
 	}

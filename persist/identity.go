@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"path/filepath"
+
+	"github.com/firstseen/firstseen/internal/vfs"
 )
 
 // Identity is what a directory is made with and can never change: another seed
@@ -31,7 +33,7 @@ const identityBody = 44
 // ReadIdentity reads dir's identity. The error wraps fs.ErrNotExist when there
 // is none, dedup.ErrIncompatible when a newer version made it, and is a
 // *dedup.CorruptError when it is damaged.
-func ReadIdentity(fsys FS, dir string) (Identity, error) {
+func ReadIdentity(fsys vfs.FS, dir string) (Identity, error) {
 	path := filepath.Join(dir, IdentityName)
 	data, err := readSealed(fsys, path)
 	if err != nil {
@@ -67,11 +69,14 @@ func decodeIdentity(data []byte, path string) (Identity, error) {
 
 // WriteIdentity writes dir's identity, atomically and durably. It is called
 // once, when the directory is made.
-func WriteIdentity(fsys FS, dir string, id Identity) error {
+func WriteIdentity(fsys vfs.FS, dir string, id Identity) error {
 	if id.Shards == 0 || id.Shards > 256 || id.Shards&(id.Shards-1) != 0 {
 		return fmt.Errorf("persist: identity: %d shards, a power of two from 1 to 256 expected", id.Shards)
 	}
-	return WriteFileAtomic(fsys, filepath.Join(dir, IdentityName), id.encode())
+	if err := vfs.WriteFileAtomic(fsys, filepath.Join(dir, IdentityName), id.encode()); err != nil {
+		return fmt.Errorf("persist: %w", err)
+	}
+	return nil
 }
 
 func (id Identity) encode() []byte {

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/internal/vfs"
 )
 
 func testIdentity() Identity {
@@ -20,19 +21,19 @@ func testIdentity() Identity {
 
 func TestIdentity(t *testing.T) {
 	dir := t.TempDir()
-	if _, err := ReadIdentity(OS(), dir); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := ReadIdentity(vfs.OS(), dir); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("no identity: %v", err)
 	}
 	for _, id := range []Identity{testIdentity(), {Version: 1, Shards: 1, Untrusted: true}, {Version: 1, Shards: 256, Created: -1}} {
-		if err := WriteIdentity(OS(), dir, id); err != nil {
+		if err := WriteIdentity(vfs.OS(), dir, id); err != nil {
 			t.Fatal(err)
 		}
-		if got, err := ReadIdentity(OS(), dir); err != nil || got != id {
+		if got, err := ReadIdentity(vfs.OS(), dir); err != nil || got != id {
 			t.Errorf("read %+v, %v, want %+v", got, err, id)
 		}
 	}
 	for _, shards := range []uint16{0, 3, 512} {
-		if err := WriteIdentity(OS(), dir, Identity{Shards: shards}); err == nil {
+		if err := WriteIdentity(vfs.OS(), dir, Identity{Shards: shards}); err == nil {
 			t.Errorf("%d shards written", shards)
 		}
 		id := testIdentity()
@@ -58,7 +59,7 @@ func TestIdentityNewer(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, IdentityName), data, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := ReadIdentity(OS(), dir); !errors.Is(err, dedup.ErrIncompatible) {
+	if _, err := ReadIdentity(vfs.OS(), dir); !errors.Is(err, dedup.ErrIncompatible) {
 		t.Error(err)
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/firstseen/firstseen/internal/prefetch"
 	"github.com/firstseen/firstseen/internal/sabotage"
+	"github.com/firstseen/firstseen/internal/vfs"
 )
 
 // A Query asks a run for one key.
@@ -114,7 +115,7 @@ func readBlocks(qs []Query) {
 	for i := range qs {
 		if q := &qs[i]; !q.Older {
 			block, _ := blockOf(q.Order, q.Run.meta.Blocks)
-			adviseNeeded(q.Run.blockData(block))
+			vfs.AdviseNeeded(q.Run.blockData(block))
 		}
 	}
 }

@@ -1,8 +1,12 @@
 package persist
 
 import (
+	"fmt"
 	"path/filepath"
 	"slices"
+
+	"github.com/firstseen/firstseen/internal/vfs"
+	"github.com/firstseen/firstseen/persist/journal"
 )
 
 // A Manifest says what must be there (I5). What it names was synced before it
@@ -15,11 +19,11 @@ type Manifest struct {
 	Window      int64  // ns
 	Span        int64  // of a generation, ns
 	Generations []GenerationMeta
-	Covered     []Pos  // per shard: frames of the shard below it are in runs
-	Tail        Pos    // replay starts here
-	NextID      uint64 // of segments and runs
-	NextSeq     uint64 // of tables
-	Capacity    uint64 // keys a window that the filters are sized for
+	Covered     []journal.Pos // per shard: frames of the shard below it are in runs
+	Tail        journal.Pos   // replay starts here
+	NextID      uint64        // of segments and runs
+	NextSeq     uint64        // of tables
+	Capacity    uint64        // keys a window that the filters are sized for
 	Lost        []GapMeta
 }
 
@@ -30,7 +34,7 @@ type GenerationMeta struct {
 	Keys       uint64
 	// Snapshot promises, where there are no runs, that the generation's snapshot
 	// is there and holds all that was journaled below; 0 promises nothing.
-	Snapshot Pos
+	Snapshot journal.Pos
 	Segments []SegmentMeta
 }
 
@@ -49,8 +53,8 @@ type RunMeta struct {
 	Zeros      uint8  // low bits that are 0 in every key's order
 	Seq        uint64 // order of the tables within a shard
 	Keys       uint64
-	MaxPos     Pos    // every key of it was journaled below this
-	Blocks     uint32 // at least 1
+	MaxPos     journal.Pos // every key of it was journaled below this
+	Blocks     uint32      // at least 1
 	Values     []ValueMeta
 	Index      ValueMeta
 	Sum        uint64 // of all keys' hashes, whatever their order
@@ -70,7 +74,7 @@ type GapMeta struct {
 }
 
 // ReadManifest reads dir's manifest. Errors are as of ReadIdentity.
-func ReadManifest(fsys FS, dir string) (*Manifest, error) {
+func ReadManifest(fsys vfs.FS, dir string) (*Manifest, error) {
 	path := filepath.Join(dir, ManifestName)
 	data, err := readSealed(fsys, path)
 	if err != nil {
@@ -82,8 +86,11 @@ func ReadManifest(fsys FS, dir string) (*Manifest, error) {
 // WriteManifest replaces dir's manifest, atomically and durably. Every run that
 // it names must have been synced before (Segment.Sync). When it fails, the old
 // or the new manifest may be in place (I7).
-func WriteManifest(fsys FS, dir string, m *Manifest) error {
-	return WriteFileAtomic(fsys, filepath.Join(dir, ManifestName), m.Encode())
+func WriteManifest(fsys vfs.FS, dir string, m *Manifest) error {
+	if err := vfs.WriteFileAtomic(fsys, filepath.Join(dir, ManifestName), m.Encode()); err != nil {
+		return fmt.Errorf("persist: %w", err)
+	}
+	return nil
 }
 
 // Clone returns a copy that shares nothing with m, so that one can be prepared

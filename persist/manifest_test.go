@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/internal/vfs"
+	"github.com/firstseen/firstseen/persist/journal"
 )
 
 var update = flag.Bool("update", false, "write the golden files of the formats")
@@ -40,7 +42,7 @@ func golden(t *testing.T, name string, data []byte) {
 func sampleManifest() *Manifest {
 	return &Manifest{
 		Sequence: 1, Clock: 2, Wall: -3, Window: 4, Span: 5,
-		Covered: []Pos{6, 7, 1 << 63}, Tail: 8, NextID: 9, NextSeq: 10, Capacity: 11,
+		Covered: []journal.Pos{6, 7, 1 << 63}, Tail: 8, NextID: 9, NextSeq: 10, Capacity: 11,
 		Generations: []GenerationMeta{
 			{Number: 12, Start: 13, End: 14, Keys: 15, Snapshot: 36},
 			{Number: 16, Start: -17, Keys: 18, Segments: []SegmentMeta{
@@ -158,16 +160,16 @@ func TestManifestBody(t *testing.T) {
 
 func TestManifestFile(t *testing.T) {
 	dir := t.TempDir()
-	if _, err := ReadManifest(OS(), dir); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := ReadManifest(vfs.OS(), dir); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("no manifest: %v", err)
 	}
 	for seq := range uint64(3) {
 		m := sampleManifest()
 		m.Sequence = seq
-		if err := WriteManifest(OS(), dir, m); err != nil {
+		if err := WriteManifest(vfs.OS(), dir, m); err != nil {
 			t.Fatal(err)
 		}
-		got, err := ReadManifest(OS(), dir)
+		got, err := ReadManifest(vfs.OS(), dir)
 		if err != nil || !reflect.DeepEqual(got, m) {
 			t.Fatalf("read %+v, %v", got, err)
 		}
@@ -177,7 +179,7 @@ func TestManifestFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	var ce *dedup.CorruptError
-	if _, err := ReadManifest(OS(), dir); !errors.As(err, &ce) || ce.File != path {
+	if _, err := ReadManifest(vfs.OS(), dir); !errors.As(err, &ce) || ce.File != path {
 		t.Errorf("cut manifest: %v", err)
 	}
 }

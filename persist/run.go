@@ -10,6 +10,7 @@ import (
 	"unsafe"
 
 	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/internal/vfs"
 )
 
 // A Run is a sorted set of keys of one shard and one form, unchangeable. Its
@@ -118,7 +119,7 @@ func (r *Run) openValues() (err error) {
 func (r *Run) unmapWritten() error {
 	for i, p := range r.values {
 		err := r.guarded(uint32(i), func() error {
-			unmapPages(p)
+			vfs.UnmapPages(p)
 			return nil
 		})
 		if err != nil {

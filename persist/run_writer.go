@@ -9,6 +9,8 @@ import (
 	"slices"
 
 	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/internal/vfs"
+	"github.com/firstseen/firstseen/persist/journal"
 )
 
 // maxRunBytes is what the 32-bit offsets of an index can tell apart.
@@ -23,7 +25,7 @@ type RunSpec struct {
 	Zeros      uint8 // low bits that are 0 in every order: the shard's
 	Seq        uint64
 	MaxKeys    uint64 // at most so many keys come; it sets the number of blocks
-	MaxPos     Pos
+	MaxPos     journal.Pos
 	Follow     int64 // bytes that other runs of the segment take before its next Sync: a hint
 }
 
@@ -236,10 +238,10 @@ func (w *RunWriter) put(number uint32, value []byte) error {
 	defer w.seg.pins.unpin()
 	err := w.seg.store.put(valueKey(w.meta.ID, number), value, w.toCome()+w.follow)
 	if errors.Is(err, errNotPut) {
-		return fmt.Errorf("persist: run %d of segment %s, a value of %d bytes: %w", w.meta.ID, w.seg.path, len(value), diskFull(err))
+		return fmt.Errorf("persist: run %d of segment %s, a value of %d bytes: %w", w.meta.ID, w.seg.path, len(value), vfs.DiskFull(err))
 	}
 	if err != nil {
-		return fmt.Errorf("persist: writing run %d of segment %s: %w: %w", w.meta.ID, w.seg.path, dedup.ErrFailed, diskFull(err))
+		return fmt.Errorf("persist: writing run %d of segment %s: %w: %w", w.meta.ID, w.seg.path, dedup.ErrFailed, vfs.DiskFull(err))
 	}
 	w.seg.bytes.Add(int64(len(value)))
 	return nil

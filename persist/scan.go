@@ -3,6 +3,8 @@ package persist
 import (
 	"encoding/binary"
 	"errors"
+
+	"github.com/firstseen/firstseen/internal/vfs"
 )
 
 // A Cursor goes through the blocks of a run, in order. It holds one value at a
@@ -44,7 +46,7 @@ func (c *Cursor) load(value int) error {
 	c.value, c.buf = value, c.buf[:0]
 	err := r.guarded(uint32(value), func() error {
 		for _, p := range r.values[value:min(value+2, len(r.values))] { // the next one too
-			adviseNeeded(p)
+			vfs.AdviseNeeded(p)
 		}
 		p, err := r.openValue(uint32(value), m)
 		c.buf = append(c.buf, p...)
@@ -165,7 +167,7 @@ func (r *Run) Salvage(yield func(b *Block) error) (lost uint64, err error) {
 func (r *Run) verifyIndex() error {
 	return r.guarded(indexNumber, func() error {
 		p, err := r.openValue(indexNumber, r.meta.Index)
-		adviseNeeded(p)
+		vfs.AdviseNeeded(p)
 		if err == nil && checksum(p) != r.meta.Index.CRC {
 			err = r.damageIn(indexNumber, 0, "checksum %08x, %08x expected", checksum(p), r.meta.Index.CRC)
 		}

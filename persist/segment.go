@@ -13,6 +13,7 @@ import (
 
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/internal/sabotage"
+	"github.com/firstseen/firstseen/internal/vfs"
 )
 
 // ErrRetired says that a run's segment was closed or removed. It wraps
@@ -143,7 +144,7 @@ func (s *Segment) Sync() error {
 	}
 	defer s.pins.unpin()
 	if err := s.store.sync(); err != nil {
-		return fmt.Errorf("persist: syncing segment %s: %w: %w", s.path, dedup.ErrFailed, diskFull(err))
+		return fmt.Errorf("persist: syncing segment %s: %w: %w", s.path, dedup.ErrFailed, vfs.DiskFull(err))
 	}
 	return nil
 }

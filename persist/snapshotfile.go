@@ -7,6 +7,8 @@ import (
 	"io"
 	"os"
 	"slices"
+
+	"github.com/firstseen/firstseen/internal/vfs"
 )
 
 // Filter snapshots: one file a generation, whose content is the filter's own
@@ -19,7 +21,7 @@ func SnapshotPath(dir string, gen uint64) string {
 }
 
 // ListSnapshots returns the generations of dir that have a snapshot, ascending.
-func ListSnapshots(fsys FS, dir string) ([]uint64, error) {
+func ListSnapshots(fsys vfs.FS, dir string) ([]uint64, error) {
 	entries, err := fsys.ReadDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("persist: listing snapshots: %w", err)
@@ -32,7 +34,7 @@ func ListSnapshots(fsys FS, dir string) ([]uint64, error) {
 // RemoveSnapshot removes the snapshot of generation gen; there need not be one.
 // The removal is not synced: a snapshot that a power loss brings back belongs to
 // no generation of the manifest, and is removed again.
-func RemoveSnapshot(fsys FS, dir string, gen uint64) error {
+func RemoveSnapshot(fsys vfs.FS, dir string, gen uint64) error {
 	err := fsys.Remove(SnapshotPath(dir, gen))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("persist: removing snapshot: %w", err)
@@ -42,7 +44,7 @@ func RemoveSnapshot(fsys FS, dir string, gen uint64) error {
 
 // OpenSnapshotFile opens the snapshot of generation gen for reading. The error
 // wraps fs.ErrNotExist when there is none.
-func OpenSnapshotFile(fsys FS, dir string, gen uint64) (File, error) {
+func OpenSnapshotFile(fsys vfs.FS, dir string, gen uint64) (vfs.File, error) {
 	f, err := fsys.OpenFile(SnapshotPath(dir, gen), os.O_RDONLY, 0)
 	if err != nil {
 		return nil, fmt.Errorf("persist: opening snapshot: %w", err)
@@ -53,13 +55,13 @@ func OpenSnapshotFile(fsys FS, dir string, gen uint64) (File, error) {
 // WriteSnapshot writes the snapshot of generation gen: write gives the content
 // to a buffered writer. Readers see the old file or the whole new one; when
 // WriteSnapshot returns nil it is durable.
-func WriteSnapshot(fsys FS, dir string, gen uint64, write func(io.Writer) error) (err error) {
+func WriteSnapshot(fsys vfs.FS, dir string, gen uint64, write func(io.Writer) error) (err error) {
 	path := SnapshotPath(dir, gen)
-	tmp := path + tmpSuffix
+	tmp := path + vfs.TmpSuffix
 	defer func() {
 		if err != nil {
 			_ = fsys.Remove(tmp) // a leftover is removed at the next open
-			err = fmt.Errorf("persist: writing snapshot %s: %w", path, diskFull(err))
+			err = fmt.Errorf("persist: writing snapshot %s: %w", path, vfs.DiskFull(err))
 		}
 	}()
 	f, err := fsys.OpenFile(tmp, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o644)

@@ -9,10 +9,12 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+
+	"github.com/firstseen/firstseen/internal/vfs"
 )
 
 func TestSnapshotFiles(t *testing.T) {
-	dir, fsys := t.TempDir(), OS()
+	dir, fsys := t.TempDir(), vfs.OS()
 	content := bytes.Repeat([]byte("snapshot"), 100_000)
 	write := func(gen uint64, p []byte) {
 		t.Helper()
@@ -61,7 +63,7 @@ func TestSnapshotFiles(t *testing.T) {
 		t.Errorf("failing writer: %v", err)
 	}
 	check(1, content[:1])
-	if _, err := os.Stat(SnapshotPath(dir, 1) + tmpSuffix); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(SnapshotPath(dir, 1) + vfs.TmpSuffix); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("leftover: %v", err)
 	}
 	for range 2 {

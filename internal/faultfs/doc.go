@@ -2,7 +2,7 @@
 // fails the operation that the test names, and it gives the state that a power
 // cut would leave.
 //
-// It implements persist.FS. Every file knows its content and, page by page, what
+// It implements vfs.FS. Every file knows its content and, page by page, what
 // of it was synced; every directory entry knows whether its directory was synced
 // since. Crash takes the file system apart into what is safe and what chance
 // keeps.

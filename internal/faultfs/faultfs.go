@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/firstseen/firstseen/persist"
+	"github.com/firstseen/firstseen/internal/vfs"
 )
 
 // Op is one operation that changes something.
@@ -70,7 +70,7 @@ func New() *FS {
 	return f
 }
 
-var _ persist.FS = (*FS)(nil)
+var _ vfs.FS = (*FS)(nil)
 
 // FailAt makes the n-th changing operation from now on fail with err: 1 is the
 // next. With sticky set all after it fail too. A write that fails has written
@@ -152,8 +152,8 @@ func (c change) apply(entries map[string]*inode) {
 	}
 }
 
-// OpenFile implements persist.FS.
-func (f *FS) OpenFile(name string, flag int, _ fs.FileMode) (persist.File, error) {
+// OpenFile implements vfs.FS.
+func (f *FS) OpenFile(name string, flag int, _ fs.FileMode) (vfs.File, error) {
 	name = filepath.Clean(name)
 	f.mu.Lock()
 	n := f.mu.names[name]
@@ -181,7 +181,7 @@ func (f *FS) OpenFile(name string, flag int, _ fs.FileMode) (persist.File, error
 	return &file{f, n, name}, nil
 }
 
-// Rename implements persist.FS.
+// Rename implements vfs.FS.
 func (f *FS) Rename(oldName, newName string) error {
 	oldName, newName = filepath.Clean(oldName), filepath.Clean(newName)
 	err := f.begin(Op{Kind: "rename", Name: newName})
@@ -197,7 +197,7 @@ func (f *FS) Rename(oldName, newName string) error {
 	return nil
 }
 
-// Remove implements persist.FS.
+// Remove implements vfs.FS.
 func (f *FS) Remove(name string) error {
 	name = filepath.Clean(name)
 	err := f.begin(Op{Kind: "remove", Name: name})
@@ -212,7 +212,7 @@ func (f *FS) Remove(name string) error {
 	return nil
 }
 
-// MkdirAll implements persist.FS.
+// MkdirAll implements vfs.FS.
 func (f *FS) MkdirAll(name string, perm fs.FileMode) error {
 	name = filepath.Clean(name)
 	f.mu.Lock()
@@ -233,7 +233,7 @@ func (f *FS) MkdirAll(name string, perm fs.FileMode) error {
 	return nil
 }
 
-// SyncDir implements persist.FS.
+// SyncDir implements vfs.FS.
 func (f *FS) SyncDir(name string) error {
 	name = filepath.Clean(name)
 	err := f.begin(Op{Kind: "syncdir", Name: name})
@@ -254,7 +254,7 @@ func (f *FS) SyncDir(name string) error {
 	return nil
 }
 
-// ReadDir implements persist.FS.
+// ReadDir implements vfs.FS.
 func (f *FS) ReadDir(name string) ([]fs.DirEntry, error) {
 	name = filepath.Clean(name)
 	f.mu.Lock()
@@ -272,7 +272,7 @@ func (f *FS) ReadDir(name string) ([]fs.DirEntry, error) {
 	return entries, nil
 }
 
-// Stat implements persist.FS.
+// Stat implements vfs.FS.
 func (f *FS) Stat(name string) (fs.FileInfo, error) {
 	name = filepath.Clean(name)
 	f.mu.Lock()

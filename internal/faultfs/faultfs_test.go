@@ -8,10 +8,10 @@ import (
 	"os"
 	"testing"
 
-	"github.com/firstseen/firstseen/persist"
+	"github.com/firstseen/firstseen/internal/vfs"
 )
 
-func open(t *testing.T, f *FS, name string, flag int) persist.File {
+func open(t *testing.T, f *FS, name string, flag int) vfs.File {
 	t.Helper()
 	h, err := f.OpenFile(name, flag, 0o644)
 	if err != nil {
@@ -20,7 +20,7 @@ func open(t *testing.T, f *FS, name string, flag int) persist.File {
 	return h
 }
 
-func write(t *testing.T, h persist.File, off int64, p []byte) {
+func write(t *testing.T, h vfs.File, off int64, p []byte) {
 	t.Helper()
 	if _, err := h.WriteAt(p, off); err != nil {
 		t.Fatal(err)
@@ -36,7 +36,7 @@ func ok(t *testing.T, err error) {
 
 // content returns the file's bytes, nil when there is no such file.
 func content(f *FS, name string) []byte {
-	b, err := persist.ReadFile(f, name)
+	b, err := vfs.ReadFile(f, name)
 	if err != nil {
 		return nil
 	}
@@ -147,9 +147,9 @@ func TestWriteFileAtomic(t *testing.T) {
 		f := New()
 		ok(t, f.MkdirAll("d", 0o755))
 		ok(t, f.SyncDir("."))
-		ok(t, persist.WriteFileAtomic(f, "d/m", oldData))
+		ok(t, vfs.WriteFileAtomic(f, "d/m", oldData))
 		f.FailAt(n, errors.New("boom"), n%2 == 0)
-		err := persist.WriteFileAtomic(f, "d/m", newData)
+		err := vfs.WriteFileAtomic(f, "d/m", newData)
 		f.FailAt(0, nil, false)
 		for percent := 0; percent <= 100; percent += 25 {
 			for seed := range uint64(10) {
@@ -158,7 +158,7 @@ func TestWriteFileAtomic(t *testing.T) {
 				if !bytes.Equal(got, newData) && (err == nil || !bytes.Equal(got, oldData)) {
 					t.Fatalf("operation %d, %d %%: %d bytes, the call gave %v", n, percent, len(got), err)
 				}
-				ok(t, persist.RemoveLeftovers(after, "d"))
+				ok(t, vfs.RemoveLeftovers(after, "d"))
 				if entries, _ := after.ReadDir("d"); len(entries) != 1 {
 					t.Fatalf("left: %v", entries)
 				}

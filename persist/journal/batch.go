@@ -1,0 +1,74 @@
+package journal
+
+import (
+	"unsafe"
+
+	"github.com/firstseen/firstseen/internal/prefetch"
+)
+
+// batch holds frames that lie one behind the other in the log.
+type batch struct {
+	data  []byte
+	start Pos // of data[0]
+	wrap  int // data[wrap:] begins at the ring's start; -1: it does not get there
+}
+
+func (b *batch) reset(start Pos) {
+	if b.data = b.data[:0]; cap(b.data) > keepBatch {
+		b.data = nil
+	}
+	b.start, b.wrap = start, -1
+}
+
+// halves returns what lies before and behind the ring's end.
+func (b *batch) halves() (first, second []byte) {
+	if b.wrap < 0 {
+		return b.data, nil
+	}
+	return b.data[:b.wrap], b.data[b.wrap:]
+}
+
+// write hands a batch to the operating system and returns the number of system
+// calls it took.
+func (j *Journal) write(b *batch) (uint64, error) {
+	if len(b.data) == 0 {
+		return 0, nil
+	}
+	if j.ring != nil && len(b.data) <= smallBatch && j.cfg.Sync != SyncAlways {
+		j.store(b)
+		return 0, nil
+	}
+	first, second := b.halves()
+	off, n := b.start%j.size, uint64(0)
+	if len(first) > 0 {
+		n++
+		if _, err := j.file.WriteAt(first, ringStart+int64(off)); err != nil {
+			return n, err
+		}
+	}
+	if len(second) > 0 {
+		n++
+		if _, err := j.file.WriteAt(second, ringStart); err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+// store copies a batch into the mapped ring.
+func (j *Journal) store(b *batch) {
+	first, second := b.halves()
+	off := b.start % j.size
+	copy(j.ring[off:], first)
+	copy(j.ring, second)
+	j.stored(len(b.data), b.start+uint64(len(b.data)), off+uint64(len(b.data)))
+}
+
+// stored tells that the ring has that many bytes more, up to end, and that what follows
+// goes to the offset next.
+func (j *Journal) stored(bytes int, end Pos, next uint64) {
+	if next < j.size {
+		prefetch.Bytes(uintptr(unsafe.Pointer(unsafe.SliceData(j.ring[next:]))), 128) // where the next one goes: a store that misses holds up every lock behind it
+	}
+	j.pages.wrote(bytes, end)
+}

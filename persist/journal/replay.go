@@ -1,0 +1,320 @@
+package journal
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/internal/crc32c"
+	"github.com/firstseen/firstseen/internal/sabotage"
+	"github.com/firstseen/firstseen/internal/vfs"
+)
+
+// Replayed says what Replay found.
+type Replayed struct {
+	End     Pos   // where the next frame goes
+	Frames  int64 // frames given to apply
+	Bytes   int64 // bytes of the log that were read, pads included
+	Dropped int64 // bytes of an unfinished write behind End, as far as they can be told
+	Clean   bool  // the journal was closed cleanly, or is new
+	// PowerLoss: the machine was started anew since a run that was not closed
+	// cleanly, or nobody can tell whether it was.
+	PowerLoss bool
+	// MayHaveLost is how much the mode of that run let the power loss take: 0
+	// nothing, -1 any number of the newest frames. Frames that were waited for
+	// when the last one here had not been appended are here.
+	MayHaveLost time.Duration
+}
+
+// Replay gives the frames from a position on to apply, in their order, and makes
+// the journal ready for Append. The position is Config.Start of a new
+// journal, or the End of a frame, at least what was given to Release. An error of
+// apply ends it and is returned.
+//
+// The first frame that is not whole is taken for the log's end only where
+// nothing proves that more was there: otherwise the error is a
+// *dedup.CorruptError (I5). Proofs are the header's clean end, the place where
+// the epoch began, the watermark, any later frame that says that this one was
+// durable when it was appended, and Config.NotBefore.
+//
+// Frames behind an unfinished write stay dead: each Replay begins a new epoch,
+// and behind its beginning only frames of that epoch count.
+func (j *Journal) Replay(from Pos, apply func(f *Frame) error) (Replayed, error) {
+	if err := j.leaveOpened(); err != nil {
+		return Replayed{}, err
+	}
+	out, err := j.read(from, apply)
+	if err != nil {
+		return out, err
+	}
+	if err := j.begin(from, out.End); err != nil {
+		return out, err
+	}
+	return out, nil
+}
+
+// proven is the position below which every frame must be there.
+func (j *Journal) proven() Pos {
+	p := max(j.head.start, j.head.epochStart, j.note.durable)
+	if j.head.clean {
+		p = max(p, j.head.cleanEnd)
+	}
+	// What the operating system had is still there only if it still runs, and
+	// only in the epoch that the header tells of: the boot id is the header's.
+	if j.note.epoch == j.head.epoch && j.boot == j.head.boot && j.boot != [16]byte{} {
+		p = max(p, j.note.written)
+	}
+	return p
+}
+
+// begin opens the next epoch at end and makes the journal ready.
+func (j *Journal) begin(from, end Pos) error {
+	// What was replayed must be on disk before the header vouches for it: after a
+	// kill it may be with the operating system alone.
+	err := j.file.Sync()
+	if err == nil {
+		j.head.epoch++
+		j.head.epochStart, j.head.clean, j.head.cleanEnd = end, false, 0
+		j.head.boot = j.boot
+		j.head.putRisk(j.cfg.atRisk())
+		j.head.sequence++
+		err = writeJournalHeader(j.file, &j.head)
+	}
+	if err != nil {
+		j.fail("beginning an epoch", err)
+		return j.failed.Load().err
+	}
+	j.raise(end, end)
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.mu.epoch, j.mu.end, j.mu.lap = j.head.epoch, end, end-end%j.size
+	j.mu.room.tail, j.mu.room.released = from, from
+	j.mu.pending.reset(end)
+	j.mu.spare.reset(end)
+	j.mu.stage = stageReady
+	j.stop = make(chan struct{})
+	if j.cfg.Sync == SyncInterval {
+		j.running.Go(func() { j.syncEvery(j.cfg.Interval) })
+	}
+	// Another file system's mapping may be plain memory, which unmapping empties.
+	if vfs.IsOS(j.file) && j.ring != nil {
+		j.near.moved = make(chan struct{}, 1)
+		j.running.Go(func() { j.whenAsked(j.near.moved, j.bringIn) })
+		if j.cfg.Sync != SyncAlways {
+			j.pages.wanted = make(chan struct{}, 1)
+			j.running.Go(func() { j.whenAsked(j.pages.wanted, j.mapAhead) })
+		}
+	}
+	return nil
+}
+
+// replayer walks the log.
+type replayer struct {
+	j      *Journal
+	from   Pos
+	proven Pos
+	epoch  uint32 // of the last frame
+	read   ringReader
+	out    Replayed
+}
+
+func (r *replayer) run(apply func(f *Frame) error) error {
+	if err := r.checkFrom(); err != nil {
+		return err
+	}
+	pos := r.from
+	for !(r.j.head.clean && pos >= r.j.head.cleanEnd) && pos-r.from < r.j.size {
+		at := r.j.skip(pos)
+		h, payload, detail, err := r.frame(at)
+		if err != nil {
+			return err
+		}
+		if detail != "" {
+			if err := r.checkEnd(pos, at, h, detail); err != nil {
+				return err
+			}
+			break
+		}
+		r.epoch, pos = h.epoch, at+h.space()
+		if h.kind == kindPad {
+			continue
+		}
+		f := h.frame(payload)
+		if err := apply(&f); err != nil {
+			return err
+		}
+		r.out.Frames++
+	}
+	r.out.End, r.out.Bytes = pos, int64(pos-r.from)
+	if pos < r.j.cfg.NotBefore && !sabotage.On(sabotage.IgnoreAge) { // whole, but not the newest state
+		return r.j.corrupt(pos, fmt.Sprintf("it ends at position %d, position %d was reached before: an older copy", pos, r.j.cfg.NotBefore))
+	}
+	return nil
+}
+
+func (r *replayer) checkFrom() error {
+	head := &r.j.head
+	switch {
+	case r.from%frameAlign != 0:
+		return fmt.Errorf("journal: replay from %d, positions are multiples of %d", r.from, frameAlign)
+	case r.from < head.start:
+		return r.j.corrupt(r.from, fmt.Sprintf("replay from position %d, the journal begins at %d", r.from, head.start))
+	case head.clean && r.from > head.cleanEnd:
+		return r.j.corrupt(r.from, fmt.Sprintf("replay from position %d, the journal ends at %d", r.from, head.cleanEnd))
+	}
+	return nil
+}
+
+// frame reads the frame at pos. detail says why there is none; then the header
+// may still be whole.
+func (r *replayer) frame(pos Pos) (h frameHeader, payload []byte, detail string, err error) {
+	j := r.j
+	b, err := r.read.at(pos, frameHeaderLen)
+	if err != nil {
+		return h, nil, "", j.readError(err)
+	}
+	if !h.parse(b, j.salt) {
+		return frameHeader{}, nil, "no whole frame header", nil
+	}
+	if h.pos != pos {
+		detail := fmt.Sprintf("a frame of position %d in the place of %d", h.pos, pos)
+		return frameHeader{}, nil, detail, nil
+	}
+	if live, detail := r.live(&h); !live {
+		return frameHeader{}, nil, detail, nil
+	}
+	rest := j.size - pos%j.size
+	switch {
+	case h.space() > rest, h.kind == kindPad && h.space() != rest, h.kind != kindPad && h.space() > j.largest:
+		return frameHeader{}, nil, fmt.Sprintf("a frame of %d bytes, %d are left in the ring", h.space(), rest), nil
+	case h.kind == kindPad:
+		return h, nil, "", nil
+	}
+	b, err = r.read.at(pos, int(h.space()))
+	if err != nil {
+		return h, nil, "", j.readError(err)
+	}
+	payload = b[frameHeaderLen:][:h.length]
+	if crc32c.Sum(payload) != h.sum {
+		return h, nil, "the frame's payload does not match its checksum", nil
+	}
+	return h, payload, "", nil
+}
+
+// live tells a frame of the log from one that an unfinished write left behind.
+func (r *replayer) live(h *frameHeader) (bool, string) {
+	now, start := r.j.head.epoch, r.j.head.epochStart
+	switch {
+	case h.pos >= start && h.epoch != now, h.pos < start && h.epoch >= now, h.epoch < r.epoch:
+		return false, fmt.Sprintf("a frame of epoch %d, epoch %d began at position %d", h.epoch, now, start)
+	}
+	return true, ""
+}
+
+// checkEnd decides whether the log may end at pos, where the frame expected at
+// position at is not whole.
+func (r *replayer) checkEnd(pos, at Pos, h frameHeader, detail string) error {
+	if sabotage.On(sabotage.IgnoreProof) {
+		return nil
+	}
+	if pos < r.proven {
+		return r.j.corrupt(at, fmt.Sprintf("%s; frames up to position %d must be there", detail, r.proven))
+	}
+	end := at
+	if h.kind != 0 {
+		end = at + h.space()
+	}
+	later, claim, err := r.scan(at)
+	if err != nil {
+		return err
+	}
+	if claim > at {
+		return r.j.corrupt(at, fmt.Sprintf("%s; a later frame says that everything up to position %d was durable", detail, claim))
+	}
+	end = max(end, later)
+	if r.j.note.epoch == r.j.head.epoch {
+		end = max(end, r.j.note.written)
+	}
+	if end > at {
+		r.out.Dropped = int64(end - pos)
+		r.j.cfg.Logger.Info("the journal ends in an unfinished write, which was dropped", "file", r.j.cfg.Path, "position", pos, "bytes", r.out.Dropped)
+	}
+	return nil
+}
+
+// scan looks for frames of the current epoch behind a hole. It returns the end of
+// the last one and the highest position that any of them says was durable.
+func (r *replayer) scan(hole Pos) (end, claim Pos, err error) {
+	const chunk = 1 << 20
+	j, limit := r.j, r.from+r.j.size
+	for pos := hole + frameAlign; pos < limit; {
+		pos = j.skip(pos)
+		n := min(chunk, j.size-pos%j.size, limit-pos)
+		if n < frameHeaderLen {
+			break
+		}
+		b, err := r.read.at(pos, int(n))
+		if err != nil {
+			return 0, 0, j.readError(err)
+		}
+		last := len(b) - frameHeaderLen
+		for i := 0; i <= last; i += frameAlign {
+			var h frameHeader
+			if binary.LittleEndian.Uint64(b[i+16:]) != pos+Pos(i) || !h.parse(b[i:], j.salt) || h.epoch != j.head.epoch {
+				continue
+			}
+			end, claim = max(end, h.pos+h.space()), max(claim, h.durable())
+		}
+		pos += Pos(last) + frameAlign
+	}
+	return end, claim, nil
+}
+
+// skip gives the position of a frame that comes after pos: at the ring's end
+// there may be no room for a header.
+func (j *Journal) skip(pos Pos) Pos {
+	if rest := j.size - pos%j.size; rest < frameHeaderLen {
+		return pos + rest
+	}
+	return pos
+}
+
+func (j *Journal) corrupt(pos Pos, detail string) error {
+	return &dedup.CorruptError{File: j.cfg.Path, Offset: ringStart + int64(pos%j.size), Detail: detail}
+}
+
+func (j *Journal) readError(err error) error {
+	return fmt.Errorf("journal: reading journal %s: %w", j.cfg.Path, err)
+}
+
+// ringReader reads pieces of the ring that don't cross its end.
+type ringReader struct {
+	file vfs.File
+	size uint64
+	buf  []byte
+	pos  Pos // of buf[0]
+}
+
+const readAhead = 1 << 20
+
+// at returns n bytes at pos, valid until the next call.
+func (r *ringReader) at(pos Pos, n int) ([]byte, error) {
+	if pos >= r.pos && pos-r.pos+uint64(n) <= uint64(len(r.buf)) {
+		return r.buf[pos-r.pos:][:n], nil
+	}
+	off := pos % r.size
+	want := int(min(max(uint64(n), readAhead), r.size-off))
+	if cap(r.buf) < want {
+		r.buf = make([]byte, want)
+	}
+	r.buf, r.pos = r.buf[:want], pos
+	got, err := r.file.ReadAt(r.buf, ringStart+int64(off))
+	if err != nil && !(errors.Is(err, io.EOF) && got == want) {
+		r.buf = r.buf[:0]
+		return nil, err
+	}
+	return r.buf[:n], nil
+}

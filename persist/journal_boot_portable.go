@@ -1,7 +1,0 @@
-//go:build !linux
-
-package persist
-
-// readBootID is not known here; there is no watermark either that it would vouch
-// for.
-func readBootID() (id [16]byte) { return id }
