@@ -64,6 +64,7 @@ type Engine struct {
 	capacity     atomic.Uint64          // keys within a window that the filters are sized for
 	rotated      atomic.Bool            // afterRotation has something to do
 	roomWanted   atomic.Bool            // a call, or a rotation, waits for room in the journal
+	roomShort    atomic.Bool            // the flusher is to look what of the ring nobody needs
 	snapshotting atomic.Bool            // a snapshot is among the jobs
 	snapshots    sync.Map               // sealed generations that have a snapshot of the present filter
 	snapshotEnds map[uint64]journal.Pos // the worker's: how far each generation's snapshot reaches

@@ -69,6 +69,9 @@ func (e *Engine) flushSealed() error {
 			continue
 		}
 		if len(tables) == 0 {
+			if err := e.coverRest(); err != nil {
+				return e.flushWhenRoom(nil, err)
+			}
 			return nil
 		}
 		atDisk = f

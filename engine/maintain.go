@@ -114,6 +114,7 @@ func (e *Engine) relieveJournal() {
 		below = s.End // in a small ring even the newest keys stand in the way
 	}
 	e.set.Seal(below)
+	e.roomShort.Store(true)
 	wake(e.flushing)
 }
 
@@ -255,10 +256,16 @@ func (e *Engine) keepStep(ctx context.Context) error {
 
 // keepMoment has the manifest tell what time and window are.
 func (e *Engine) keepMoment() error {
-	at := e.moment()
+	at, tail := e.moment(), e.tail(nil)
 	err := e.journal.Sync()
 	if err == nil {
-		err = e.store.update(func(m *persist.Manifest) { e.describe(m, at) })
+		err = e.store.update(func(m *persist.Manifest) {
+			e.describe(m, at)
+			m.Tail = max(m.Tail, tail)
+		})
+	}
+	if err == nil {
+		e.releaseJournal()
 	}
 	if err != nil && (!errors.Is(err, dedup.ErrDiskFull) || errors.Is(err, dedup.ErrFailed)) {
 		e.fail("writing the manifest", err)

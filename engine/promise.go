@@ -1,7 +1,9 @@
 package engine
 
 import (
+	"github.com/firstseen/firstseen/internal/sabotage"
 	"github.com/firstseen/firstseen/persist"
+	"github.com/firstseen/firstseen/persist/journal"
 	"github.com/firstseen/firstseen/shards"
 )
 
@@ -12,7 +14,7 @@ func (e *Engine) promise(done []flushed, at moment) error {
 	for _, f := range done {
 		tables[f.table] = true
 	}
-	tail := e.set.Tail(e.journal.State().End, tables)
+	tail := e.tail(tables)
 	return e.store.update(func(m *persist.Manifest) {
 		e.describe(m, at)
 		for _, f := range done {
@@ -67,6 +69,37 @@ func (e *Engine) describe(m *persist.Manifest, at moment) {
 	}
 	m.Window, m.Span = int64(e.opts.Window), int64(e.opts.span())
 	m.Capacity = e.capacity.Load()
+}
+
+// tail is the position in the journal below which the next opening needs no frame, once
+// a manifest is written: keys are in tables but for those in done, whose runs that manifest
+// promises, and rotations are in the manifest itself. Every manifest tells it and not just
+// a flush's: where nothing but the time moves on there is nothing to flush, and rotations
+// would fill the ring for good. Read it before the journal's sync that comes before the
+// manifest: the tail must not lie behind what a power loss leaves.
+//
+// Without a store the frames are needed until a snapshot covers them.
+func (e *Engine) tail(done map[*shards.Unflushed]bool) journal.Pos {
+	if e.opts.Mode == Approximate || len(done) == 0 && sabotage.On(sabotage.KeepRoom) {
+		return 0
+	}
+	return e.set.Tail(e.journal.State().End, done)
+}
+
+// coverRest gives room in the journal back that no flush gives, since the frames there
+// are in no table. The flusher calls it when it has nothing to flush.
+func (e *Engine) coverRest() error {
+	if !e.roomShort.Swap(false) || e.failure.Load() != nil {
+		return nil
+	}
+	s, gain := e.journal.State(), uint64(0)
+	tail := e.tail(nil)
+	e.store.view(func(m *persist.Manifest) { gain = tail - min(tail, m.Tail) })
+	// A manifest for every few frames would cost more than it gives.
+	if size := uint64(s.RingBytes); gain == 0 || gain < size/8 && uint64(s.Used) < size/4*3 {
+		return nil
+	}
+	return e.finish(&flush{at: e.moment()})
 }
 
 // releaseJournal gives back what the last manifest no longer needs.

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/firstseen/firstseen/bloom"
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/persist"
 	"github.com/firstseen/firstseen/persist/journal"
@@ -148,7 +149,11 @@ func (v *verifier) verify(ctx context.Context) error {
 // checkJournal reads what an opening would replay.
 func (v *verifier) checkJournal(ctx context.Context) error {
 	err := v.journal.read(ctx, v.inspector, filepath.Join(v.dir, journalName), nil)
-	if err == nil || !errors.Is(err, dedup.ErrCorrupt) {
+	if err == nil {
+		v.checkRing()
+		return nil
+	}
+	if !errors.Is(err, dedup.ErrCorrupt) {
 		return err
 	}
 	v.badJournal = err
@@ -158,6 +163,19 @@ func (v *verifier) checkJournal(ctx context.Context) error {
 	d := &v.out.Damages[len(v.out.Damages)-1]
 	d.Generation, d.Start = max(live.Number, v.journal.generation), time.Unix(0, max(live.Start, v.journal.newest))
 	return nil
+}
+
+// checkRing tells of a ring without room for a rotation, and as much slack for it: no
+// call has an answer before there is some.
+func (v *verifier) checkRing() {
+	look, m := &v.journal, v.manifest
+	used := int64(look.found.End - m.Tail)
+	if used+2*int64(rotateRoom(bloom.MaxGenerations)) <= look.state.RingBytes {
+		return
+	}
+	v.damaged(nil, &dedup.CorruptError{File: filepath.Join(v.dir, journalName), Offset: -1,
+		Detail: fmt.Sprintf("its ring is full: %d of %d bytes are taken, %d of them by %d frames that the next opening needs; it gives back the rest",
+			used, look.state.RingBytes, look.bytes, look.frames)}, false)
 }
 
 // segment checks one segment and all runs in it.

@@ -17,7 +17,7 @@ import (
 // The room for its frames is set aside before the window is locked: a flush, which
 // gives room back, looks at the window.
 func (e *Engine) rotate(ctx context.Context, now int64) error {
-	room := e.rotateRoom()
+	room := rotateRoom(e.opts.Generations)
 	if err := e.reserve(ctx, room); err != nil {
 		return err
 	}
@@ -27,7 +27,7 @@ func (e *Engine) rotate(ctx context.Context, now int64) error {
 // tryRotate is rotate for the maintenance, which must not wait for room: it is who
 // makes it.
 func (e *Engine) tryRotate(now int64) error {
-	room := e.rotateRoom()
+	room := rotateRoom(e.opts.Generations)
 	err := e.journal.Reserve(canceled, room)
 	switch {
 	case err == nil:
@@ -41,7 +41,7 @@ func (e *Engine) tryRotate(now int64) error {
 
 // rotateRoom is the most that a rotation takes in the journal: at most a window's
 // generations begin at once, see nextGeneration.
-func (e *Engine) rotateRoom() int { return (e.opts.Generations + 1) * journal.FrameSpace(rotateBytes) }
+func rotateRoom(generations int) int { return (generations + 1) * journal.FrameSpace(rotateBytes) }
 
 // rotateIn is rotate with room set aside.
 func (e *Engine) rotateIn(room int, now int64) error {

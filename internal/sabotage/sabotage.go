@@ -35,6 +35,7 @@ const (
 	ForgetStep            // engine: the manifest is not told that the wall was set forward (I4)
 	HideLoss              // engine: what a power loss may have taken is not told
 	IgnoreAge             // persist: a journal may end before what the caller knows of (I5)
+	KeepRoom              // engine: only a flush gives room in the journal back
 	RouteUnkeyed          // engine: untrusted keys are routed by the unkeyed hash
 )
 
