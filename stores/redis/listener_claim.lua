@@ -1,0 +1,28 @@
+-- claim.lua in RocketMQDedupListener's layout: the record is "CONSUMING" or "CONSUMED",
+-- as Java reads and writes it; who owns it stands in a second key, which outlives the
+-- record by the time for late ends.
+local answer, n = {redis.call('INCR', KEYS[1])}, 1
+redis.call('PEXPIRE', KEYS[1], ARGV[1])
+local late, life = tonumber(ARGV[2]), tonumber(ARGV[3])
+local lease = life - late
+for i = 2, #KEYS do
+  local key, mine = KEYS[i], ARGV[i + 2]
+  local owner = 'firstseen:owner:' .. key
+  local fresh = redis.call('SET', key, 'CONSUMING', 'NX', 'PX', lease)
+  if not fresh then
+    local found, ends = redis.call('GET', key), redis.call('PTTL', key)
+    if found == 'CONSUMED' then
+      answer[n + 1], answer[n + 2], answer[n + 3], n = i - 1, 1, ends, n + 3
+    elseif found ~= 'CONSUMING' then
+      return redis.error_reply('FOREIGN value of ' .. #found .. ' bytes in a record of RocketMQDedupListener')
+    elseif redis.call('GET', owner) == mine then
+      fresh = redis.call('SET', key, 'CONSUMING', 'PX', lease) -- sent before, the answer got lost
+    else
+      answer[n + 1], answer[n + 2], answer[n + 3], n = i - 1, 4, ends, n + 3
+    end
+  end
+  if fresh then
+    redis.call('SET', owner, mine, 'PX', life)
+  end
+end
+return answer
