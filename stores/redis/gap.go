@@ -114,12 +114,8 @@ func (w *watch) refusal() error {
 	return nil
 }
 
-func (w *watch) accept() *GapError {
+func (w *watch) accept() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !w.mu.open {
-		return nil
-	}
 	w.mu.open = false
-	return w.mu.gap
 }

@@ -36,7 +36,10 @@ func (p *proxy) serve() {
 		if err != nil {
 			return
 		}
-		out, err := net.Dial("tcp", p.target)
+		p.mu.Lock()
+		target := p.target
+		p.mu.Unlock()
+		out, err := net.Dial("tcp", target)
 		if err != nil {
 			in.Close()
 			continue
@@ -95,6 +98,14 @@ func (p *proxy) cut(share float64) {
 			delete(p.conns, c)
 		}
 	}
+}
+
+// turnTo leads all further connections to another server.
+func (p *proxy) turnTo(target string) {
+	p.mu.Lock()
+	p.target = target
+	p.mu.Unlock()
+	p.cut(1)
 }
 
 // close makes the server unreachable for good.

@@ -118,8 +118,8 @@ func (s *Store) Ping(ctx context.Context) error {
 }
 
 // AcceptGap lets claims go on after a gap: what was lost may be handled twice, and
-// whoever calls it has dealt with that. It returns the gap, or nil if none is open.
-func (s *Store) AcceptGap() *GapError { return s.watch.accept() }
+// whoever calls it has dealt with that. Without a gap it does nothing.
+func (s *Store) AcceptGap() { s.watch.accept() }
 
 // tell passes a gap on to the operator.
 func (s *Store) tell(gap *GapError) {
