@@ -172,9 +172,10 @@ func (e *Engine) ClaimBatch(ctx context.Context, cs []dedup.Claim, keys [][]byte
 // the marks are durable when it returns. Claims with another verdict are left
 // alone, so a whole batch can be passed. A claim that is no longer held changes
 // nothing and gives ErrLeaseLost; the others are committed all the same. A
-// lease that ended is still good while nobody else took the key.
+// lease that ended is still good while nobody else took the key. An ended ctx
+// stops a commit only where it has to wait: the handler's work is done.
 func (e *Engine) Commit(ctx context.Context, cs ...dedup.Claim) error {
-	c, err := e.begin(ctx, true)
+	c, err := e.enter(ctx, true)
 	if err != nil {
 		return err
 	}
@@ -183,8 +184,9 @@ func (e *Engine) Commit(ctx context.Context, cs ...dedup.Claim) error {
 
 // Release gives up all claims with Verdict Fresh: their keys are fresh again at
 // once. A claim that is no longer held changes nothing and gives ErrLeaseLost.
+// An ended ctx does not stop it.
 func (e *Engine) Release(ctx context.Context, cs ...dedup.Claim) error {
-	c, err := e.begin(ctx, false)
+	c, err := e.enter(ctx, false)
 	if err != nil {
 		return err
 	}
@@ -198,7 +200,7 @@ func (e *Engine) Extend(ctx context.Context, claim dedup.Claim, d time.Duration)
 	if d < 0 {
 		return claim, fmt.Errorf("engine: extend: a lease can't be %v long", d)
 	}
-	c, err := e.begin(ctx, false)
+	c, err := e.enter(ctx, false)
 	if err != nil {
 		return claim, err
 	}
@@ -247,11 +249,18 @@ func (e *Engine) fail(doing string, err error) {
 	}
 }
 
-// begin lets a call in. marks says that it may mark keys.
+// begin lets a call in, unless its context has ended. marks says that it may mark keys.
 func (e *Engine) begin(ctx context.Context, marks bool) (*call, error) {
-	if err := ctx.Err(); err != nil {
+	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
+	return e.enter(ctx, marks)
+}
+
+// enter is begin for what ends or extends a claim. The handler's side effect has
+// happened, or its failure has, and the client that hung up may be why: ctx counts only
+// while the call must wait.
+func (e *Engine) enter(ctx context.Context, marks bool) (*call, error) {
 	e.gate.RLock()
 	if err := e.refused(marks); err != nil {
 		e.gate.RUnlock()

@@ -243,9 +243,13 @@ func (e *Engine) afterRotation() error {
 // may be at a merge.
 func (e *Engine) keepStep(ctx context.Context) error {
 	select {
-	case e.stepping <- struct{}{}:
-	case <-ctx.Done():
-		return context.Cause(ctx)
+	case e.stepping <- struct{}{}: // also where ctx has ended: see enter
+	default:
+		select {
+		case e.stepping <- struct{}{}:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
 	}
 	defer func() { <-e.stepping }()
 	if _, stepped := e.clock.look(); !stepped || sabotage.On(sabotage.ForgetStep) {

@@ -25,6 +25,9 @@ func consume(ctx context.Context, dir string, messages <-chan message, handle fu
 		return err
 	}
 	defer e.Close()
+	// A consumer that is told to stop still ends what it has begun: the handler's work is
+	// done, and would be done again if its end were lost.
+	ending := context.WithoutCancel(ctx)
 	for m := range messages {
 		claim, err := e.Claim(ctx, m.Key)
 		switch {
@@ -33,9 +36,9 @@ func consume(ctx context.Context, dir string, messages <-chan message, handle fu
 		case claim.Verdict == dedup.Duplicate:
 			m.Ack() // it was handled before
 		case handle(m) != nil:
-			_ = e.Release(ctx, claim) // the key is fresh again
+			_ = e.Release(ending, claim) // the key is fresh again
 			m.Nack()
-		case e.Commit(ctx, claim) != nil:
+		case e.Commit(ending, claim) != nil:
 			m.Nack() // handled, but not remembered
 		default:
 			m.Ack()

@@ -5,6 +5,7 @@
 package main
 
 import (
+	"context"
 	"log"
 	"net/http"
 	"strconv"
@@ -36,14 +37,18 @@ func once(guard dedup.Guard, next http.HandlerFunc) http.HandlerFunc {
 			w.WriteHeader(http.StatusNoContent) // it was done before
 			return
 		}
+		// The client may hang up while next works, and asks again with the same key. What
+		// was done for it must be remembered all the same, or it would pay twice. So the
+		// claim's end does not depend on the request's context.
+		ctx := context.WithoutCancel(r.Context())
 		done := false
 		defer func() {
 			if !done { // next panicked or Commit failed: the key is fresh again
-				_ = guard.Release(r.Context(), claim)
+				_ = guard.Release(ctx, claim)
 			}
 		}()
 		next(w, r)
-		if err := guard.Commit(r.Context(), claim); err != nil {
+		if err := guard.Commit(ctx, claim); err != nil {
 			log.Printf("the request is done, but its key is not remembered: %v", err)
 			return
 		}
