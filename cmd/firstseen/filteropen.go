@@ -36,13 +36,13 @@ func runFilter(ctx context.Context, a *app, o filterFlags, paths []string) (err 
 			return err
 		}
 	}
-	e, done, err := openFilter(ctx, a, o, inputs)
+	guard, done, err := openFilter(ctx, a, o, inputs)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, done()) }()
 
-	f := &filter{guard: e, missing: o.missing.value, observe: o.observe, warn: a.err}
+	f := &filter{guard: guard, missing: o.missing.value, observe: o.observe, warn: a.err}
 	closeOutputs, err := f.openOutputs(a, o)
 	if err != nil {
 		return err
@@ -93,9 +93,9 @@ func (f *filter) openOutputs(a *app, o filterFlags) (closeThem func() error, err
 	return closeThem, nil
 }
 
-// openFilter opens the engine and returns it with what has to be done at the
-// end.
-func openFilter(ctx context.Context, a *app, o filterFlags, inputs []*input) (*engine.Engine, func() error, error) {
+// openFilter opens the engine and returns what marks keys in it, with what has to be
+// done at the end.
+func openFilter(ctx context.Context, a *app, o filterFlags, inputs []*input) (marker, func() error, error) {
 	if o.dir == "" {
 		return openTemporary(a, o, inputs)
 	}
@@ -116,12 +116,12 @@ func openFilter(ctx context.Context, a *app, o filterFlags, inputs []*input) (*e
 	if err := noteKind(o.dir, o.key.Key); err != nil {
 		return nil, nil, errors.Join(err, e.Close())
 	}
-	return e, func() error { return explain(e.Close(), o.dir) }, nil
+	return &claiming{claimer: e}, func() error { return explain(e.Close(), o.dir) }, nil
 }
 
 // openTemporary opens an engine whose keys end with the run. It is never closed:
 // that would write what nobody reads again. The process ends it.
-func openTemporary(a *app, o filterFlags, inputs []*input) (*engine.Engine, func() error, error) {
+func openTemporary(a *app, o filterFlags, inputs []*input) (marker, func() error, error) {
 	temp, err := a.makeTemp()
 	if err != nil {
 		return nil, nil, err
@@ -134,7 +134,7 @@ func openTemporary(a *app, o filterFlags, inputs []*input) (*engine.Engine, func
 	if err != nil {
 		return nil, nil, errors.Join(explain(err, temp.path), temp.remove())
 	}
-	return e, func() error {
+	return admitting{e}, func() error {
 		quiet.off.Store(true) // its directory goes under its feet
 		return temp.remove()
 	}, nil

@@ -10,13 +10,6 @@ import (
 	"github.com/firstseen/firstseen/internal/record"
 )
 
-// A claimer is what a filter needs of an engine; tests put failures behind it.
-type claimer interface {
-	ClaimBatch(ctx context.Context, cs []dedup.Claim, keys [][]byte) ([]dedup.Claim, error)
-	Commit(ctx context.Context, cs ...dedup.Claim) error
-	Release(ctx context.Context, cs ...dedup.Claim) error
-}
-
 // filterStats counts records whose batch is done. Records is the sum of the
 // next three.
 type filterStats struct {
@@ -30,13 +23,13 @@ type filterStats struct {
 
 // A filter takes batches to their end: claim, write, flush, commit.
 type filter struct {
-	guard    claimer
+	guard    marker
 	out, dup *output // dup is nil when nobody wants duplicates
 	missing  string  // pass, drop or fail
 	observe  bool
 	warn     io.Writer
 	progress func(bytes int) // told of every batch that is done, in bytes of the input's file
-	claims   []dedup.Claim
+	verdicts []dedup.Verdict
 	stats    filterStats
 
 	lacking error // why the last record that has no key has none
@@ -84,17 +77,17 @@ func (f *filter) process(b *batch) error {
 	// A signal must not tear the batch apart, so its context is none that ends.
 	ctx := context.Background()
 	var err error
-	if f.claims, err = f.guard.ClaimBatch(ctx, f.claims[:0], b.keys); err == nil {
+	if f.verdicts, err = f.guard.decide(ctx, f.verdicts[:0], b.keys); err == nil {
 		err = f.checkVerdicts(b)
 	}
 	if err != nil {
-		return errors.Join(fmt.Errorf("%s, after record %d: the keys can't be looked up: %w", b.from, b.first-1, err), f.release())
+		return errors.Join(fmt.Errorf("%s, after record %d: the keys can't be looked up: %w", b.from, b.first-1, err), f.guard.release(ctx))
 	}
 	count := f.write(b)
 	if err = f.flush(); err != nil {
-		return errors.Join(err, f.release())
+		return errors.Join(err, f.guard.release(ctx))
 	}
-	if err = f.guard.Commit(ctx, f.claims...); err != nil {
+	if err = f.guard.commit(ctx); err != nil {
 		return fmt.Errorf("%s: records %d to %d are written but can't be remembered, the next run writes them again: %w",
 			b.from, b.first, b.first+uint64(len(b.ends))-1, err)
 	}
@@ -136,11 +129,11 @@ func (f *filter) checkMissing(b *batch) error {
 
 // checkVerdicts makes sure that every key has an answer that one can act on.
 func (f *filter) checkVerdicts(b *batch) error {
-	if len(f.claims) != len(b.keys) {
-		return fmt.Errorf("%d answers for %d keys", len(f.claims), len(b.keys))
+	if len(f.verdicts) != len(b.keys) {
+		return fmt.Errorf("%d answers for %d keys", len(f.verdicts), len(b.keys))
 	}
-	for i := range f.claims {
-		if f.claims[i].Verdict == dedup.Unknown {
+	for _, v := range f.verdicts {
+		if v == dedup.Unknown {
 			return errors.New("a part of the window is lost, so nothing can be said of a key")
 		}
 	}
@@ -183,7 +176,7 @@ func (f *filter) write(b *batch) filterStats {
 		case k == noKey:
 			count.Missing++
 			keep = keep || f.missing == "pass"
-		case f.claims[k].Verdict == dedup.Fresh:
+		case f.verdicts[k] == dedup.Fresh:
 			count.Fresh++
 			keep = true
 		default:
@@ -210,11 +203,6 @@ func (f *filter) flush() error {
 		}
 	}
 	return f.out.flush()
-}
-
-// release gives the claims of a batch up that was not written.
-func (f *filter) release() error {
-	return f.guard.Release(context.Background(), f.claims...)
 }
 
 // brokenPipe reports whether err says that nobody reads what the command writes.

@@ -86,7 +86,7 @@ func newFilterBench(t *testing.T) *filterBench {
 	}
 	b := &filterBench{mem: &memory{}, out: create("out"), dups: create("dups")}
 	b.filter = &filter{
-		guard: b.mem, missing: "pass", warn: &b.warnings, progress: func(int) {},
+		guard: &claiming{claimer: b.mem}, missing: "pass", warn: &b.warnings, progress: func(int) {},
 		out: newOutput("out", b.out, '\n', true), dup: newOutput("dups", b.dups, '\n', true),
 	}
 	return b
