@@ -73,6 +73,7 @@ func (e *Engine) open() error {
 	}
 	e.snapshotEnds = map[uint64]journal.Pos{}
 	e.store = newStore(e.dir, e.fs, e.opts.Logger, e.opts.Generations)
+	e.store.unsynced = e.opts.Temporary
 	e.store.told = func(m *persist.Manifest) { e.clock.ahead.Store(m.Wall - m.Clock) }
 	m, err := persist.ReadManifest(e.fs, e.dir)
 	if err != nil {

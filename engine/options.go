@@ -118,6 +118,9 @@ type Options struct {
 	// keys can't make all of them meet in one place. Costs about 20 ns a key;
 	// fixed when the directory is made.
 	UntrustedKeys bool
+	// Temporary says that nobody opens the directory again: no file is ever synced,
+	// whatever Sync is, and a power loss can leave a directory that is refused.
+	Temporary bool
 	// NotBefore is how far the directory must have come: JournalStats.Durable of
 	// an earlier session, kept elsewhere, for example beside the consumer's offset.
 	// A directory that was restored from an older backup, or is new, fails to open
@@ -209,6 +212,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.fs == nil {
 		o.fs = vfs.OS()
+	}
+	if o.Temporary {
+		o.fs, o.Sync = vfs.Unsynced(o.fs), SyncNone
 	}
 	if len(problems) > 0 {
 		return o, fmt.Errorf("engine: bad options: %w", errors.Join(problems...))

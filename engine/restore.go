@@ -152,7 +152,7 @@ func (e *Engine) restoreGeneration(g *persist.GenerationMeta) error {
 }
 
 func (e *Engine) openSegment(sm persist.SegmentMeta) (*persist.Segment, []*persist.Run, error) {
-	c := persist.SegmentConfig{Dir: e.dir, ID: sm.ID, MaxBytes: e.segmentBytes(), Logger: e.opts.Logger}
+	c := persist.SegmentConfig{Dir: e.dir, ID: sm.ID, MaxBytes: e.segmentBytes(), Logger: e.opts.Logger, Unsynced: e.opts.Temporary}
 	if e.opts.OnGap == Report {
 		return persist.SalvageSegment(c, sm)
 	}

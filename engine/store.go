@@ -18,11 +18,12 @@ import (
 // A store keeps the manifest, the segments and what each shard's look-ups have
 // to ask. In Approximate mode it has a manifest only.
 type store struct {
-	dir    string
-	fs     vfs.FS
-	logger *slog.Logger
-	slots  int                       // generations that a filter tells apart
-	told   func(m *persist.Manifest) // of each manifest that is on disk
+	dir      string
+	fs       vfs.FS
+	logger   *slog.Logger
+	unsynced bool                      // the directory ends with the process
+	slots    int                       // generations that a filter tells apart
+	told     func(m *persist.Manifest) // of each manifest that is on disk
 
 	// runs holds what a shard's confirms ask, newest first. A list never
 	// changes; it is replaced with the shard locked.
@@ -102,7 +103,7 @@ func (s *store) newSegment(maxBytes int64) (*persist.Segment, error) {
 
 func (s *store) newSegmentLocked(maxBytes int64) (*persist.Segment, error) {
 	s.manifest.NextID++
-	seg, err := persist.CreateSegment(persist.SegmentConfig{Dir: s.dir, ID: s.manifest.NextID, MaxBytes: maxBytes, Logger: s.logger})
+	seg, err := persist.CreateSegment(persist.SegmentConfig{Dir: s.dir, ID: s.manifest.NextID, MaxBytes: maxBytes, Logger: s.logger, Unsynced: s.unsynced})
 	if err == nil {
 		s.segments[seg.ID()] = seg
 	}

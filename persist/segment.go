@@ -26,6 +26,8 @@ type SegmentConfig struct {
 	ID       uint64
 	MaxBytes int64        // of all values; 64 MiB or more are taken as they come, see Segment.Room
 	Logger   *slog.Logger // nil: none
+	// Unsynced says that the segment ends with the process: Sync does nothing.
+	Unsynced bool
 }
 
 func (c SegmentConfig) path() string { return SegmentPath(c.Dir, c.ID) }
@@ -62,6 +64,9 @@ func CreateSegment(c SegmentConfig) (*Segment, error) {
 	var err error
 	if s.store, err = createStore(s.path, c.MaxBytes, c.logger()); err != nil {
 		return nil, err
+	}
+	if c.Unsynced {
+		return s, nil
 	}
 	if err := syncPath(c.Dir); err != nil {
 		return nil, errors.Join(fmt.Errorf("persist: creating segment %s: %w", s.path, err), s.Close())
@@ -143,6 +148,10 @@ func (s *Segment) Sync() error {
 		return ErrRetired
 	}
 	defer s.pins.unpin()
+	if s.config.Unsynced {
+		s.store.adviseMapped()
+		return nil
+	}
 	if err := s.store.sync(); err != nil {
 		return fmt.Errorf("persist: syncing segment %s: %w: %w", s.path, dedup.ErrFailed, vfs.DiskFull(err))
 	}
@@ -153,7 +162,7 @@ func (s *Segment) Sync() error {
 // that others wait less behind the Sync that follows. Where the system has no call for
 // that it does nothing.
 func (s *Segment) StartSync() {
-	if s.pins.pin() {
+	if !s.config.Unsynced && s.pins.pin() {
 		defer s.pins.unpin()
 		s.store.startSync()
 	}

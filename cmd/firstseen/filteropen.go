@@ -126,7 +126,7 @@ func openTemporary(a *app, o filterFlags, inputs []*input) (marker, func() error
 	if err != nil {
 		return nil, nil, err
 	}
-	opts := engine.Options{Window: time.Duration(o.window)}
+	opts := engine.Options{Window: time.Duration(o.window), Temporary: true}
 	o.tune(a, &opts, temp.path, inputs)
 	quiet := &quietable{Writer: a.err}
 	opts.Logger = newLogger(quiet)

@@ -3,7 +3,10 @@ package main
 import (
 	"bufio"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"testing"
 )
 
@@ -74,5 +77,50 @@ func TestTemporaryOfKilledRun(t *testing.T) {
 	count(0)
 	if _, err := os.Stat(foreign); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// badgersOwn is what Badger syncs when it makes its directory, empty as it is, in the
+// background; nothing can be set to keep it from that.
+var badgersOwn = regexp.MustCompile(`fsync\(\d+<[^>]*/seg-\d+(/MANIFEST-REWRITE)?>`)
+
+// TestTemporaryIsNotSynced: without --dir no key waits for the disk, in Badger's files
+// neither; with one it does.
+func TestTemporaryIsNotSynced(t *testing.T) {
+	strace, err := exec.LookPath("strace")
+	if err != nil {
+		if os.Getenv("FIRSTSEEN_REQUIRE_SERVERS") != "" {
+			t.Fatal(err)
+		}
+		t.Skip("SKIPPED: there is no strace, so nobody sees what is synced")
+	}
+	in, _ := distinct(t, 300_000) // enough that tables are flushed
+	path := write(t, in)
+	syncs := func(args ...string) int {
+		t.Helper()
+		log := filepath.Join(t.TempDir(), "log")
+		cmd := command(t, append([]string{"filter", "--memory", "26M", path}, args...)...)
+		cmd.Args = append([]string{strace, "-f", "-qq", "-y", "-e", "trace=fsync,fdatasync,msync,sync_file_range,syncfs", "-o", log}, cmd.Args...)
+		cmd.Path = strace
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %.300s", err, out)
+		}
+		data, err := os.ReadFile(log)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		for line := range strings.Lines(string(data)) {
+			if strings.Contains(line, "sync") && !strings.Contains(line, "resumed") && !badgersOwn.MatchString(line) {
+				n++
+			}
+		}
+		return n
+	}
+	if n := syncs("--dir", filepath.Join(t.TempDir(), "seen"), "--sync", "none"); n == 0 {
+		t.Fatal("nothing is seen of what --dir syncs")
+	}
+	if n := syncs(); n > 0 {
+		t.Fatalf("%d syncs", n)
 	}
 }

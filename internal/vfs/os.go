@@ -11,6 +11,9 @@ func OS() FS { return osFS{} }
 // IsOS reports whether f is a file of the operating system, whose mapping is one
 // of the kernel's, and not memory that stands for one.
 func IsOS(f File) bool {
+	if u, is := f.(unsyncedFile); is {
+		f = u.File
+	}
 	_, is := f.(*osFile)
 	return is
 }
