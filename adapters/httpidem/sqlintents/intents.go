@@ -118,11 +118,15 @@ func (i *Intents) List(ctx context.Context) (all []httpidem.Intent, err error) {
 }
 
 func (i *Intents) exec(ctx context.Context, statement string, args ...any) (int64, error) {
-	res, err := i.db.ExecContext(ctx, statement, args...)
-	if err != nil {
-		return 0, err
+	for try := 0; ; try++ {
+		res, err := i.db.ExecContext(ctx, statement, args...)
+		if err == nil {
+			return res.RowsAffected()
+		}
+		if !again(ctx, err, try) {
+			return 0, err
+		}
 	}
-	return res.RowsAffected()
 }
 
 // digest is the primary key: keys may be longer than an index takes.
