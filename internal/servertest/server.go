@@ -80,6 +80,32 @@ func (s *Server) Stop() { s.tb.Helper(); s.Run("stop") }
 // address.
 func (s *Server) Restart() { s.tb.Helper(); s.Run("restart") }
 
+// Standby starts a standby of a PostgreSQL server. From then on the server
+// acknowledges no commit that the standby doesn't have on its disk. The standby
+// ends with the test; Promote makes it a primary.
+func (s *Server) Standby() *Server {
+	s.tb.Helper()
+	dir, err := os.MkdirTemp("", "firstseen-standby-")
+	if err != nil {
+		s.tb.Fatal(err)
+	}
+	standby := &Server{tb: s.tb, script: s.script, dir: dir, kind: s.kind, env: map[string]string{}}
+	s.tb.Cleanup(func() {
+		if err := standby.run("kill"); err != nil {
+			s.tb.Errorf("servertest: %v", err)
+		}
+		_ = os.RemoveAll(dir)
+	})
+	s.Run("standby", dir)
+	if err := standby.readEnv(); err != nil {
+		s.tb.Fatal(err)
+	}
+	return standby
+}
+
+// Promote makes a standby a primary.
+func (s *Server) Promote() { s.tb.Helper(); s.Run("promote") }
+
 func start(kind string, args []string) (*Server, error) {
 	script, err := find()
 	if err != nil {

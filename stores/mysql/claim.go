@@ -88,10 +88,10 @@ func (d *dialect) look(ctx context.Context, q sqlstore.Querier, inTx bool, items
 		switch {
 		case it == nil:
 			return errUnasked(key)
+		case left <= 0: // also where it is ours, and the lease has ended meanwhile
+			ended = append(ended, it)
 		case string(token) == string(it.Token[:]):
 			it.Answer = sqlstore.Answer{Verdict: dedup.Fresh, Left: time.Duration(left) * time.Microsecond}
-		case left <= 0:
-			ended = append(ended, it)
 		default:
 			it.Answer = sqlstore.Answer{Verdict: dedup.Duplicate, State: state, Left: time.Duration(left) * time.Microsecond}
 			if state == sqlstore.Claimed {

@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"os"
 	"testing"
+	"time"
 
 	_ "github.com/go-sql-driver/mysql"
 
@@ -13,7 +14,7 @@ import (
 	mysqlstore "github.com/firstseen/firstseen/stores/mysql"
 )
 
-func TestMain(m *testing.M) { os.Exit(servertest.Main(m)) }
+func TestMain(m *testing.M) { os.Exit(target.Main(m, servertest.Main)) }
 
 var target = sqltest.Target{
 	Kind: servertest.MariaDB,
@@ -33,8 +34,31 @@ var target = sqltest.Target{
 	},
 }
 
-func TestGuard(t *testing.T) { target.Guard(t) }
+func TestGuard(t *testing.T) {
+	t.Parallel()
+	target.Guard(t)
+}
 
-func TestOwn(t *testing.T) { target.Own(t) }
+func TestOwn(t *testing.T) {
+	t.Parallel()
+	target.Own(t)
+}
 
-func TestInbox(t *testing.T) { target.Inbox(t) }
+func TestInbox(t *testing.T) {
+	t.Parallel()
+	target.Inbox(t)
+}
+
+// TestStress: the server is killed and started again in the middle.
+func TestStress(t *testing.T) {
+	t.Parallel()
+	keys, lease := 1200, time.Second
+	if sqltest.Long() {
+		keys, lease = 1_000_000, 20*time.Second
+	}
+	server := servertest.Start(t, target.Kind)
+	target.Stress(t, server, keys, lease, func(func(string)) {
+		server.Kill()
+		server.Restart()
+	})
+}

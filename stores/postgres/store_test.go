@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"os"
 	"testing"
+	"time"
 
 	_ "github.com/jackc/pgx/v5/stdlib"
 
@@ -14,7 +15,7 @@ import (
 	pgstore "github.com/firstseen/firstseen/stores/postgres"
 )
 
-func TestMain(m *testing.M) { os.Exit(servertest.Main(m)) }
+func TestMain(m *testing.M) { os.Exit(target.Main(m, servertest.Main)) }
 
 var target = sqltest.Target{
 	Kind: servertest.Postgres,
@@ -40,8 +41,47 @@ var target = sqltest.Target{
 	},
 }
 
-func TestGuard(t *testing.T) { target.Guard(t) }
+func TestGuard(t *testing.T) {
+	t.Parallel()
+	target.Guard(t)
+}
 
-func TestOwn(t *testing.T) { target.Own(t) }
+func TestOwn(t *testing.T) {
+	t.Parallel()
+	target.Own(t)
+}
 
-func TestInbox(t *testing.T) { target.Inbox(t) }
+func TestInbox(t *testing.T) {
+	t.Parallel()
+	target.Inbox(t)
+}
+
+// TestStress: the server is killed and started again in the middle.
+func TestStress(t *testing.T) {
+	t.Parallel()
+	keys, lease := 1200, time.Second
+	if sqltest.Long() {
+		keys, lease = 1_000_000, 20*time.Second
+	}
+	server := servertest.Start(t, target.Kind)
+	target.Stress(t, server, keys, lease, func(func(string)) {
+		server.Kill()
+		server.Restart()
+	})
+}
+
+// TestFailover: the primary is killed, and its synchronous standby is promoted.
+func TestFailover(t *testing.T) {
+	t.Parallel()
+	keys, lease := 1200, time.Second
+	if sqltest.Long() {
+		keys, lease = 200_000, 20*time.Second
+	}
+	server := servertest.Start(t, servertest.Postgres)
+	standby := server.Standby()
+	target.Stress(t, server, keys, lease, func(lead func(string)) {
+		server.Kill()
+		standby.Promote()
+		lead(target.Addr(standby))
+	})
+}

@@ -117,6 +117,9 @@ func (s *Store) claim(ctx context.Context, q Querier, r Request, items []*Item) 
 			before := s.now()
 			err := s.run(ctx, r.InTx, func() error {
 				before = s.now()
+				for _, it := range part {
+					it.Answer = Answer{} // a failed try may have left some
+				}
 				return s.dialect.Claim(ctx, q, r, part)
 			})
 			if err != nil {

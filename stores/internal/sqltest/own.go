@@ -64,9 +64,9 @@ func (g Target) migrate(t *testing.T) {
 	c := verdict(t, s, "k", dedup.Fresh)
 	must(t, s.Migrate(ctx))
 	must(t, s.Commit(ctx, c))
-	exec(t, db, "UPDATE firstseen_schema SET version = version + 1000")
+	execute(t, db, "UPDATE firstseen_schema SET version = version + 1000")
 	err := s.Migrate(ctx)
-	exec(t, db, "UPDATE firstseen_schema SET version = version - 1000")
+	execute(t, db, "UPDATE firstseen_schema SET version = version - 1000")
 	if !errors.Is(err, dedup.ErrIncompatible) {
 		t.Fatalf("Migrate of a newer table: %v", err)
 	}

@@ -100,7 +100,7 @@ func must(tb testing.TB, err error) {
 	}
 }
 
-func exec(tb testing.TB, q sqlstore.Querier, query string, args ...any) {
+func execute(tb testing.TB, q sqlstore.Querier, query string, args ...any) {
 	tb.Helper()
 	if _, err := q.ExecContext(ctx, query, args...); err != nil {
 		tb.Fatalf("%s: %v", query, err)
