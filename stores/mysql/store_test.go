@@ -62,3 +62,13 @@ func TestStress(t *testing.T) {
 		server.Restart()
 	})
 }
+
+// TestInboxKilled: kill -9 at every step between an effect and its commit.
+func TestInboxKilled(t *testing.T) {
+	t.Parallel()
+	times := 24
+	if sqltest.Long() {
+		times = 240
+	}
+	target.Killed(t, times)
+}

@@ -85,3 +85,13 @@ func TestFailover(t *testing.T) {
 		lead(target.Addr(standby))
 	})
 }
+
+// TestInboxKilled: kill -9 at every step between an effect and its commit.
+func TestInboxKilled(t *testing.T) {
+	t.Parallel()
+	times := 24
+	if sqltest.Long() {
+		times = 240
+	}
+	target.Killed(t, times)
+}

@@ -21,7 +21,7 @@ func (g Target) Main(m *testing.M, tests func(*testing.M) int) int {
 	if job == "" {
 		return tests(m)
 	}
-	work := map[string]func(job []byte) error{"stress": g.stressChild}
+	work := map[string]func(job []byte) error{"stress": g.stressChild, "inbox": g.inboxChild}
 	var kind struct{ Kind string }
 	if err := json.Unmarshal([]byte(job), &kind); err != nil {
 		panic(err)
