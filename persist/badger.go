@@ -102,14 +102,28 @@ func storeOptions(dir string, maxBytes int64, log badger.Logger) badger.Options 
 
 // createStore makes a new Badger directory at dir, which must not exist.
 func createStore(dir string, maxBytes int64, logger *slog.Logger) (*store, error) {
+	return createStoreOf(dir, logger, segmentStore(dir, maxBytes))
+}
+
+func createStoreOf(dir string, logger *slog.Logger, open opener) (*store, error) {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("persist: creating segment: %w", vfs.DiskFull(err))
 	}
-	s, err := startStore(dir, maxBytes, logger)
+	s, err := startStore(dir, logger, open)
 	if err != nil {
 		return nil, fmt.Errorf("persist: creating segment %s: %w", dir, vfs.DiskFull(err))
 	}
 	return s, nil
+}
+
+// An opener has Badger open a directory.
+type opener func(s *store) (*badger.DB, error)
+
+func segmentStore(dir string, maxBytes int64) opener {
+	return func(s *store) (*badger.DB, error) {
+		s.rest.Store(vlogSize(maxBytes) - vlogHeader)
+		return badger.Open(storeOptions(dir, maxBytes, s.log))
+	}
 }
 
 // put stores a value; it is durable after sync, before which some more bytes of values are

@@ -36,13 +36,17 @@ const (
 // a *dedup.CorruptError; what is wrong with the process or the machine
 // (descriptors, memory, rights, room) is not.
 func openStore(dir string, maxBytes int64, logger *slog.Logger) (*store, error) {
+	return openStoreOf(dir, logger, segmentStore(dir, maxBytes))
+}
+
+func openStoreOf(dir string, logger *slog.Logger, open opener) (*store, error) {
 	if err := prepareStore(dir); err != nil {
 		return nil, err
 	}
 	if err := checkRoom(dir); err != nil {
 		return nil, fmt.Errorf("persist: opening segment %s: %w", dir, err)
 	}
-	s, err := startStore(dir, maxBytes, logger)
+	s, err := startStore(dir, logger, open)
 	if err == nil {
 		err = s.log.failure() // "Ignoring table", for one
 	}
@@ -296,20 +300,19 @@ func storeFiles(dir, suffix string) (paths []string, err error) {
 	return paths, nil
 }
 
-// startStore calls badger.Open under its own recover: damaged files make it
+// startStore has Badger opened under its own recover: damaged files make it
 // panic here and there.
-func startStore(dir string, maxBytes int64, logger *slog.Logger) (s *store, err error) {
+func startStore(dir string, logger *slog.Logger, open opener) (s *store, err error) {
 	s = &store{dir: dir, log: &storeLog{}}
 	s.log.logger = logger.With("segment", filepath.Base(dir))
 	s.log.store = s
-	s.rest.Store(vlogSize(maxBytes) - vlogHeader)
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if p := recover(); p != nil {
 			s, err = nil, fmt.Errorf("badger panicked: %v", p)
 		}
 	}()
-	if s.db, err = badger.Open(storeOptions(dir, maxBytes, s.log)); err != nil {
+	if s.db, err = open(s); err != nil {
 		return nil, err
 	}
 	s.hole = hole{dir: dir, end: vlogHeader, full: vlogHeader}

@@ -23,6 +23,7 @@ const (
 	ManifestName = "MANIFEST"
 
 	segmentPrefix  = "seg-"    // seg-%08d, a Badger directory
+	resultsPrefix  = "res-"    // res-%08d, one too
 	snapshotPrefix = "filter-" // filter-%08d.snap
 	snapshotSuffix = ".snap"
 )
@@ -43,7 +44,7 @@ const (
 	manifestMagic = "1stsMANI"
 
 	identityVersion = 1
-	manifestVersion = 1
+	manifestVersion = 2
 
 	sealHeader   = 16
 	sealOverhead = sealHeader + 4

@@ -25,6 +25,7 @@ type Manifest struct {
 	NextSeq     uint64        // of tables
 	Capacity    uint64        // keys a window that the filters are sized for
 	Lost        []GapMeta
+	Results     []ResultsMeta // in no particular order
 }
 
 // GenerationMeta describes one generation that has not been retired.
@@ -99,6 +100,7 @@ func (m *Manifest) Clone() *Manifest {
 	c := *m
 	c.Covered = slices.Clone(m.Covered)
 	c.Lost = slices.Clone(m.Lost)
+	c.Results = slices.Clone(m.Results)
 	c.Generations = slices.Clone(m.Generations)
 	for i := range c.Generations {
 		g := &c.Generations[i]

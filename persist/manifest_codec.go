@@ -19,12 +19,19 @@ import (
 //	value       Bytes 4, CRC 4
 //	gap         Generation 8, Start 8, End 8, flags 1 (bit 0: blind, bit 1:
 //	            accepted), Reason: list of bytes
+//
+// Version 2 has more behind that, and is written only where there is more to tell:
+//
+//	manifest    Results: list
+//	results     ID 8, Generation 8, Seq 8, Settled 8, Count 8, Sum 8, flags 1
+//	            (bit 0: lost)
 const (
 	generationMin = 5*8 + 4
 	segmentMin    = 8 + 4
 	runMin        = 8 + 2 + 1 + 1 + 1 + 8 + 8 + 8 + 4 + 8 + valueSize + 4
 	valueSize     = 8
 	gapMin        = 3*8 + 1 + 4
+	resultsMin    = 6*8 + 1
 )
 
 // Encode returns the content of the file MANIFEST.
@@ -50,6 +57,16 @@ func (m *Manifest) Encode() []byte {
 		e.p = append(e.p, flagByte(g.Blind)|flagByte(g.Accepted)<<1)
 		e.length(len(g.Reason))
 		e.p = append(e.p, g.Reason...)
+	}
+	if len(m.Results) == 0 {
+		return seal(manifestMagic, 1, e.p)
+	}
+	e.length(len(m.Results))
+	for _, r := range m.Results {
+		for _, v := range []uint64{r.ID, r.Generation, r.Seq, r.Settled, r.Count, r.Sum} {
+			e.u64(v)
+		}
+		e.p = append(e.p, flagByte(r.Lost))
 	}
 	return seal(manifestMagic, manifestVersion, e.p)
 }
@@ -113,6 +130,11 @@ func DecodeManifest(data []byte, file string) (*Manifest, error) {
 	m.Covered = list(&d, 8, (*decoder).u64)
 	m.Generations = list(&d, generationMin, (*decoder).generation)
 	m.Lost = list(&d, gapMin, (*decoder).gap)
+	if version := binary.LittleEndian.Uint32(data[8:]); version > 1 {
+		if m.Results = list(&d, resultsMin, (*decoder).results); m.Results == nil {
+			d.fail("version 2 without results")
+		}
+	}
 	if d.bad == "" && len(d.rest) > 0 {
 		d.fail("bytes left over")
 	}
@@ -190,6 +212,16 @@ func (d *decoder) run() RunMeta {
 	r.Seq, r.Keys, r.MaxPos, r.Blocks, r.Sum = d.u64(), d.u64(), d.u64(), d.u32(), d.u64()
 	r.Index = d.value()
 	r.Values = list(d, valueSize, (*decoder).value)
+	return r
+}
+
+func (d *decoder) results() ResultsMeta {
+	r := ResultsMeta{ID: d.u64(), Generation: d.u64(), Seq: d.u64(), Settled: d.u64(), Count: d.u64(), Sum: d.u64()}
+	flags := d.u8()
+	if flags > 1 {
+		d.fail("unknown flags of results")
+	}
+	r.Lost = flags == 1
 	return r
 }
 

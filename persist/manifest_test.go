@@ -2,6 +2,7 @@ package persist
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"flag"
 	"io/fs"
@@ -58,17 +59,17 @@ func sampleManifest() *Manifest {
 	}
 }
 
+// sampleResults is a manifest with what version 2 has more.
+func sampleResults() *Manifest {
+	m := sampleManifest()
+	m.Results = []ResultsMeta{{ID: 38, Generation: 39, Seq: 40, Settled: 41, Count: 42, Sum: 1<<64 - 2}, {Lost: true}}
+	return m
+}
+
 func TestManifestGolden(t *testing.T) {
 	m := sampleManifest()
-	data := m.Encode()
-	golden(t, "manifest-v1", data)
-	got, err := DecodeManifest(data, "MANIFEST")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !reflect.DeepEqual(got, m) {
-		t.Errorf("decoded %+v\nwant    %+v", got, m)
-	}
+	checkGoldenManifest(t, "manifest-v1", m)
+	checkGoldenManifest(t, "manifest-v2", sampleResults())
 	c := m.Clone()
 	if !reflect.DeepEqual(c, m) {
 		t.Errorf("clone is %+v", c)
@@ -82,6 +83,22 @@ func TestManifestGolden(t *testing.T) {
 	empty, err := DecodeManifest(new(Manifest).Encode(), "MANIFEST")
 	if err != nil || !reflect.DeepEqual(empty, &Manifest{}) {
 		t.Errorf("empty manifest: %+v, %v", empty, err)
+	}
+}
+
+func checkGoldenManifest(t *testing.T, name string, m *Manifest) {
+	t.Helper()
+	data := m.Encode()
+	golden(t, name, data)
+	got, err := DecodeManifest(data, "MANIFEST")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(got, m) {
+		t.Errorf("decoded %+v\nwant    %+v", got, m)
+	}
+	if c := m.Clone(); !reflect.DeepEqual(c, m) {
+		t.Errorf("clone is %+v", c)
 	}
 }
 
@@ -119,7 +136,7 @@ func checkDamage(t *testing.T, data []byte, decode func([]byte) error) {
 }
 
 func TestManifestDamage(t *testing.T) {
-	checkDamage(t, sampleManifest().Encode(), func(p []byte) error {
+	checkDamage(t, sampleResults().Encode(), func(p []byte) error {
 		_, err := DecodeManifest(p, "a file")
 		return err
 	})
@@ -131,7 +148,7 @@ func TestManifestBody(t *testing.T) {
 	body := whole[sealHeader : len(whole)-4]
 	f := func(body []byte, want string) {
 		t.Helper()
-		_, err := DecodeManifest(seal(manifestMagic, manifestVersion, body), "MANIFEST")
+		_, err := DecodeManifest(seal(manifestMagic, 1, body), "MANIFEST")
 		var ce *dedup.CorruptError
 		if !errors.As(err, &ce) || ce.Detail != want {
 			t.Errorf("got %v, want %q", err, want)
@@ -144,7 +161,11 @@ func TestManifestBody(t *testing.T) {
 	copy(huge[72:], "\xff\xff\xff\xff")
 	f(huge, "list longer than the file")
 
-	_, err := DecodeManifest(seal(manifestMagic, manifestVersion+1, nil), "MANIFEST")
+	_, err := DecodeManifest(seal(manifestMagic, 2, append(bytes.Clone(body), 0, 0, 0, 0)), "MANIFEST")
+	if !errors.Is(err, dedup.ErrCorrupt) {
+		t.Errorf("version 2 without what makes it one: %v", err)
+	}
+	_, err = DecodeManifest(seal(manifestMagic, manifestVersion+1, nil), "MANIFEST")
 	if !errors.Is(err, dedup.ErrIncompatible) || errors.Is(err, dedup.ErrCorrupt) {
 		t.Errorf("newer version: %v", err)
 	}
@@ -188,12 +209,16 @@ func TestManifestFile(t *testing.T) {
 // checksum. What decodes encodes to the same bytes, and no input makes the
 // decoder allocate much more than it is long.
 func FuzzDecodeManifest(f *testing.F) {
-	for _, m := range []*Manifest{{}, sampleManifest()} {
+	for _, m := range []*Manifest{{}, sampleManifest(), sampleResults()} {
 		data := m.Encode()
-		f.Add(data[sealHeader : len(data)-4])
+		f.Add(data[sealHeader:len(data)-4], len(m.Results) > 0)
 	}
-	f.Fuzz(func(t *testing.T, body []byte) {
-		data := seal(manifestMagic, manifestVersion, body)
+	f.Fuzz(func(t *testing.T, body []byte, newest bool) {
+		version := uint32(1)
+		if newest {
+			version = manifestVersion
+		}
+		data := seal(manifestMagic, version, body)
 		m, err := DecodeManifest(data, "MANIFEST")
 		if err != nil {
 			if !errors.Is(err, dedup.ErrCorrupt) {
@@ -212,7 +237,7 @@ func FuzzDecodeManifest(f *testing.F) {
 
 // elements counts what the decoder had to allocate for.
 func (m *Manifest) elements() int {
-	n := len(m.Covered) + len(m.Generations) + len(m.Lost)
+	n := len(m.Covered) + len(m.Generations) + len(m.Lost) + len(m.Results)
 	for _, g := range m.Generations {
 		n += len(g.Segments)
 		for _, s := range g.Segments {
@@ -232,7 +257,7 @@ func FuzzUnseal(f *testing.F) {
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, data []byte) {
 		body, err := unseal(data, manifestMagic, manifestVersion, "MANIFEST")
-		if err == nil && !bytes.Equal(seal(manifestMagic, manifestVersion, body), data) {
+		if err == nil && !bytes.Equal(seal(manifestMagic, binary.LittleEndian.Uint32(data[8:]), body), data) {
 			t.Fatal("seals differently")
 		}
 		if err != nil && !errors.Is(err, dedup.ErrCorrupt) && !errors.Is(err, dedup.ErrIncompatible) {
