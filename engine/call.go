@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"time"
 
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/internal/sabotage"
@@ -20,13 +21,28 @@ type call struct {
 	lost  []bool
 	calls int // counts the calls of this scratch
 
+	claims     []dedup.Claim // where a step of a claim answers
+	out        []dedup.Verdict
+	marked     []uint64 // see shards.Batch.Marked
+	keep       *keeping
+	resultKey  []byte
+	resultErrs []error
+
 	key     [1][]byte // of a call with one key
 	verdict [1]dedup.Verdict
 
 	wait journal.Pos // what the answers rest on
 }
 
-func (c *call) reset() { c.wait, c.key[0] = 0, nil }
+func (c *call) reset() {
+	c.wait, c.key[0] = 0, nil
+	if c.claims != nil {
+		c.claims, c.batch.Marked = nil, nil
+	}
+	if c.resultErrs != nil {
+		c.resultErrs = nil
+	}
+}
 
 // step runs do on at most shards.MaxPart valid keys and collects what to wait
 // for. The journal's room is set aside first, where waiting blocks nobody.
@@ -166,39 +182,70 @@ func (c *call) forget(ctx context.Context, key []byte) error {
 		_, _, bad := c.pick(keys)
 		return bad
 	}
-	err := c.step(ctx, keys, func(c *call, _ context.Context) error { return c.e.set.Forget(&c.batch, c.now) })
+	var results forgetting
+	err := c.step(ctx, keys, func(c *call, _ context.Context) (err error) {
+		if results, err = c.beginForget(); err != nil {
+			return err
+		}
+		return c.e.set.Forget(&c.batch, c.now)
+	})
 	if err == nil {
 		err = c.finish()
+	}
+	if err == nil {
+		err = c.endForget(results)
 	}
 	return err
 }
 
+func doClaim(c *call, ctx context.Context) error {
+	return c.e.set.Claim(ctx, &c.batch, c.now, int64(c.e.opts.Lease), c.claims)
+}
+
+// claim fills cs, in which nothing but the keys is set.
 func (c *call) claim(ctx context.Context, keys [][]byte, cs []dedup.Claim) error {
-	good, at, bad := keys, []int(nil), error(nil)
 	if !valid(keys) {
-		good, at, bad = c.pick(keys)
+		return c.claimSome(ctx, keys, cs)
 	}
-	out := make([]dedup.Verdict, len(good))
-	part := make([]dedup.Claim, len(good))
+	c.out = appendUnknown(c.out[:0], len(keys))
+	kept := len(c.e.results.list()) > 0
 	var err error
-	for done := 0; done < len(good) && err == nil; {
-		n := min(shards.MaxPart, len(good)-done)
-		c.batch.Out = out[done : done+n]
-		mine := part[done : done+n]
-		err = c.step(ctx, good[done:done+n], func(c *call, ctx context.Context) error {
-			return c.e.set.Claim(ctx, &c.batch, c.now, int64(c.e.opts.Lease), mine)
-		})
+	for done := 0; done < len(keys) && err == nil; {
+		n := min(shards.MaxPart, len(keys)-done)
+		c.batch.Out, c.claims = c.out[done:done+n], cs[done:done+n]
+		if kept {
+			c.marked = append(c.marked[:0], make([]uint64, n)...)
+			c.batch.Marked = c.marked
+		}
+		if err = c.step(ctx, keys[done:done+n], doClaim); err == nil && kept {
+			c.giveResults(c.claims, done)
+		}
 		done += n
 	}
-	err = c.settle(out, err)
-	for i := range part {
-		to := i
-		if at != nil {
-			to = at[i]
+	err = c.settle(c.out, err)
+	for i, v := range c.out {
+		if cs[i].Verdict = v; v != dedup.Fresh && v != dedup.InFlight {
+			cs[i].Token, cs[i].Expires = dedup.Token{}, time.Time{}
 		}
-		cs[to].Verdict = out[i]
-		if out[i] == dedup.Fresh || out[i] == dedup.InFlight {
-			cs[to].Token, cs[to].Expires = part[i].Token, part[i].Expires
+	}
+	if c.resultErrs != nil && err == nil {
+		err = fmt.Errorf("engine: claim: %w", errors.Join(c.resultErrs...))
+	}
+	return err
+}
+
+// claimSome is claim for a call with invalid keys.
+func (c *call) claimSome(ctx context.Context, keys [][]byte, cs []dedup.Claim) error {
+	good, at, bad := c.pick(keys)
+	part := make([]dedup.Claim, len(good))
+	err := c.claim(ctx, good, part)
+	for i := range part {
+		part[i].Key = keys[at[i]]
+		cs[at[i]] = part[i]
+	}
+	for _, e := range c.resultErrs {
+		if re, ok := errors.AsType[*dedup.ResultError](e); ok {
+			re.Index = at[re.Index]
 		}
 	}
 	return errors.Join(bad, err)
@@ -207,14 +254,23 @@ func (c *call) claim(ctx context.Context, keys [][]byte, cs []dedup.Claim) error
 func (c *call) commit(ctx context.Context, cs []dedup.Claim) error {
 	c.lost = append(c.lost[:0], make([]bool, len(cs))...)
 	var err error
+	results := false
 	for done := 0; done < len(cs) && err == nil; {
 		n := min(shards.MaxPart, len(cs)-done)
 		part, mine := cs[done:done+n], c.lost[done:done+n]
-		err = c.commitPart(ctx, part, mine)
+		if hasResults(part) {
+			results = true
+			err = c.commitResults(ctx, part, mine)
+		} else {
+			err = c.commitPart(ctx, part, mine)
+		}
 		done += n
 	}
 	if werr := c.finish(); werr != nil {
 		return werr
+	}
+	if results && err == nil {
+		err = c.resultError(cs)
 	}
 	return errors.Join(err, c.lostError("commit"))
 }

@@ -79,7 +79,7 @@ func (s *store) collect(l *lookup, b *shards.Batch, pending []shards.Pending, ol
 			if p.Mask&r.bit == 0 || r.generation < oldest || r.form != form {
 				continue
 			}
-			qs = append(qs, persist.Query{Run: r.run, Order: order, Lo: lo, Key: record, Index: int32(j), Older: older})
+			qs = append(qs, persist.Query{Run: r.run, Order: order, Lo: lo, Key: record, Index: int32(j), Older: older, Bit: r.bit})
 			older = true
 		}
 	}
@@ -91,7 +91,7 @@ func (l *lookup) tell(pending []shards.Pending) {
 	for i := range l.queries {
 		if q := &l.queries[i]; q.Found {
 			p := &pending[q.Index]
-			p.Found, p.Seq = true, q.Run.Seq()
+			p.Found, p.Seq, p.Mask = true, q.Run.Seq(), q.Bit
 		}
 	}
 }

@@ -80,6 +80,12 @@ func (e *Engine) remains() (string, error) {
 	if len(ids) > 0 {
 		return filepath.Base(persist.SegmentPath(e.dir, ids[0])), nil
 	}
+	if ids, err = persist.ListResults(e.dir); err != nil {
+		return "", err
+	}
+	if len(ids) > 0 {
+		return filepath.Base(persist.ResultsPath(e.dir, ids[0])), nil
+	}
 	snaps, err := persist.ListSnapshots(e.fs, e.dir)
 	if err != nil || len(snaps) == 0 {
 		return "", err

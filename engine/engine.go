@@ -28,6 +28,7 @@ type Engine struct {
 	set     *shards.Set
 	journal *journal.Journal
 	store   *store
+	results results
 	clock   clock
 
 	rotateAt atomic.Int64 // engine time at which the live generation ends

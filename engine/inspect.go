@@ -20,22 +20,23 @@ import (
 
 // An Inspection tells what a directory holds, without opening it for use.
 type Inspection struct {
-	Dir           string            `json:"dir"`
-	FormatVersion uint32            `json:"format_version"`
-	Created       time.Time         `json:"created"`
-	Mode          string            `json:"mode"`
-	UntrustedKeys bool              `json:"untrusted_keys"`
-	Shards        int               `json:"shards"`
-	Window        time.Duration     `json:"window_ns"`
-	Span          time.Duration     `json:"span_ns"`
-	Held          time.Duration     `json:"held_ns"`
-	Clock         time.Time         `json:"clock"`
-	Clean         bool              `json:"clean"`
-	Keys          uint64            `json:"keys"`  // in runs and in the journal, replays counted twice
-	Bytes         int64             `json:"bytes"` // of the whole directory, as allocated on disk
-	Generations   []GenerationStats `json:"generations"`
-	Journal       JournalStats      `json:"journal"`
-	JournalKeys   uint64            `json:"journal_keys"` // marks that a replay would bring
+	Dir           string              `json:"dir"`
+	FormatVersion uint32              `json:"format_version"`
+	Created       time.Time           `json:"created"`
+	Mode          string              `json:"mode"`
+	UntrustedKeys bool                `json:"untrusted_keys"`
+	Shards        int                 `json:"shards"`
+	Window        time.Duration       `json:"window_ns"`
+	Span          time.Duration       `json:"span_ns"`
+	Held          time.Duration       `json:"held_ns"`
+	Clock         time.Time           `json:"clock"`
+	Clean         bool                `json:"clean"`
+	Keys          uint64              `json:"keys"`  // in runs and in the journal, replays counted twice
+	Bytes         int64               `json:"bytes"` // of the whole directory, as allocated on disk
+	Generations   []GenerationStats   `json:"generations"`
+	Results       []GenerationResults `json:"results,omitempty"` // as the manifest promises them
+	Journal       JournalStats        `json:"journal"`
+	JournalKeys   uint64              `json:"journal_keys"` // marks that a replay would bring
 }
 
 // An inspector has a directory open for looking at it.
@@ -129,6 +130,9 @@ func Inspect(ctx context.Context, dir string) (out Inspection, err error) {
 		s.Fill, s.Snapshot = i.fill(g.Number)
 		out.Generations = append(out.Generations, s)
 		out.Keys += g.Keys
+	}
+	for _, r := range m.Results {
+		out.Results = append(out.Results, generationResults(r))
 	}
 	if len(m.Generations) > 0 {
 		out.Held = time.Duration(m.Clock - m.Generations[0].Start)

@@ -21,11 +21,13 @@ type journalLook struct {
 	start      int64  // of that generation
 	found      journal.Replayed
 	state      journal.State
+	results    resultPromises // of the manifest, and what the frames add
 }
 
 // read scans the journal at path from the manifest's tail on. keep, when not nil,
 // is given every frame that a replay needs.
 func (l *journalLook) read(ctx context.Context, i *inspector, path string, keep func(f *journal.Frame) error) error {
+	l.results = promisedResults(i.manifest.Results)
 	if _, err := i.fs.Stat(path); err != nil {
 		return missing(err, path)
 	}
@@ -49,6 +51,10 @@ func (l *journalLook) read(ctx context.Context, i *inspector, path string, keep 
 				return l.strange(path, f, "a rotation of the wrong length")
 			}
 			l.generation, l.start = f.Generation, int64(binary.LittleEndian.Uint64(f.Payload))
+		case f.Kind == journal.KindResults:
+			if !l.results.add(f) {
+				return l.strange(path, f, "a promise of results of the wrong length")
+			}
 		case f.Generation > max(live, l.generation):
 			return l.strange(path, f, "keys of a generation that did not begin")
 		case int(f.Shard) >= len(m.Covered):

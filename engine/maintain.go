@@ -219,6 +219,7 @@ func (e *Engine) afterRotation() error {
 		return err
 	}
 	e.removeDropped()
+	e.results.removeOld()
 	e.removeOldSnapshots()
 	if e.opts.Mode == Approximate {
 		return e.snapshot(false)

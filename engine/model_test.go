@@ -44,7 +44,7 @@ func (e *Engine) crash(t testing.TB) {
 	e.gate.Unlock()
 	e.stopNow()
 	e.running.Wait()
-	if err := errors.Join(e.journal.Close(false), e.store.close(), e.lock.Unlock()); err != nil && e.failure.Load() == nil {
+	if err := errors.Join(e.journal.Close(false), e.store.close(), e.results.close(), e.lock.Unlock()); err != nil && e.failure.Load() == nil {
 		t.Fatal(err)
 	}
 	e.set.Close()

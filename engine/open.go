@@ -72,6 +72,7 @@ func (e *Engine) open() error {
 		return err
 	}
 	e.snapshotEnds = map[uint64]journal.Pos{}
+	e.results.e = e
 	e.store = newStore(e.dir, e.fs, e.opts.Logger, e.opts.Generations)
 	e.store.unsynced = e.opts.Temporary
 	e.store.told = func(m *persist.Manifest) { e.clock.ahead.Store(m.Wall - m.Clock) }
@@ -297,9 +298,9 @@ func (e *Engine) shut() error {
 			// The runs and the journal hold everything; opening takes longer.
 			e.opts.Logger.Warn("the filters could not be written at the close", "error", err)
 		}
-		errs = append(errs, e.keepMoment())
+		errs = append(errs, e.results.sync(), e.keepMoment())
 	}
-	errs = append(errs, e.journal.Close(!failed), e.store.close())
+	errs = append(errs, e.journal.Close(!failed), e.store.close(), e.results.close())
 	e.set.Close()
 	errs = append(errs, e.lock.Unlock())
 	if err := errors.Join(errs...); err != nil {
@@ -315,7 +316,7 @@ func (e *Engine) abandon() error {
 		errs = append(errs, e.journal.Close(false))
 	}
 	if e.store != nil {
-		errs = append(errs, e.store.close())
+		errs = append(errs, e.store.close(), e.results.close())
 	}
 	if e.set != nil {
 		e.set.Close()

@@ -106,6 +106,13 @@ type Options struct {
 	// Lease is how long a claim is held before others may have the key. It
 	// should exceed the slowest handler; see also Engine.Extend. Default 1 minute.
 	Lease time.Duration
+	// MaxResult is how many bytes of a claim's result are kept with its mark at most, up to
+	// 16 MiB. A longer one is not kept, and Commit and later claims of its key say
+	// ErrResultTooLarge. Default 0: none are kept, and one that is given is too large. Results
+	// take 5 MB of memory and a Badger directory for each generation in which some came, and
+	// claims of duplicates some 10 µs each; without any nothing is spent on them.
+	// Approximate mode keeps none.
+	MaxResult int
 	// MemoryBudget bounds filters and unflushed keys, in bytes; callers wait for
 	// the disk rather than exceed it. What keys of other forms than 16 bytes, UUID or
 	// ULID text take beside their hash comes on top: up to 48 bytes for each 24 of a table. Default 400 MB
@@ -150,6 +157,7 @@ const (
 	defaultCapacity    = 1_000_000
 	defaultMinFreeDisk = 256 << 20
 	maxShards          = 256
+	maxResult          = 16 << 20
 )
 
 // withDefaults returns o with every zero field replaced, or one error that
@@ -196,6 +204,12 @@ func (o Options) withDefaults() (Options, error) {
 	o.Lease = orDefault(o.Lease, time.Minute)
 	if o.Lease < 0 {
 		bad("Lease is %v, it must be positive", o.Lease)
+	}
+	if o.MaxResult < 0 || o.MaxResult > maxResult {
+		bad("MaxResult is %d, it must be from 0 to %d", o.MaxResult, maxResult)
+	}
+	if o.MaxResult > 0 && o.Mode == Approximate {
+		bad("MaxResult is %d, in Approximate mode no results are kept", o.MaxResult)
 	}
 	if o.MemoryBudget < 0 {
 		bad("MemoryBudget is %d, it must be positive", o.MemoryBudget)

@@ -15,6 +15,10 @@ func (e *Engine) promise(done []flushed, at moment) error {
 		tables[f.table] = true
 	}
 	tail := e.tail(tables)
+	// Frames below it that promise results are not read again: the manifest takes over.
+	if err := e.results.sync(); err != nil {
+		return err
+	}
 	return e.store.update(func(m *persist.Manifest) {
 		e.describe(m, at)
 		for _, f := range done {
@@ -60,6 +64,7 @@ func (e *Engine) describe(m *persist.Manifest, at moment) {
 		m.Generations = append(m.Generations, gm)
 	}
 	m.Lost = heldGaps(m.Lost, generations)
+	m.Results = e.results.metas(generations[0].number)
 	// One that was read before a step of the wall may come after the one that tells
 	// of it (keepStep).
 	if at.clock > m.Clock {

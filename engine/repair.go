@@ -163,6 +163,7 @@ func (r *repairer) plan(ctx context.Context) error {
 			return err
 		}
 	}
+	r.planResults()
 	r.out.Kept += r.journal.keys
 	if r.badJournal != nil {
 		r.planJournal(ctx)

@@ -291,8 +291,9 @@ func (r *repairer) planAnew() error {
 		name := entry.Name()
 		seg, _ := filepath.Match("seg-*", name)
 		snap, _ := filepath.Match("filter-*", name)
+		res, _ := filepath.Match("res-*", name)
 		journal, _ := filepath.Match(journalName+"*", name)
-		if seg || snap || journal || name == persist.ManifestName {
+		if seg || snap || res || journal || name == persist.ManifestName {
 			r.step(func() error { return r.moveAside(filepath.Join(r.dir, name)) }, "move %s aside", name)
 		}
 	}

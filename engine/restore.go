@@ -48,7 +48,11 @@ func (e *Engine) restore(m *persist.Manifest) error {
 	if err := e.rebuild(); err != nil {
 		return err
 	}
-	if err := e.replay(m); err != nil {
+	results := promisedResults(m.Results)
+	if err := e.replay(m, results); err != nil {
+		return err
+	}
+	if err := e.restoreResults(results); err != nil {
 		return err
 	}
 	// Only now: a manifest that does not fit the journal must not cost a segment.
@@ -330,13 +334,19 @@ func (e *Engine) addRun(r *persist.Run, add func(orders []uint64)) error {
 }
 
 // replay applies the frames that no run holds yet.
-func (e *Engine) replay(m *persist.Manifest) error {
+func (e *Engine) replay(m *persist.Manifest, results resultPromises) error {
 	var b shards.Batch
 	newest := int64(0)
 	apply := func(f *journal.Frame) error {
 		newest = max(newest, f.Time)
-		if f.Kind == journal.KindRotate {
+		switch f.Kind {
+		case journal.KindRotate:
 			return e.replayRotation(f)
+		case journal.KindResults:
+			if !results.add(f) {
+				return e.store.damaged("the journal promises results in %d bytes", len(f.Payload))
+			}
+			return nil
 		}
 		r, start := record(f)
 		if r.Shard < len(m.Covered) && f.End <= m.Covered[r.Shard] {

@@ -12,6 +12,7 @@ type Stats struct {
 	Verdicts    VerdictStats      `json:"verdicts"`
 	Lookups     LookupStats       `json:"lookups"`
 	Claims      ClaimStats        `json:"claims"`
+	Results     ResultStats       `json:"results"`
 	Generations []GenerationStats `json:"generations"` // oldest first, the live one last
 	Window      WindowStats       `json:"window"`
 	Filter      FilterStats       `json:"filter"`
@@ -132,12 +133,31 @@ type LatencyStats struct {
 	Max   time.Duration `json:"max_ns"`
 }
 
+// ResultStats tells of the results that are kept with marks.
+type ResultStats struct {
+	Kept        uint64              `json:"kept"`
+	TooLarge    uint64              `json:"too_large"` // not kept
+	Answered    uint64              `json:"answered"`
+	Lost        uint64              `json:"lost"` // claims that got ErrResultLost
+	Syncs       uint64              `json:"syncs"`
+	Generations []GenerationResults `json:"generations"` // newest first
+}
+
+// GenerationResults describes the results of one generation.
+type GenerationResults struct {
+	Generation uint64 `json:"generation"`
+	Dir        string `json:"dir"`
+	Records    uint64 `json:"records"` // those of forgotten keys included
+	Lost       bool   `json:"lost"`    // some are missing: see ErrResultLost
+}
+
 // RecoveryStats tells what the last Open found.
 type RecoveryStats struct {
-	Clean        bool   `json:"clean"`         // the directory was closed in order
-	Replayed     uint64 `json:"replayed_keys"` // keys from the journal
-	Rebuilt      int    `json:"rebuilt"`       // generations whose filter was made anew from runs
-	DroppedBytes int64  `json:"dropped_bytes"` // of an unfinished write at the journal's end
+	LostResults  []uint64 `json:"lost_results,omitempty"` // generations whose results were found to be incomplete
+	Clean        bool     `json:"clean"`                  // the directory was closed in order
+	Replayed     uint64   `json:"replayed_keys"`          // keys from the journal
+	Rebuilt      int      `json:"rebuilt"`                // generations whose filter was made anew from runs
+	DroppedBytes int64    `json:"dropped_bytes"`          // of an unfinished write at the journal's end
 	// After a power loss without SyncAlways: marks of the last MayHaveLost before
 	// it may be lost (-1: of any time), and a sync under way then adds its
 	// duration. None is whose call had returned at LostSince, by the engine's clock.
@@ -178,6 +198,7 @@ func (e *Engine) Stats() Stats {
 		Journal: journalStats(j, c.roomWaits.Load()),
 		Flush: FlushStats{UnflushedKeys: z.Unflushed, PendingTables: z.Sealed, Waits: e.set.Waits(), Flushes: c.flushes.Load(), Keys: c.flushedKeys.Load(),
 			Bytes: c.flushedBytes.Load(), Busy: time.Duration(c.flushBusy.Load()), Merges: c.merges.Load(), MergedKeys: c.mergedKeys.Load()},
+		Results:     e.results.stats(),
 		Latency:     c.latency.stats(),
 		MemoryBytes: z.FilterBytes + z.TableBytes,
 		Recovery:    e.recovery,

@@ -31,6 +31,7 @@ type Verification struct {
 	Files   int      `json:"files"`
 	Runs    int      `json:"runs"`
 	Keys    uint64   `json:"keys"`
+	Results uint64   `json:"results"` // records, those of forgotten keys included
 	Bytes   int64    `json:"bytes"`
 	Damages []Damage `json:"damages"`
 	Gaps    []Gap    `json:"gaps,omitempty"` // noted before, by Repair or by an opening with OnGap Report
@@ -52,6 +53,9 @@ type verifier struct {
 	badSegments map[uint64]bool  // segments that can't be opened at all
 	badSnaps    map[uint64]error // generations whose snapshot can't be read
 	snapEnds    map[uint64]journal.Pos
+
+	badResults    map[uint64]error // results that are not whole
+	badResultDirs map[uint64]bool  // those that can't be opened at all
 }
 
 // Verify reads everything in dir and lists all damage; err is for what kept it
@@ -86,7 +90,7 @@ func newVerifier(dir string, progress func(done, total int64)) (*verifier, error
 		return nil, err
 	}
 	v := &verifier{inspector: i, progress: progress, badRuns: map[uint64]bool{}, badSegments: map[uint64]bool{},
-		badSnaps: map[uint64]error{}, snapEnds: map[uint64]journal.Pos{}}
+		badSnaps: map[uint64]error{}, snapEnds: map[uint64]journal.Pos{}, badResults: map[uint64]error{}, badResultDirs: map[uint64]bool{}}
 	v.out.Files++
 	if err == nil {
 		err = v.checkManifest()
@@ -143,7 +147,7 @@ func (v *verifier) verify(ctx context.Context) error {
 		}
 		v.snapshot(g)
 	}
-	return nil
+	return v.checkResults(ctx)
 }
 
 // checkJournal reads what an opening would replay.

@@ -12,6 +12,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 
 	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/internal/vfs"
 )
 
 // Results have an entry a record, so their memtable is larger than a segment's; each holds some
@@ -68,7 +69,7 @@ func (r *Results) Write(writes []ResultsWrite) error {
 	}
 	errs = append(errs, r.store.log.failure())
 	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("persist: writing results %s: %w: %w", r.path, dedup.ErrFailed, diskFull(err))
+		return fmt.Errorf("persist: writing results %s: %w: %w", r.path, dedup.ErrFailed, vfs.DiskFull(err))
 	}
 	return nil
 }
@@ -123,7 +124,7 @@ func (r *Results) Sync() error {
 		}
 	}
 	if err = errors.Join(err, r.store.log.failure()); err != nil {
-		return fmt.Errorf("persist: syncing results %s: %w: %w", r.path, dedup.ErrFailed, diskFull(err))
+		return fmt.Errorf("persist: syncing results %s: %w: %w", r.path, dedup.ErrFailed, vfs.DiskFull(err))
 	}
 	return nil
 }

@@ -114,8 +114,8 @@ func SplitResultKey(key []byte, isFixed func(form uint8) bool) (form uint8, hi, 
 // ResultSum is what a record adds to the sum.
 func ResultSum(key []byte, seq uint64) uint64 { return hashPair(hashBytes(key), seq) }
 
-// sums of all records of a write.
-func (w *ResultsWrite) sum() (sum uint64) {
+// Sum adds up what the records of a write add to the sum.
+func (w *ResultsWrite) Sum() (sum uint64) {
 	for i := range w.Records {
 		sum += ResultSum(w.Records[i].Key, w.Seq)
 	}

@@ -28,6 +28,9 @@ type Batch struct {
 	Logged int
 	// Counts sums how the verdicts were found.
 	Counts Counts
+	// Marked, where it is not nil, receives for each key that is claimed and Duplicate the
+	// generation that it was marked in, in the order of the keys.
+	Marked []uint64
 	// Aside is what the Confirmer keeps with the batch.
 	Aside any
 
@@ -80,7 +83,7 @@ type Counts struct {
 type Pending struct {
 	I     int32  // the key's place in the batch
 	Shard uint16 // its shard
-	Mask  uint8  // generations to ask
+	Mask  uint8  // generations to ask; with Found the Confirmer leaves that of the run
 	Found bool   // set by the Confirmer
 	Seq   uint64 // with Found: sequence number of the newest run that holds it
 }

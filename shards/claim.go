@@ -27,11 +27,8 @@ func (s *shard) hold(b *Batch, i int) {
 	b.answer(i, dedup.Fresh)
 	b.Counts.Fresh++
 	b.Counts.Claimed++
-	b.claims[b.at[i]] = dedup.Claim{
-		Verdict: dedup.Fresh,
-		Token:   newToken(s.index, at, c.nonce),
-		Expires: unixNano(c.expires),
-	}
+	to := &b.claims[b.at[i]]
+	to.Verdict, to.Token, to.Expires = dedup.Fresh, newToken(s.index, at, c.nonce), unixNano(c.expires)
 }
 
 // Commit marks the keys of the claims, at most MaxPart, that their tokens still

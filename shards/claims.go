@@ -15,6 +15,7 @@ type claim struct {
 	expires   int64  // end of the lease, ns of the engine's clock
 	record    []byte // own copy, of the variable forms
 	form      hash.Form
+	pinned    bool  // a commit under way keeps it, see Set.Pin
 	next      int32 // next free slot
 }
 
@@ -58,8 +59,25 @@ func (c *claims) find(form hash.Form, order, lo uint64, record []byte) int {
 	}
 }
 
-// get returns the claim that a token ends, or nil (I6).
+// get returns the claim that a token ends, or nil (I6): a pinned one is not to be ended by
+// anybody else.
 func (c *claims) get(slot uint32, nonce uint64) *claim {
+	if s := c.at(slot, nonce); s != nil && !s.pinned {
+		return s
+	}
+	return nil
+}
+
+// getPinned returns the claim that a token ends if it is pinned, or nil.
+func (c *claims) getPinned(slot uint32, nonce uint64) *claim {
+	if s := c.at(slot, nonce); s != nil && s.pinned {
+		return s
+	}
+	return nil
+}
+
+// at returns the claim that a token names, or nil.
+func (c *claims) at(slot uint32, nonce uint64) *claim {
 	if int(slot) >= len(c.slots) || nonce == 0 || c.slots[slot].nonce != nonce {
 		if sabotage.On(sabotage.AcceptStale) && int(slot) < len(c.slots) && c.slots[slot].nonce != 0 {
 			return &c.slots[slot]
@@ -137,7 +155,7 @@ func (c *claims) remove(at int) {
 func (c *claims) sweep(from, limit int, before int64) (next int, swept uint64) {
 	end := min(from+limit, len(c.slots))
 	for at := from; at < end; at++ {
-		if s := &c.slots[at]; s.nonce != 0 && s.expires < before {
+		if s := &c.slots[at]; s.nonce != 0 && !s.pinned && s.expires < before {
 			c.remove(at)
 			swept++
 		}

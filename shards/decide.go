@@ -26,7 +26,7 @@ func (s *Set) Admit(ctx context.Context, b *Batch, now int64) error {
 }
 
 // Claim claims the keys of b that are fresh, until now + lease, and fills
-// claims, one for each key in the order of the call.
+// verdict, token and end of claims, one for each key in the order of the call.
 func (s *Set) Claim(ctx context.Context, b *Batch, now, lease int64, claims []dedup.Claim) error {
 	b.op, b.now, b.lease, b.claims = opHold, now, lease, claims
 	err := s.decide(ctx, b)
@@ -187,11 +187,12 @@ func (s *shard) memory(b *Batch, i int, m uint8) (settled, deferred bool) {
 	form, order, lo, record := b.form[i], b.order[i], b.lo[i], b.recordOf(i)
 	if at := s.claims.find(form, order, lo, record); at >= 0 && b.op != opLook {
 		c := &s.claims.slots[at]
-		if c.expires > b.now {
+		if c.expires > b.now || c.pinned {
 			b.answer(i, dedup.InFlight)
 			b.Counts.InFlight++
 			if b.op == opHold {
-				b.claims[b.at[i]] = dedup.Claim{Verdict: dedup.InFlight, Expires: unixNano(c.expires)}
+				to := &b.claims[b.at[i]]
+				to.Verdict, to.Expires = dedup.InFlight, unixNano(c.expires)
 			}
 			return true, false
 		}
@@ -201,6 +202,9 @@ func (s *shard) memory(b *Batch, i int, m uint8) (settled, deferred bool) {
 	if s.unflushed(b, i, m) {
 		b.duplicate(s, i)
 		b.Counts.Unflushed++
+		if b.Marked != nil {
+			b.Marked[b.at[i]] = s.unflushedIn(b, i, m)
+		}
 		return true, false
 	}
 	return false, m != 0
@@ -225,6 +229,21 @@ func (s *shard) inSealed(b *Batch, i int, m uint8) bool {
 		}
 	}
 	return false
+}
+
+// unflushedIn returns the generation of the table that unflushed found a key in.
+func (s *shard) unflushedIn(b *Batch, i int, m uint8) uint64 {
+	form, order, lo, record := b.form[i], b.order[i], b.lo[i], b.recordOf(i)
+	h := s.hi(order)
+	if s.active.has(form, order, h, lo, record) {
+		return s.active.Generation
+	}
+	for k := len(s.sealed) - 1; k >= 0; k-- {
+		if u := s.sealed[k]; s.counts(u, m) && u.has(form, order, h, lo, record) {
+			return u.Generation
+		}
+	}
+	return s.generation
 }
 
 // announceSealed has the processor fetch where inSealed is going to look.
@@ -332,6 +351,9 @@ func (s *shard) settle(b *Batch, p Pending) error {
 		b.answer(i, dedup.Duplicate)
 		b.Counts.Duplicate++
 		b.Counts.Confirmed++
+		if b.Marked != nil {
+			b.Marked[b.at[i]] = s.generationOf(p.Mask)
+		}
 		return nil
 	case p.Mask&s.lost != 0:
 		b.answer(i, dedup.Unknown)

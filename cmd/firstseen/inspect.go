@@ -87,6 +87,20 @@ func printInspection(out io.Writer, in engine.Inspection) error {
 		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n", g.Number, moment(g.Start), end,
 			humanize.Comma(int64(g.Keys)), g.Runs, size(g.Bytes), snapshot, fillBar(g.Fill))
 	}
+	if err := w.Flush(); err != nil || len(in.Results) == 0 {
+		return err
+	}
+
+	fmt.Fprintln(out)
+	w = tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "RESULTS OF\tIN\tRECORDS\tWHOLE")
+	for _, r := range in.Results {
+		whole := "yes"
+		if r.Lost {
+			whole = "no, some are lost"
+		}
+		fmt.Fprintf(w, "%d\t%s\t%s\t%s\n", r.Generation, r.Dir, humanize.Comma(int64(r.Records)), whole)
+	}
 	return w.Flush()
 }
 

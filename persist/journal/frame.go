@@ -18,6 +18,8 @@ const (
 	KindMark   uint8 = 1 // keys of one shard and form were marked
 	KindForget uint8 = 2 // keys of one shard and form were forgotten
 	KindRotate uint8 = 3 // a new generation began
+	// KindResults: Count results of a generation were written.
+	KindResults uint8 = 4
 	// kindPad fills the ring's end when the next frame does not fit there; it has
 	// a length and no payload. 0 is no kind, so that zeroes are no frame.
 	kindPad uint8 = 255

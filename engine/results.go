@@ -1,0 +1,241 @@
+package engine
+
+import (
+	"cmp"
+	"errors"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/internal/hash"
+	"github.com/firstseen/firstseen/persist"
+)
+
+// Results lie in Badger directories of their own, one for each generation in which some
+// came. A claim's result is written to that of the live generation, and its mark lands in this
+// one or the next (Set.CommitPinned): so for a key that was marked in generation g there are
+// two places to look, and what was kept for an earlier mark, which is older than the window,
+// is never found. A directory goes one generation after its own.
+//
+// A record is numbered, and promised twice: by a frame of the journal, which precedes the mark, and
+// by the next manifest. Badger drops damaged records without an error; what is promised and not there
+// makes the directory lost, for good, and then ErrResultLost is the answer.
+type results struct {
+	e    *Engine
+	dirs atomic.Pointer[[]*resultDir] // newest first; a list never changes
+
+	// lead is held by who writes, for the others too: one sync serves all that came while
+	// the one before it was under way. It is taken before a shard's lock, never after.
+	lead  sync.Mutex
+	queue struct {
+		sync.Mutex
+		puts []*resultPut
+	}
+
+	counts struct{ kept, tooLarge, answered, lost, syncs atomic.Uint64 }
+}
+
+// A resultDir is the results of one generation. There are several of a generation after one
+// could not be opened.
+type resultDir struct {
+	id, generation uint64
+	store          *persist.Results // nil: it can't be opened
+	lost           atomic.Bool      // records are missing
+
+	mu     sync.Mutex
+	put    persist.ResultsMeta // what was written; guarded by mu
+	synced persist.ResultsMeta // what may be promised; guarded by mu
+	flying map[uint64]bool     // calls whose marks are not made yet; guarded by mu
+}
+
+func newResultDir(id, generation uint64) *resultDir {
+	d := &resultDir{id: id, generation: generation, flying: map[uint64]bool{}}
+	d.put = persist.ResultsMeta{ID: id, Generation: generation}
+	d.synced = d.put
+	return d
+}
+
+// list returns the directories, newest first.
+func (r *results) list() []*resultDir {
+	if l := r.dirs.Load(); l != nil {
+		return *l
+	}
+	return nil
+}
+
+func (r *results) setList(dirs []*resultDir) {
+	slices.SortFunc(dirs, func(a, b *resultDir) int {
+		return cmp.Or(cmp.Compare(b.generation, a.generation), cmp.Compare(b.id, a.id))
+	})
+	r.dirs.Store(&dirs)
+}
+
+// metas is what the manifest may promise, with oldest the first generation that it names.
+func (r *results) metas(oldest uint64) (metas []persist.ResultsMeta) {
+	for _, d := range r.list() {
+		if d.generation+1 < oldest {
+			continue
+		}
+		d.mu.Lock()
+		m := d.synced
+		d.mu.Unlock()
+		m.Lost = d.lost.Load()
+		metas = append(metas, m)
+	}
+	return metas
+}
+
+// settle notes that a call has made its marks, or has taken its records back.
+func (d *resultDir) settle(seq uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.flying, seq)
+}
+
+// tellLost notes that records are missing.
+func (r *results) tellLost(d *resultDir, err error) {
+	if !d.lost.Swap(true) {
+		r.e.opts.Logger.Error("results are lost: claims of keys marked then get ErrResultLost", "generation", d.generation,
+			"dir", persist.ResultsPath(r.e.dir, d.id), "error", err)
+	}
+}
+
+// find looks for the result of a key that was marked in a generation; key is its Badger key. The error
+// is ErrResultTooLarge or ErrResultLost.
+func (r *results) find(generation uint64, key []byte) ([]byte, error) {
+	for _, d := range r.list() {
+		if d.generation != generation && d.generation+1 != generation {
+			continue
+		}
+		var rec persist.ResultRecord
+		var ok bool
+		err := error(nil)
+		if d.store != nil {
+			rec, _, ok, err = d.store.Get(key, nil)
+		}
+		switch {
+		case errors.Is(err, persist.ErrRetired):
+			continue // out of the window meanwhile
+		case err != nil:
+			r.e.opts.Logger.Error("a result can't be read", "generation", d.generation, "error", err)
+			r.counts.lost.Add(1)
+			return nil, dedup.ErrResultLost
+		case d.lost.Load() || ok && rec.Kind == persist.ResultForgotten:
+			r.counts.lost.Add(1)
+			return nil, dedup.ErrResultLost
+		case !ok:
+			continue
+		case rec.Kind == persist.ResultTooLarge:
+			return nil, dedup.ErrResultTooLarge
+		case rec.Kind == persist.ResultKept:
+			r.counts.answered.Add(1)
+			return rec.Data, nil
+		}
+		return nil, nil // ResultNone
+	}
+	return nil, nil
+}
+
+// resultKey appends the Badger key of a key as it is stored.
+func resultKey(p []byte, form hash.Form, hi, lo uint64, record []byte) []byte {
+	return persist.AppendResultKey(p, uint8(form), hi, lo, record)
+}
+
+func fixedResult(form uint8) bool { return hash.Form(form).Fixed() }
+
+// sync makes all that was written durable, so that it may be promised.
+func (r *results) sync() error {
+	for _, d := range r.list() {
+		if err := r.syncDir(d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *results) syncDir(d *resultDir) error {
+	d.mu.Lock()
+	at, dirty := d.put, d.put.Seq != d.synced.Seq
+	at.Settled = at.Seq
+	for seq := range d.flying {
+		at.Settled = min(at.Settled, seq-1)
+	}
+	d.mu.Unlock()
+	if d.store == nil {
+		return nil
+	}
+	if dirty {
+		r.counts.syncs.Add(1)
+		if err := d.store.Sync(); errors.Is(err, persist.ErrRetired) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if at.Seq >= d.synced.Seq {
+		at.Settled = max(at.Settled, d.synced.Settled)
+		d.synced = at
+	}
+	return nil
+}
+
+// removeOld removes the directories that the manifest names no more.
+func (r *results) removeOld() {
+	oldest, gone := uint64(0), []*resultDir(nil)
+	r.e.store.view(func(m *persist.Manifest) { oldest = m.Generations[0].Number })
+	r.lead.Lock()
+	var kept []*resultDir
+	for _, d := range r.list() {
+		if d.generation+1 < oldest {
+			gone = append(gone, d)
+		} else {
+			kept = append(kept, d)
+		}
+	}
+	if len(gone) > 0 {
+		r.setList(kept)
+	}
+	r.lead.Unlock()
+	for _, d := range gone {
+		var err error
+		if d.store != nil {
+			err = d.store.Remove()
+		} else {
+			err = persist.RemoveResultsDir(r.e.dir, d.id)
+		}
+		if err != nil {
+			r.e.opts.Logger.Warn("removing results that are no longer needed", "error", err)
+		}
+	}
+}
+
+func (r *results) stats() ResultStats {
+	c := &r.counts
+	s := ResultStats{Kept: c.kept.Load(), TooLarge: c.tooLarge.Load(), Answered: c.answered.Load(), Lost: c.lost.Load(), Syncs: c.syncs.Load()}
+	for _, d := range r.list() {
+		d.mu.Lock()
+		m := d.put
+		d.mu.Unlock()
+		m.Lost = d.lost.Load()
+		s.Generations = append(s.Generations, generationResults(m))
+	}
+	return s
+}
+
+func generationResults(m persist.ResultsMeta) GenerationResults {
+	return GenerationResults{Generation: m.Generation, Dir: filepath.Base(persist.ResultsPath("", m.ID)), Records: m.Count, Lost: m.Lost}
+}
+
+func (r *results) close() error {
+	var errs []error
+	for _, d := range r.list() {
+		if d.store != nil {
+			errs = append(errs, d.store.Close())
+		}
+	}
+	return errors.Join(errs...)
+}

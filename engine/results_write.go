@@ -1,0 +1,166 @@
+package engine
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/internal/sabotage"
+	"github.com/firstseen/firstseen/persist"
+	"github.com/firstseen/firstseen/persist/journal"
+)
+
+// A resultPut is the records of one call on their way.
+type resultPut struct {
+	records []persist.ResultRecord
+	dir     *resultDir // where they went
+	seq     uint64
+	err     error
+	done    bool
+}
+
+// write writes the records of a call, as durable as Sync says, to the results of the live
+// generation. The call must be settled, unless there is an error.
+func (r *results) write(records []persist.ResultRecord) (d *resultDir, seq uint64, err error) {
+	p := &resultPut{records: records}
+	r.queue.Lock()
+	r.queue.puts = append(r.queue.puts, p)
+	r.queue.Unlock()
+	r.lead.Lock()
+	defer r.lead.Unlock()
+	if !p.done {
+		r.queue.Lock()
+		puts := r.queue.puts
+		r.queue.puts = nil
+		r.queue.Unlock()
+		r.writeLocked(puts)
+	}
+	return p.dir, p.seq, p.err
+}
+
+// writeLocked writes what is queued with one sync.
+func (r *results) writeLocked(puts []*resultPut) {
+	d, err := r.liveDirLocked()
+	if err == nil {
+		err = r.putLocked(d, puts)
+	}
+	if err == nil && r.e.opts.Sync == SyncAlways && !sabotage.On(sabotage.UnsyncedResults) {
+		err = r.syncDir(d)
+	}
+	r.failed(err)
+	for _, p := range puts {
+		p.dir, p.err, p.done = d, err, true
+	}
+}
+
+// putLocked numbers records and hands them to Badger.
+func (r *results) putLocked(d *resultDir, puts []*resultPut) error {
+	bytes := int64(persist.ResultsRoom)
+	writes := make([]persist.ResultsWrite, len(puts))
+	d.mu.Lock()
+	put := d.put
+	for i, p := range puts {
+		put.Seq++
+		p.seq = put.Seq
+		writes[i] = persist.ResultsWrite{Seq: put.Seq, Records: p.records}
+		put.Count += uint64(len(p.records))
+		put.Sum += writes[i].Sum()
+		for k := range p.records {
+			bytes += int64(len(p.records[k].Key)*2 + len(p.records[k].Data) + 64)
+		}
+	}
+	d.mu.Unlock()
+	if err := r.e.checkFree(bytes); err != nil {
+		return err
+	}
+	if sabotage.On(sabotage.LoseResults) {
+		writes = slices.DeleteFunc(writes, func(w persist.ResultsWrite) bool { return w.Seq%8 == 0 })
+	}
+	if err := d.store.Write(writes); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.put = put
+	for i := range writes {
+		d.flying[writes[i].Seq] = true
+	}
+	return nil
+}
+
+// failed makes the engine refuse everything where it is not known what the results hold (I7).
+func (r *results) failed(err error) {
+	if err != nil && errors.Is(err, dedup.ErrFailed) {
+		r.e.fail("writing results", err)
+	}
+}
+
+// liveDirLocked returns the results of the live generation. New ones are promised before anything is
+// written to them: a program that knows no results must not open the directory then.
+func (r *results) liveDirLocked() (*resultDir, error) {
+	live := r.e.liveNumber()
+	dirs := r.list()
+	for _, d := range dirs {
+		if d.generation == live && d.store != nil {
+			return d, nil
+		}
+	}
+	if err := r.e.checkFree(persist.ResultsRoom); err != nil {
+		return nil, err
+	}
+	d := newResultDir(r.e.store.nextID(), live)
+	var err error
+	d.store, err = persist.CreateResults(persist.ResultsConfig{Dir: r.e.dir, ID: d.id, Logger: r.e.opts.Logger})
+	if err != nil {
+		return nil, fmt.Errorf("making results: %w", err)
+	}
+	// Whoever writes a manifest from here on names it.
+	r.setList(append([]*resultDir{d}, dirs...))
+	err = r.e.store.update(func(m *persist.Manifest) { m.Results = r.metas(m.Generations[0].Number) })
+	if err != nil {
+		return nil, fmt.Errorf("promising results: %w: %w", dedup.ErrFailed, err)
+	}
+	return d, nil
+}
+
+// takeBack makes records of a call count no more whose keys were not marked, and settles the call. It
+// is durable when it returns: else a power loss could take it, and leave what it takes back.
+func (r *results) takeBack(d *resultDir, seq uint64, records []persist.ResultRecord) error {
+	none := make([]persist.ResultRecord, len(records))
+	for i := range records {
+		none[i] = persist.ResultRecord{Key: records[i].Key, Kind: persist.ResultNone}
+	}
+	r.lead.Lock()
+	defer r.lead.Unlock()
+	p := &resultPut{records: none}
+	err := r.putLocked(d, []*resultPut{p})
+	if err == nil {
+		d.settle(p.seq)
+		d.settle(seq)
+		err = r.syncDir(d)
+	}
+	if errors.Is(err, persist.ErrRetired) {
+		return nil
+	}
+	if err != nil && !errors.Is(err, dedup.ErrFailed) {
+		// What stands there must not be answered; the next opening takes it back.
+		err = fmt.Errorf("taking results back: %w: %w", dedup.ErrFailed, err)
+	}
+	r.failed(err)
+	return err
+}
+
+// promiseBytes is the payload of the frame that promises results: their directory's ID, their number and
+// their sum.
+const promiseBytes = 24
+
+// promise tells the journal of records that are there, in room that was set aside.
+func (r *results) promise(d *resultDir, seq uint64, records []persist.ResultRecord, now int64) error {
+	w, le := persist.ResultsWrite{Seq: seq, Records: records}, binary.LittleEndian
+	p := make([]byte, 0, promiseBytes)
+	p = le.AppendUint64(le.AppendUint64(le.AppendUint64(p, d.id), seq), w.Sum())
+	_, err := r.e.journal.Append(&journal.Frame{Kind: journal.KindResults, Generation: d.generation, Count: uint32(len(records)), Time: now, Payload: p})
+	return err
+}

@@ -1,0 +1,159 @@
+package shards
+
+import (
+	"context"
+	"math/bits"
+
+	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/internal/hash"
+)
+
+// Pin keeps the claims, at most MaxPart, that their tokens still end: until CommitPinned or
+// Unpin they survive the ends of their leases, and their tokens end them for nobody else.
+// It sets lost[i] for the others, and calls key for each pinned one with what its key is stored
+// as, with a shard locked.
+func (s *Set) Pin(b *Batch, claims []dedup.Claim, lost []bool, key func(i int, form hash.Form, hi, lo uint64, record []byte)) {
+	b.Counts = Counts{}
+	s.routeTokens(b, claims, lost)
+	for i := range s.shards {
+		from, to := b.part(i)
+		if from == to {
+			continue
+		}
+		sh := &s.shards[i]
+		sh.mu.Lock()
+		for _, at := range b.at[from:to] {
+			_, slot, nonce := splitToken(claims[at].Token)
+			c := sh.claims.get(slot, nonce)
+			if c == nil {
+				lost[at] = true
+				b.Counts.Lost++
+				continue
+			}
+			c.pinned = true
+			key(int(at), c.form, sh.hi(c.order), c.lo, c.record)
+		}
+		sh.mu.Unlock()
+	}
+}
+
+// Unpin lets claims be what they were before they were pinned: where the lease has ended they go to who
+// comes next. What is not pinned is left alone.
+func (s *Set) Unpin(claims []dedup.Claim) {
+	for i := range claims {
+		shard, slot, nonce := splitToken(claims[i].Token)
+		if int(shard) >= len(s.shards) {
+			continue
+		}
+		sh := &s.shards[shard]
+		sh.mu.Lock()
+		if c := sh.claims.getPinned(slot, nonce); c != nil {
+			c.pinned = false
+		}
+		sh.mu.Unlock()
+	}
+}
+
+// CommitPinned is Commit for pinned claims. It leaves those pinned whose keys would be marked in
+// a younger generation than newest, and after an error those that were not marked. marked[i]
+// tells of each whether its key is.
+func (s *Set) CommitPinned(ctx context.Context, b *Batch, claims []dedup.Claim, now int64, newest uint64, marked []bool) error {
+	b.op, b.now = opMark, now
+	b.WaitPos, b.Counts = 0, Counts{}
+	b.fresh.reset()
+	s.routeTokens(b, claims, marked)
+	clear(marked) // routeTokens has no lost ones to tell
+	for i := range s.shards {
+		if from, to := b.part(i); from < to {
+			if err := s.shards[i].commitPinned(ctx, b, claims, from, to, newest, marked); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (s *shard) commitPinned(ctx context.Context, b *Batch, claims []dedup.Claim, from, to int, newest uint64, marked []bool) error {
+	if err := s.lockForMarks(ctx, to-from); err != nil {
+		return err
+	}
+	defer s.mu.Unlock()
+	if s.generation > newest {
+		return nil
+	}
+	var err error
+	for i := from; i < to && err == nil; i++ {
+		at := b.at[i]
+		_, slot, nonce := splitToken(claims[at].Token)
+		c := s.claims.getPinned(slot, nonce)
+		if c == nil {
+			continue // of another set
+		}
+		b.order[i], b.lo[i], b.form[i], b.record[i] = c.order, c.lo, c.form, c.record
+		if err = s.mark(b, i); err != nil {
+			break // the claim stands
+		}
+		s.claims.remove(int(slot))
+		marked[at] = true
+		b.Counts.Committed++
+	}
+	return s.endPart(b, err)
+}
+
+// Claimed reports whether anybody has claimed the key of b, its only one, ended leases
+// included: then it is not marked.
+func (s *Set) Claimed(b *Batch) bool {
+	sh := &s.shards[b.single]
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	return sh.claims.find(b.form[0], b.order[0], b.lo[0], b.recordOf(0)) >= 0
+}
+
+// Stored returns what the only key of b is stored as.
+func (s *Set) Stored(b *Batch) (form hash.Form, hi, lo uint64, record []byte) {
+	return b.form[0], s.shards[b.single].hi(b.order[0]), b.lo[0], b.recordOf(0)
+}
+
+// EachDuplicate calls do for the keys of b that are Duplicate with what they are stored as, and with
+// the generation that they were marked in, where Marked was asked for.
+func (s *Set) EachDuplicate(b *Batch, do func(i int, form hash.Form, hi, lo uint64, record []byte, generation uint64)) {
+	one := func(shard, i int) {
+		if at := b.at[i]; b.Out[at] == dedup.Duplicate {
+			do(int(at), b.form[i], s.shards[shard].hi(b.order[i]), b.lo[i], b.recordOf(i), b.Marked[at])
+		}
+	}
+	if b.n == 1 {
+		one(b.single, 0)
+		return
+	}
+	for shard := range s.shards {
+		from, to := b.part(shard)
+		for i := from; i < to; i++ {
+			one(shard, i)
+		}
+	}
+}
+
+// LookStored is Look for one key that is given as it is stored.
+func (s *Set) LookStored(ctx context.Context, b *Batch, form hash.Form, hi, lo uint64, record []byte) (dedup.Verdict, error) {
+	b.grow(1)
+	b.single = int(hi >> (64 - s.shardBits))
+	b.order[0], b.lo[0], b.form[0], b.at[0] = hi<<s.shardBits, lo, form, 0
+	b.fixed, b.alike = form.Fixed(), true
+	b.record = append(b.record[:0], record)
+	b.Out = append(b.out[:0], dedup.Unknown)
+	b.out = b.Out
+	err := s.Look(ctx, b, 0)
+	return b.Out[0], err
+}
+
+// generationFrom returns the generation of a slot among the youngest ones up to live.
+func (s *Set) generationFrom(slot int, live uint64) uint64 {
+	n := uint64(s.c.Generations)
+	return live - (live+n-uint64(slot))%n
+}
+
+// generationOf returns the held generation that a bit of a mask stands for.
+func (s *shard) generationOf(bit uint8) uint64 {
+	return s.set.generationFrom(bits.TrailingZeros8(bit), s.generation)
+}
