@@ -27,10 +27,12 @@ const (
 type call struct {
 	script *script
 	bucket int
-	at     []int // the position of each record in the caller's batch
-	names  []any
-	argv   []any // after the two that every script takes
-	bytes  int   // of results
+	at     []int  // the position of each record in the caller's batch
+	names  []byte // of the records, one after the other
+	ends   []int  // of each in names
+	argv   []any  // after the two that every script takes
+	record []byte // of the claims that it makes
+	bytes  int    // of results
 
 	// Of the attempt that was made last.
 	whole   bool // the server doesn't know the script: send its text
@@ -57,9 +59,8 @@ type plan struct {
 	script *script
 	calls  []*call
 	open   []*call // the last one of each bucket
-	arena  []byte
-	size   int   // records expected
-	argv   []any // that every call begins with
+	size   int     // records expected
+	argv   []any   // that every call begins with
 }
 
 func (s *Store) plan(sc *script, size int, argv ...any) *plan {
@@ -77,31 +78,32 @@ func (p *plan) add(at int, key []byte, argv ...any) *call {
 	c := p.open[counter]
 	if c == nil || len(c.at) == mostKeys || c.bytes > mostBytes {
 		n := min(p.size/len(p.open)+1, mostKeys)
-		c = &call{script: p.script, bucket: counter, at: make([]int, 0, n), names: make([]any, 0, n)}
-		c.argv = append(make([]any, 0, len(argv)*n+len(p.argv)), p.argv...)
+		c = &call{script: p.script, bucket: counter, at: make([]int, 0, n), ends: make([]int, 0, n)}
+		c.names = make([]byte, 0, n*(len(lay.begins[bucket])+len(key)+1))
+		c.argv = append(make([]any, 0, len(argv)*n+len(p.argv)+1), p.argv...)
 		p.open[counter], p.calls = c, append(p.calls, c)
 	}
-	need := len(lay.begins[bucket]) + len(key) + 1
-	if cap(p.arena)-len(p.arena) < need {
-		p.arena = make([]byte, 0, max(need, min(p.size*need, 64<<10)))
-	}
-	from := len(p.arena)
-	p.arena = lay.name(p.arena, bucket, key)
-	c.at, c.names = append(c.at, at), append(c.names, p.arena[from:len(p.arena):len(p.arena)])
-	c.argv = append(c.argv, argv...)
+	c.names = lay.name(c.names, bucket, key)
+	c.at, c.ends, c.argv = append(c.at, at), append(c.ends, len(c.names)), append(c.argv, argv...)
 	return c
 }
 
 // command builds what is sent.
 func (s *Store) command(ctx context.Context, c *call) *redis.Cmd {
-	args := make([]any, 0, 6+len(c.names)+len(c.argv))
+	args := make([]any, 0, 6+len(c.ends)+len(c.argv))
 	if c.whole {
 		args = append(args, "eval", c.script.body)
 	} else {
 		args = append(args, "evalsha", c.script.sha)
 	}
-	args = append(args, len(c.names)+1, s.lay.counters[c.bucket])
-	args = append(args, c.names...)
+	args = append(args, len(c.ends)+1, s.lay.counters[c.bucket])
+	// Pointers to parts of one string: nothing is allocated for each.
+	all, names, from := string(c.names), make([]string, len(c.ends)), 0
+	for i, end := range c.ends {
+		names[i] = all[from:end]
+		args = append(args, &names[i])
+		from = end
+	}
 	args = append(args, s.counterLife, late.Milliseconds())
 	args = append(args, c.argv...)
 	cmd := redis.NewCmd(ctx, args...)

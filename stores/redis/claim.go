@@ -2,7 +2,6 @@ package redisstore
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"slices"
@@ -10,9 +9,6 @@ import (
 
 	"github.com/firstseen/firstseen/dedup"
 )
-
-// recordLen is the length of a claim's record: "c" and its token.
-const recordLen = 1 + len(dedup.Token{})
 
 // Codes in the answer of a claim; see claim.lua.
 const (
@@ -41,8 +37,6 @@ func (s *Store) ClaimBatch(ctx context.Context, cs []dedup.Claim, keys [][]byte)
 		s.stats.refused.Add(uint64(len(keys)))
 		return cs, err
 	}
-	records := make([]byte, recordLen*len(keys))
-	_, _ = rand.Read(records) // never fails
 	p := s.plan(s.lay.claim, len(keys), s.leaseMS(s.opts.Lease))
 	var errs []error
 	for i, key := range keys {
@@ -50,10 +44,11 @@ func (s *Store) ClaimBatch(ctx context.Context, cs []dedup.Claim, keys [][]byte)
 			errs = append(errs, &dedup.KeyError{Index: i, Len: len(key)})
 			continue
 		}
-		record := records[recordLen*i : recordLen*(i+1) : recordLen*(i+1)]
-		record[0] = 'c'
-		copy(mine[i].Token[:], record[1:])
-		p.add(i, key, record)
+		c := p.add(i, key)
+		if c.record == nil {
+			c.record = newRecord()
+			c.argv = append(c.argv, c.record)
+		}
 	}
 	errs = append(errs, s.run(ctx, p.calls))
 	for _, c := range p.calls {
@@ -71,17 +66,14 @@ func (s *Store) ClaimBatch(ctx context.Context, cs []dedup.Claim, keys [][]byte)
 // server cuts its own time down to whole ones.
 func (s *Store) leaseMS(lease time.Duration) int64 { return (lease + late).Milliseconds() + 1 }
 
-// fill sets the claims that a call answered; cs have their keys and tokens.
+// fill sets the claims that a call answered; cs have their keys.
 func (s *Store) fill(cs []dedup.Claim, c *call) error {
 	if c.err != nil {
-		for _, i := range c.at {
-			cs[i].Token = dedup.Token{}
-		}
 		return nil
 	}
 	expires := c.sent.Add(s.opts.Lease).Round(0)
 	for _, i := range c.at {
-		cs[i].Verdict, cs[i].Expires = dedup.Fresh, expires
+		cs[i].Token, cs[i].Verdict, cs[i].Expires = tokenOf(c.record, cs[i].Key), dedup.Fresh, expires
 	}
 	now := s.opts.now().Round(0)
 	var errs []error

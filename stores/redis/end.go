@@ -33,7 +33,7 @@ func (s *Store) Commit(ctx context.Context, claims ...dedup.Claim) error {
 		} else if n > 0 {
 			mark = append(append(make([]byte, 0, 1+n), '='), claim.Result...)
 		}
-		p.add(i, claim.Key, s.record(claim), mark).bytes += len(claim.Result)
+		p.add(i, claim.Key, recordOf(claim), mark).bytes += len(claim.Result)
 	}
 	errs = append(errs, s.run(ctx, p.calls))
 	unmarked := make(map[int]bool)
@@ -64,14 +64,6 @@ func (s *Store) Commit(ctx context.Context, claims ...dedup.Claim) error {
 	return errors.Join(errs...)
 }
 
-// record is what stands in the store while a claim is held.
-func (s *Store) record(c *dedup.Claim) any {
-	if c.Unguarded {
-		return ""
-	}
-	return append(append(make([]byte, 0, recordLen), 'c'), c.Token[:]...)
-}
-
 // Release gives claims up; see dedup.Guard.
 func (s *Store) Release(ctx context.Context, claims ...dedup.Claim) error {
 	p := s.plan(s.lay.release, len(claims))
@@ -83,7 +75,7 @@ func (s *Store) Release(ctx context.Context, claims ...dedup.Claim) error {
 		case !valid(claim.Key):
 			errs = append(errs, &dedup.LeaseError{Index: i})
 		default:
-			p.add(i, claim.Key, s.record(claim))
+			p.add(i, claim.Key, recordOf(claim))
 		}
 	}
 	errs = append(errs, s.run(ctx, p.calls))
@@ -118,7 +110,7 @@ func (s *Store) Extend(ctx context.Context, claim dedup.Claim, d time.Duration) 
 		return claim, fmt.Errorf("redisstore: extend: %w", dedup.ErrLeaseLost)
 	}
 	p := s.plan(s.lay.extend, 1)
-	c := p.add(0, claim.Key, s.record(&claim), s.leaseMS(d))
+	c := p.add(0, claim.Key, recordOf(&claim), s.leaseMS(d))
 	if err := s.run(ctx, p.calls); err != nil {
 		return claim, err
 	}
