@@ -66,6 +66,7 @@ type filterFlags struct {
 	observe    bool
 	missing    choice
 	stats      bool
+	top        int
 	capacity   uint64
 	keyBytes   int
 	memory     sizeFlag
@@ -121,6 +122,7 @@ func (o *filterFlags) bind(cmd *cobra.Command) {
 	f.BoolVar(&o.append, "append", false, "append to the file of --duplicates")
 	f.BoolVar(&o.observe, "observe", false, "write every record, and only count")
 	f.BoolVar(&o.stats, "stats", false, "print counts as one line of JSON on standard error at the end")
+	f.IntVar(&o.top, "top", 0, "print the `N` most repeated keys on standard error at the end, each with its repeats in this run")
 	f.Uint64Var(&o.capacity, "capacity", 0, "keys expected within the window; a hint, more is no harm (default by the files' size)")
 	f.IntVar(&o.keyBytes, "key-bytes", 0, "usual length of a key in bytes; a hint, for a DIR that is made (default by the first file's keys)")
 	f.Var(&o.memory, "memory", "memory to stay within, such as 512M; with less the disk is used more (default by the machine)")
@@ -134,6 +136,9 @@ func (o *filterFlags) bind(cmd *cobra.Command) {
 		_ = cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
 	}
 }
+
+// maxTop bounds the memory for --top.
+const maxTop = 10_000
 
 // complete fills in what follows from other flags, and refuses what does not go
 // together.
@@ -154,6 +159,8 @@ func (o *filterFlags) complete() (err error) {
 		return usagef("--duplicates - and --observe both want standard output; give --duplicates a file")
 	case o.append && (o.duplicates == "" || o.duplicates == "-"):
 		return usagef("--append is for the file of --duplicates, and there is none")
+	case o.top < 0 || o.top > maxTop:
+		return usagef("--top is from 1 to %d, not %d", maxTop, o.top)
 	case o.force && o.dir == "":
 		return usagef("--force is for a --dir that holds other keys, and there is none")
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -229,7 +230,7 @@ func checkStats(t *testing.T, stderr string, want filterStats) {
 		t.Fatalf("seconds: %v", got.Seconds)
 	}
 	got.Seconds = 0
-	if got != want {
+	if !reflect.DeepEqual(got, want) {
 		t.Fatalf("got %+v, want %+v", got, want)
 	}
 }

@@ -48,6 +48,9 @@ func runFilter(ctx context.Context, a *app, o filterFlags, paths []string) (err 
 		return err
 	}
 	defer func() { err = errors.Join(err, closeOutputs()) }()
+	if o.top > 0 {
+		f.repeats = newRepeats(o.top, o.key.Key)
+	}
 	bar := newProgress(a, totalSize(inputs))
 	f.progress = bar.add
 	err = f.run(ctx, feed(ctx, inputs, o.key.Key, heads))
@@ -55,13 +58,28 @@ func runFilter(ctx context.Context, a *app, o filterFlags, paths []string) (err 
 	if f.stats.Records > 0 && f.stats.Missing == f.stats.Records {
 		fmt.Fprintf(a.err, "firstseen: warning: no record had the key %s (the last one: %v); is it right?\n", o.key, f.lacking)
 	}
-	if o.stats {
-		f.stats.Seconds = time.Since(start).Seconds()
-		line, _ := json.Marshal(f.stats)
-		fmt.Fprintf(a.err, "%s\n", line)
-	}
 	if f.brokenPipe(err) {
-		return nil // the reader has what it wanted (head)
+		err = nil // the reader has what it wanted (head)
+	}
+	return errors.Join(err, f.tell(a, o, start))
+}
+
+// tell prints what was asked for beside the records: with --stats one line of JSON, the
+// most repeated keys in it.
+func (f *filter) tell(a *app, o filterFlags, start time.Time) error {
+	if f.repeats != nil && !o.stats {
+		return f.repeats.print(a.err)
+	}
+	if !o.stats {
+		return nil
+	}
+	if f.repeats != nil {
+		f.stats.Top = f.repeats.top()
+	}
+	f.stats.Seconds = time.Since(start).Seconds()
+	line, err := json.Marshal(f.stats)
+	if err == nil {
+		_, err = fmt.Fprintf(a.err, "%s\n", line)
 	}
 	return err
 }

@@ -19,6 +19,9 @@ type filterStats struct {
 	Missing    uint64  `json:"missing"`
 	Bytes      uint64  `json:"bytes"` // of input
 	Seconds    float64 `json:"seconds"`
+
+	// Top is what --top asks for, else nothing.
+	Top []repeated `json:"top,omitempty"`
 }
 
 // A filter takes batches to their end: claim, write, flush, commit.
@@ -32,7 +35,8 @@ type filter struct {
 	verdicts []dedup.Verdict
 	stats    filterStats
 
-	lacking error // why the last record that has no key has none
+	repeats *repeats // nil: nobody asks for them
+	lacking error    // why the last record that has no key has none
 
 	toldBOM, toldNested bool
 }
@@ -183,6 +187,9 @@ func (f *filter) write(b *batch) filterStats {
 			// InFlight too: the directory is ours alone and earlier batches are
 			// committed, so the claim belongs to an earlier record of this batch.
 			count.Duplicates++
+			if f.repeats != nil {
+				f.repeats.Add(b.keys[k])
+			}
 			if f.dup != nil {
 				f.dup.write(b.data[start:end])
 			}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -121,7 +122,7 @@ func (b *filterBench) want(t *testing.T, out, dups string, stats filterStats) {
 		}
 		same(t, file.Name(), string(got), want)
 	}
-	if b.stats != stats {
+	if !reflect.DeepEqual(b.stats, stats) {
 		t.Fatalf("got %+v, want %+v", b.stats, stats)
 	}
 }
