@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/firstseen/firstseen/bloom"
 	"github.com/firstseen/firstseen/engine"
 )
 
@@ -66,6 +67,10 @@ func isNew(dir string) (bool, error) {
 	return true, nil
 }
 
+// approximateFilter is the kind of filter of an approximate directory: the one that
+// takes fewer bits for a rate.
+const approximateFilter = bloom.Compact
+
 // existingOptions are the options that an existing directory has to be opened
 // with to stay as it is.
 func existingOptions(ctx context.Context, dir string) (engine.Options, error) {
@@ -75,7 +80,7 @@ func existingOptions(ctx context.Context, dir string) (engine.Options, error) {
 	}
 	opts := engine.Options{Window: in.Window, Shards: in.Shards, UntrustedKeys: in.UntrustedKeys}
 	if in.Mode == "approximate" {
-		opts.Mode = engine.Approximate
+		opts.Mode, opts.Filter = engine.Approximate, approximateFilter
 	}
 	if in.Span > 0 {
 		// Span is Window / (Generations-1), rounded down.

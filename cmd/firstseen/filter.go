@@ -64,6 +64,7 @@ type filterFlags struct {
 	append     bool
 	header     bool
 	observe    bool
+	approx     bool
 	missing    choice
 	stats      bool
 	top        int
@@ -121,6 +122,7 @@ func (o *filterFlags) bind(cmd *cobra.Command) {
 	f.StringVar(&o.duplicates, "duplicates", "", "write the duplicates to `FILE`, which is replaced; - is standard output, instead of the first ones")
 	f.BoolVar(&o.append, "append", false, "append to the file of --duplicates")
 	f.BoolVar(&o.observe, "observe", false, "write every record, and only count")
+	f.BoolVar(&o.approx, "approximate", false, "keep filters instead of keys: 3 bytes for each, and about one new record in 1,000 is taken for a duplicate; for a DIR that is made")
 	f.BoolVar(&o.stats, "stats", false, "print counts as one line of JSON on standard error at the end")
 	f.IntVar(&o.top, "top", 0, "print the `N` most repeated keys on standard error at the end, each with its repeats in this run")
 	f.Uint64Var(&o.capacity, "capacity", 0, "keys expected within the window; a hint, more is no harm (default by the files' size)")

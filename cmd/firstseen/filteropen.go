@@ -42,7 +42,7 @@ func runFilter(ctx context.Context, a *app, o filterFlags, paths []string) (err 
 	}
 	defer func() { err = errors.Join(err, done()) }()
 
-	f := &filter{guard: guard, missing: o.missing.value, observe: o.observe, warn: a.err}
+	f := &filter{guard: guard, rate: guard.wrongRate, missing: o.missing.value, observe: o.observe, warn: a.err}
 	closeOutputs, err := f.openOutputs(a, o)
 	if err != nil {
 		return err
@@ -67,12 +67,21 @@ func runFilter(ctx context.Context, a *app, o filterFlags, paths []string) (err 
 // tell prints what was asked for beside the records: with --stats one line of JSON, the
 // most repeated keys in it.
 func (f *filter) tell(a *app, o filterFlags, start time.Time) error {
-	if f.repeats != nil && !o.stats {
-		return f.repeats.print(a.err)
+	var rate float64
+	if o.approx {
+		rate = f.rate()
 	}
 	if !o.stats {
-		return nil
+		var err error
+		if o.approx {
+			_, err = fmt.Fprintf(a.err, "firstseen: of new records %.2g %% are now taken for duplicates\n", 100*rate)
+		}
+		if f.repeats != nil && err == nil {
+			err = f.repeats.print(a.err)
+		}
+		return err
 	}
+	f.stats.Wrong = rate
 	if f.repeats != nil {
 		f.stats.Top = f.repeats.top()
 	}
@@ -145,6 +154,12 @@ func openTemporary(a *app, o filterFlags, inputs []*input) (marker, func() error
 		return nil, nil, err
 	}
 	opts := engine.Options{Window: time.Duration(o.window), Temporary: true}
+	if o.approx {
+		opts.Mode, opts.Filter = engine.Approximate, approximateFilter
+		// All keys come at once, within one generation: the fewer there are the larger
+		// is the share of the filters that one has.
+		opts.Generations = 3
+	}
 	o.tune(a, &opts, temp.path, inputs)
 	quiet := &quietable{Writer: a.err}
 	opts.Logger = newLogger(quiet)
@@ -162,6 +177,9 @@ func openTemporary(a *app, o filterFlags, inputs []*input) (marker, func() error
 // as it is, but for what the flags say.
 func directoryOptions(ctx context.Context, o filterFlags) (engine.Options, error) {
 	opts := engine.Options{Window: time.Duration(o.window)}
+	if o.approx {
+		opts.Mode, opts.Filter = engine.Approximate, approximateFilter
+	}
 	fresh, err := isNew(o.dir)
 	if err != nil || fresh {
 		return opts, err
@@ -169,8 +187,11 @@ func directoryOptions(ctx context.Context, o filterFlags) (engine.Options, error
 	if opts, err = existingOptions(ctx, o.dir); err != nil {
 		return opts, err
 	}
-	if opts.Mode != engine.Exact {
-		return opts, fmt.Errorf("directory %q was made in approximate mode, which can call new records duplicates; filter needs an exact one, so name another", o.dir)
+	switch {
+	case opts.Mode == engine.Approximate && !o.approx:
+		return opts, fmt.Errorf("directory %q was made with --approximate, which can call new records duplicates; say so again, or name another", o.dir)
+	case opts.Mode == engine.Exact && o.approx:
+		return opts, fmt.Errorf("directory %q was made without --approximate and keeps its keys; leave the option out, or name another", o.dir)
 	}
 	if o.windowSet {
 		opts.Window = time.Duration(o.window)
@@ -209,6 +230,9 @@ func (o *filterFlags) tune(a *app, opts *engine.Options, dir string, inputs []*i
 	if records, keyBytes := guess(inputs, o.key.Key); records > 0 {
 		if opts.Capacity == 0 {
 			opts.Capacity = records
+			if o.approx {
+				opts.Capacity *= 2 // one of two generations that a window has
+			}
 		}
 		if opts.KeyBytes == 0 {
 			opts.KeyBytes = keyBytes

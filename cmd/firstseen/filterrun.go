@@ -20,6 +20,8 @@ type filterStats struct {
 	Bytes      uint64  `json:"bytes"` // of input
 	Seconds    float64 `json:"seconds"`
 
+	// Wrong is the rate at which new keys are taken for duplicates with --approximate.
+	Wrong float64 `json:"wrong_rate,omitempty"`
 	// Top is what --top asks for, else nothing.
 	Top []repeated `json:"top,omitempty"`
 }
@@ -35,6 +37,7 @@ type filter struct {
 	verdicts []dedup.Verdict
 	stats    filterStats
 
+	rate    func() float64
 	repeats *repeats // nil: nobody asks for them
 	lacking error    // why the last record that has no key has none
 

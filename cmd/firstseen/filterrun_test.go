@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/engine"
 	"github.com/firstseen/firstseen/internal/record"
 )
 
@@ -60,6 +61,8 @@ func (m *memory) Commit(_ context.Context, cs ...dedup.Claim) error {
 	}
 	return nil
 }
+
+func (m *memory) Stats() engine.Stats { return engine.Stats{} }
 
 func (m *memory) Release(context.Context, ...dedup.Claim) error {
 	m.release++
