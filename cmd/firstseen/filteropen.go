@@ -143,7 +143,11 @@ func openFilter(ctx context.Context, a *app, o filterFlags, inputs []*input) (ma
 	if err := noteKind(o.dir, o.key.Key); err != nil {
 		return nil, nil, errors.Join(err, e.Close())
 	}
-	return &claiming{claimer: e}, func() error { return explain(e.Close(), o.dir) }, nil
+	server := serveAsk(o.dir, e)
+	return &claiming{claimer: e}, func() error {
+		server.close(o.dir)
+		return explain(e.Close(), o.dir)
+	}, nil
 }
 
 // openTemporary opens an engine whose keys end with the run. It is never closed:

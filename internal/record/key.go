@@ -77,6 +77,14 @@ func (k Key) String() string {
 // Options returns what With was given.
 func (k Key) Options() Options { return k.opts }
 
+// Fields returns how many fields the key has, 0 when it is all but some.
+func (k Key) Fields() int {
+	if k.except {
+		return 0
+	}
+	return max(1, len(k.fields))
+}
+
 // With returns the key with other options, or an error that says which one does
 // not go with it.
 func (k Key) With(o Options) (Key, error) {
