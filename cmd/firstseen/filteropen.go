@@ -77,7 +77,7 @@ func (f *filter) tell(a *app, o filterFlags, start time.Time) error {
 			_, err = fmt.Fprintf(a.err, "firstseen: of new records %.2g %% are now taken for duplicates\n", 100*rate)
 		}
 		if f.repeats != nil && err == nil {
-			err = f.repeats.print(a.err)
+			err = f.repeats.table(a.err)
 		}
 		return err
 	}

@@ -41,8 +41,8 @@ func (r *repeats) top() []repeated {
 	return top
 }
 
-// print writes the table for people.
-func (r *repeats) print(out io.Writer) error {
+// table writes them for people.
+func (r *repeats) table(out io.Writer) error {
 	top := r.top()
 	if len(top) == 0 {
 		_, err := fmt.Fprintln(out, "no key was repeated")
