@@ -53,6 +53,9 @@ func schemaOf(table string, steps [][]string) sqlstore.Schema {
 	}
 }
 
+// Key implements sqlstore.Dialect.
+func (d *dialect) Key(key []byte) (string, error) { return sqlstore.EncodeKey(key), nil }
+
 // MaxItems implements sqlstore.Dialect.
 func (d *dialect) MaxItems() int { return maxItems }
 

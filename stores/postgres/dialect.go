@@ -43,6 +43,9 @@ func newDialect(table string) *dialect {
 	}
 }
 
+// Key implements sqlstore.Dialect.
+func (d *dialect) Key(key []byte) (string, error) { return sqlstore.EncodeKey(key), nil }
+
 // MaxItems implements sqlstore.Dialect.
 func (d *dialect) MaxItems() int { return maxItems }
 

@@ -65,6 +65,8 @@ type Request struct {
 // A Dialect is what differs between databases. Its methods set the answers of
 // the items. They may be called by any number of goroutines at once.
 type Dialect interface {
+	// Key returns what stands for a key in Item.Key, or why no row can have it.
+	Key(key []byte) (string, error)
 	// MaxItems is the number of items that one call of a method takes at most.
 	MaxItems() int
 	// Claim takes the keys that are free or whose lease or mark has ended.

@@ -33,7 +33,7 @@ func (s *Store) AdmitTx(ctx context.Context, tx *sql.Tx, keys ...[]byte) ([]dedu
 		return vs, s.fail("admit", errNoTx)
 	}
 	r := Request{Nonce: newNonce(), Window: s.opts.Window, Mark: true, InTx: true}
-	set, errs := newKeySet(keys, r.Nonce)
+	set, errs := newKeySet(s.dialect, keys, r.Nonce)
 	for _, it := range set.items {
 		it.State = Marked
 	}

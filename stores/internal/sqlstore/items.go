@@ -41,17 +41,18 @@ type keySet struct {
 
 // newKeySet makes items of keys and gives them tokens. The errors name invalid
 // keys.
-func newKeySet(keys [][]byte, nonce Nonce) (keySet, []error) {
+func newKeySet(d Dialect, keys [][]byte, nonce Nonce) (keySet, []error) {
 	var errs []error
 	set := keySet{of: make([]int32, len(keys))}
 	all := make([]Item, 0, len(keys))
 	for i, key := range keys {
 		set.of[i] = -1
-		if err := checkKey(i, key); err != nil {
+		column, err := encode(d, i, key)
+		if err != nil {
 			errs = append(errs, err)
 			continue
 		}
-		all = append(all, Item{At: i, Key: encodeKey(key)})
+		all = append(all, Item{At: i, Key: column})
 	}
 	slices.SortFunc(all, func(a, b Item) int {
 		return cmp.Or(cmp.Compare(a.Key, b.Key), cmp.Compare(a.At, b.At))
@@ -69,11 +70,12 @@ func newKeySet(keys [][]byte, nonce Nonce) (keySet, []error) {
 
 // endings makes items of the claims that a call is to end. A key may come with
 // several claims, of which one is held at most; each of the sets has it once.
-func endings(claims []dedup.Claim, unguarded bool) [][]*Item {
+func endings(d Dialect, claims []dedup.Claim, unguarded bool) [][]*Item {
 	all := make([]Item, 0, len(claims))
 	for i, c := range claims {
 		if c.Verdict == dedup.Fresh && c.Unguarded == unguarded {
-			all = append(all, Item{At: i, Key: encodeKey(c.Key), Token: c.Token, State: Marked, Result: c.Result})
+			key, _ := encode(d, i, c.Key) // no row has an empty one, so the claim is not held
+			all = append(all, Item{At: i, Key: key, Token: c.Token, State: Marked, Result: c.Result})
 		}
 	}
 	slices.SortFunc(all, func(a, b Item) int {

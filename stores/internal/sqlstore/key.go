@@ -2,6 +2,7 @@ package sqlstore
 
 import (
 	"crypto/sha256"
+	"fmt"
 	"strings"
 
 	"github.com/firstseen/firstseen/dedup"
@@ -16,13 +17,13 @@ const maxColumn = 255
 // row.
 const reserved = "\x00fs:"
 
-// sweeperKey is the key that a store claims while it sweeps. No caller's key is
+// SweeperKey is the key that a store claims while it sweeps. No caller's key is
 // stored like this.
-const sweeperKey = reserved + "sweeper"
+const SweeperKey = reserved + "sweeper"
 
-// encodeKey returns what stands in the key column: the key itself, or its
+// EncodeKey returns what stands in the key column: the key itself, or its
 // SHA-256 digest where it is too long.
-func encodeKey(key []byte) string {
+func EncodeKey(key []byte) string {
 	if len(key) <= maxColumn && !strings.HasPrefix(string(key[:min(len(key), len(reserved))]), reserved) {
 		return string(key)
 	}
@@ -30,10 +31,16 @@ func encodeKey(key []byte) string {
 	return reserved + string(digest[:])
 }
 
-// checkKey returns a *KeyError for a key that no guard takes.
-func checkKey(i int, key []byte) error {
+// encode checks a key and returns what the dialect makes of it. The error names
+// the key.
+func encode(d Dialect, i int, key []byte) (string, error) {
+	bad := &dedup.KeyError{Index: i, Len: len(key)}
 	if len(key) == 0 || len(key) > dedup.MaxKeyLen {
-		return &dedup.KeyError{Index: i, Len: len(key)}
+		return "", bad
 	}
-	return nil
+	column, err := d.Key(key)
+	if err != nil {
+		return "", fmt.Errorf("%w (%w)", bad, err)
+	}
+	return column, nil
 }

@@ -10,11 +10,12 @@ import (
 
 // Contains says whether key is marked. It changes nothing.
 func (s *Store) Contains(ctx context.Context, key []byte) (found bool, err error) {
-	if err := s.open(key); err != nil {
+	column, err := s.open(key)
+	if err != nil {
 		return false, err
 	}
 	err = s.retry(ctx, func() (err error) {
-		found, err = s.dialect.Contains(ctx, s.db, encodeKey(key))
+		found, err = s.dialect.Contains(ctx, s.db, column)
 		return err
 	})
 	return found, s.fail("contains", err)
@@ -23,17 +24,18 @@ func (s *Store) Contains(ctx context.Context, key []byte) (found bool, err error
 // Forget takes the mark of key back, so that it is fresh again. A claim on the
 // key stays. Forgetting a key that is not marked is no error.
 func (s *Store) Forget(ctx context.Context, key []byte) error {
-	if err := s.open(key); err != nil {
+	column, err := s.open(key)
+	if err != nil {
 		return err
 	}
-	return s.fail("forget", s.retry(ctx, func() error { return s.dialect.Forget(ctx, s.db, encodeKey(key)) }))
+	return s.fail("forget", s.retry(ctx, func() error { return s.dialect.Forget(ctx, s.db, column) }))
 }
 
-func (s *Store) open(key []byte) error {
+func (s *Store) open(key []byte) (column string, err error) {
 	if s.closed.Load() {
-		return fmt.Errorf("%s: %w", s.name, dedup.ErrClosed)
+		return "", fmt.Errorf("%s: %w", s.name, dedup.ErrClosed)
 	}
-	return checkKey(0, key)
+	return encode(s.dialect, 0, key)
 }
 
 // Ping says whether the store can do its work: the database answers, and its

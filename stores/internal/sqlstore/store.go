@@ -72,7 +72,7 @@ func (s *Store) Claim(ctx context.Context, key []byte) (dedup.Claim, error) {
 // fails, the claims of the parts before it stand, with their verdicts.
 func (s *Store) ClaimBatch(ctx context.Context, cs []dedup.Claim, keys [][]byte) ([]dedup.Claim, error) {
 	r := Request{Nonce: newNonce(), Lease: s.opts.Lease, Window: s.opts.Window}
-	set, errs := newKeySet(keys, r.Nonce)
+	set, errs := newKeySet(s.dialect, keys, r.Nonce)
 	if err := s.claim(ctx, s.db, r, set.items); err != nil {
 		errs = append(errs, s.fail("claim", err))
 	}
@@ -175,7 +175,7 @@ func (s *Store) commit(ctx context.Context, q Querier, inTx bool, claims []dedup
 		return s.fail("commit", dedup.ErrClosed)
 	}
 	var errs []error
-	for _, set := range endings(claims, false) {
+	for _, set := range endings(s.dialect, claims, false) {
 		s.limitResults(set)
 		for _, part := range parts(set, s.dialect.MaxItems()) {
 			r := Request{Nonce: newNonce(), Window: s.opts.Window, InTx: inTx}
@@ -218,7 +218,7 @@ func (s *Store) ended(items []*Item, count *atomic.Uint64) (errs []error) {
 // commitUnguarded marks keys that were handled without a claim, where nobody
 // else holds them. That a key is marked already is what was wanted.
 func (s *Store) commitUnguarded(ctx context.Context, q Querier, inTx bool, claims []dedup.Claim) (errs []error) {
-	for _, set := range endings(claims, true) {
+	for _, set := range endings(s.dialect, claims, true) {
 		r := Request{Nonce: newNonce(), Window: s.opts.Window, Mark: true, InTx: inTx}
 		s.limitResults(set)
 		for _, it := range set {
@@ -244,7 +244,7 @@ func (s *Store) Release(ctx context.Context, claims ...dedup.Claim) error {
 		return s.fail("release", dedup.ErrClosed)
 	}
 	var errs []error
-	for _, set := range endings(claims, false) {
+	for _, set := range endings(s.dialect, claims, false) {
 		for _, it := range set {
 			it.State, it.Result = Claimed, nil
 		}
@@ -271,7 +271,8 @@ func (s *Store) Extend(ctx context.Context, claim dedup.Claim, d time.Duration) 
 	if claim.Verdict != dedup.Fresh || claim.Unguarded {
 		return claim, s.fail("extend", dedup.ErrLeaseLost)
 	}
-	it := Item{Key: encodeKey(claim.Key), Token: claim.Token}
+	key, _ := encode(s.dialect, 0, claim.Key) // no row has an empty one, so the claim is not held
+	it := Item{Key: key, Token: claim.Token}
 	r := Request{Lease: max(orDefault(d, s.opts.Lease), time.Microsecond), Window: s.opts.Window}
 	before, err := s.extend(ctx, r, &it)
 	if err != nil {

@@ -61,7 +61,7 @@ func (s *Store) Sweep(ctx context.Context) (deleted int, err error) {
 			s.stats.sweepErrors.Add(1)
 		}
 	}()
-	turn := Item{Key: sweeperKey}
+	turn := Item{Key: SweeperKey}
 	r := Request{Nonce: newNonce(), Lease: sweepLease, Window: sweepLease}
 	turn.Token = r.Nonce.token(0)
 	if err := s.claim(ctx, s.db, r, []*Item{&turn}); err != nil || turn.Answer.Verdict != dedup.Fresh {
