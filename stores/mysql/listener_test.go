@@ -14,6 +14,7 @@ import (
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/dedup/guardtest"
 	"github.com/firstseen/firstseen/internal/servertest"
+	"github.com/firstseen/firstseen/stores/internal/sqltest"
 	mysqlstore "github.com/firstseen/firstseen/stores/mysql"
 )
 
@@ -307,7 +308,12 @@ func (g listenerGuard) Extend(ctx context.Context, claim dedup.Claim, d time.Dur
 	return c, err
 }
 
+// TestListenerGuard: the conformance kit. Its large batches are 25,000 statements
+// here, so it belongs to the long forms (make servers).
 func TestListenerGuard(t *testing.T) {
+	if !sqltest.Long() {
+		t.Skip("FIRSTSEEN_SERVERS is not long")
+	}
 	db, err := target.Open(servertest.Shared(t, target.Kind).Env("MARIADB_ADDR"))
 	if err != nil {
 		t.Fatal(err)
