@@ -14,15 +14,16 @@ func TestGuard(t *testing.T) {
 		New: func(t testing.TB, lease time.Duration) guardtest.Subject {
 			clock := newFakeClock()
 			o := testOptions(clock)
-			o.Window, o.Lease = window, lease
+			o.Window, o.Lease, o.MaxResult = window, lease, guardResult
 			return guardSubject(t, t.TempDir(), o, clock)
 		},
+		MaxResult: guardResult,
 		Window:    window,
 		Forgotten: window + window/4, // one generation's span more
 	})
 }
 
-// TestGuardRealClock runs it on the clock that everybody has.
+// TestGuardRealClock runs it on the clock that everybody has, and without results.
 func TestGuardRealClock(t *testing.T) {
 	guardtest.Run(t, guardtest.Config{
 		New: func(t testing.TB, lease time.Duration) guardtest.Subject {
@@ -32,6 +33,8 @@ func TestGuardRealClock(t *testing.T) {
 		},
 	})
 }
+
+const guardResult = 1000 // bytes
 
 func guardSubject(t testing.TB, dir string, o Options, clock *fakeClock) guardtest.Subject {
 	e := mustOpen(t, dir, o)

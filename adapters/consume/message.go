@@ -2,8 +2,9 @@ package consume
 
 import (
 	"context"
-	"encoding/binary"
 	"time"
+
+	"github.com/firstseen/firstseen/dedup/keys"
 )
 
 // A Message is what an adapter knows of one delivery.
@@ -47,15 +48,10 @@ type Scope struct {
 }
 
 // JoinedKey appends the guard's key for a message's key to dst: the scope's parts
-// and the key, each behind its length, so that no two of them give the same. It
-// is the default of Options.Join.
+// and the key, joined as package keys does it, so that no two of them give the
+// same. It is the default of Options.Join.
 func JoinedKey(dst []byte, s Scope, key []byte) []byte {
-	for _, part := range [...]string{s.Application, s.Topic, s.Tag, s.Instance} {
-		dst = binary.AppendUvarint(dst, uint64(len(part)))
-		dst = append(dst, part...)
-	}
-	dst = binary.AppendUvarint(dst, uint64(len(key)))
-	return append(dst, key...)
+	return keys.Append(keys.Append(dst, s.Application, s.Topic, s.Tag, s.Instance), key)
 }
 
 // PlainKey appends the message's key alone. For a guard that serves one scope

@@ -15,7 +15,7 @@ type Config struct {
 	// frees it with t.Cleanup. It is called once for every case.
 	New func(t testing.TB, lease time.Duration) Subject
 	// MaxResult is the length in bytes of the longest result that the guard
-	// keeps. 0: it keeps none, and the cases of the group Results are left out.
+	// keeps. 0: it keeps none, and a result that is given is too large.
 	MaxResult int
 	// Window is how long the guard remembers a mark at least, and Forgotten the
 	// time after which it has surely forgotten it. They need Subject.Advance.
@@ -64,7 +64,7 @@ const shortLease = 50 * time.Millisecond
 const patience = 30 * time.Second
 
 // A need is what a case can't do without.
-type need uint8
+type need uint16
 
 const (
 	needResults need = 1 << iota
@@ -75,6 +75,7 @@ const (
 	needLose
 	needAhead
 	needWindow
+	needNoResults
 )
 
 type testCase struct {
@@ -105,8 +106,10 @@ func Run(t *testing.T, c Config) {
 	has := c.offers(t)
 	var left []string
 	for _, tc := range cases() {
-		if tc.needs&^has != 0 {
-			left = append(left, tc.name)
+		if missing := tc.needs &^ has; missing != 0 {
+			if missing != needNoResults {
+				left = append(left, tc.name)
+			}
 			continue
 		}
 		t.Run(tc.name, func(t *testing.T) { c.check(t, tc) })
@@ -137,14 +140,15 @@ func (c Config) offers(t testing.TB) need {
 	}
 	var n need
 	for what, ok := range map[need]bool{
-		needResults:  c.MaxResult > 0,
-		needForget:   s.Forget != nil,
-		needContains: s.Contains != nil,
-		needReopen:   s.Reopen != nil,
-		needDown:     s.Down != nil,
-		needLose:     s.Lose != nil,
-		needAhead:    s.Ahead != nil,
-		needWindow:   s.Advance != nil && c.Window > 0 && c.Forgotten > c.Window,
+		needResults:   c.MaxResult > 0,
+		needNoResults: c.MaxResult == 0,
+		needForget:    s.Forget != nil,
+		needContains:  s.Contains != nil,
+		needReopen:    s.Reopen != nil,
+		needDown:      s.Down != nil,
+		needLose:      s.Lose != nil,
+		needAhead:     s.Ahead != nil,
+		needWindow:    s.Advance != nil && c.Window > 0 && c.Forgotten > c.Window,
 	} {
 		if ok {
 			n |= what

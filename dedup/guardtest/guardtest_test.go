@@ -83,6 +83,22 @@ func TestSoundGuardPasses(t *testing.T) {
 	Run(t, configOf(none))
 }
 
+// withoutResults is c for guards that keep none.
+func withoutResults(c Config) Config {
+	with := c.New
+	c.MaxResult = 0
+	c.New = func(t testing.TB, lease time.Duration) Subject {
+		s := with(t, lease)
+		s.Guard.(client).m.maxResult = 0
+		return s
+	}
+	return c
+}
+
+func TestSoundGuardPassesWithoutResults(t *testing.T) {
+	Run(t, withoutResults(configOf(none)))
+}
+
 // TestSoundGuardPassesInRealTime has the same guard on the real clock.
 func TestSoundGuardPassesInRealTime(t *testing.T) {
 	c := configOf(none)
@@ -103,7 +119,11 @@ func TestEachFaultIsFound(t *testing.T) {
 			var red []string
 			for _, tc := range cases() {
 				r := &recorder{TB: t}
-				if r.run(func() { configOf(f).check(r, tc) }); r.Failed() {
+				c := configOf(f)
+				if tc.needs&needNoResults != 0 {
+					c = withoutResults(c)
+				}
+				if r.run(func() { c.check(r, tc) }); r.Failed() {
 					red = append(red, tc.name)
 					caught[tc.name] = true
 				}

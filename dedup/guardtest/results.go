@@ -25,6 +25,7 @@ var resultCases = []testCase{
 	{"Results/EndWithTheWindow", needResults | needWindow, resultEndsWithTheWindow},
 	{"Results/Reopen", needResults | needReopen, resultReopen},
 	{"Results/Races", needResults, resultRaces},
+	{"Results/Unwanted", needNoResults, resultUnwanted},
 }
 
 // markWith marks a key with a result.
@@ -118,6 +119,16 @@ func resultTooLarge(b *bed) {
 	b.wantTooLarge(b.Guard, "k")
 	b.wantTooLarge(b.Peer, "k")
 	b.wantStale(c)
+}
+
+// resultUnwanted: to a guard that keeps none each result is too large.
+func resultUnwanted(b *bed) {
+	cs := b.claimAll(b.Guard, bytesOf("k", "none"), dedup.Fresh)
+	cs[0].Result = []byte("r")
+	b.wantIndexes("Commit with a result that nobody keeps", b.Guard.Commit(ctx, cs...), dedup.ErrResultTooLarge, 0)
+	b.wantTooLarge(b.Guard, "k")
+	b.wantTooLarge(b.Peer, "k")
+	b.claim(b.Guard, "none", dedup.Duplicate)
 }
 
 func resultTooLargeInABatch(b *bed) {
