@@ -56,14 +56,18 @@ func piece(t *testing.T, want, out string) (from, to int) {
 // with one that is left alone. All records are written at least once; a run
 // repeats at most the batch that the one before had not finished.
 func TestFilterKilled(t *testing.T) {
-	const records, kills = 60_000, 12
+	filterKilled(t, 60_000, 12, "--dir", filepath.Join(t.TempDir(), "seen"))
+}
+
+// filterKilled does that with a memory of keys that flags name.
+func filterKilled(t *testing.T, records, kills int, flags ...string) {
 	in, want := distinct(t, records)
-	path, dir := write(t, in), filepath.Join(t.TempDir(), "seen")
+	path := write(t, in)
 	const seed = 11
 	rng := rand.New(rand.NewPCG(seed, 0))
 	written, lastFrom, killed := 0, 0, 0
 	for run := 0; run <= kills; run++ {
-		cmd := command(t, "filter", "--dir", dir, path)
+		cmd := command(t, append(append([]string{"filter"}, flags...), path)...)
 		var errs bytes.Buffer
 		cmd.Stderr = &errs
 		stdout, err := cmd.StdoutPipe()
@@ -77,7 +81,7 @@ func TestFilterKilled(t *testing.T) {
 		if run < kills {
 			// The process can be no further than what the pipe holds beyond this
 			// point, so it dies somewhere in the next batch.
-			_, _ = io.CopyN(&out, stdout, rng.Int64N(int64(len(want)/kills)))
+			_, _ = io.CopyN(&out, stdout, rng.Int64N(int64(len(want)/(kills+1))))
 			_ = cmd.Process.Kill()
 		}
 		if _, err := io.Copy(&out, stdout); err != nil {

@@ -41,6 +41,17 @@ and repeats at most its last batch. DIR remembers what its keys are, too, and
 refuses others. Without --dir the keys live in a temporary directory as long as the
 command runs.
 
+With --store several runs, on several machines, share one memory and write each record
+once between them, with the same promise as --dir. A key that another run has in hand
+is waited for; one that was killed holds its last batch for --lease. The store keeps
+every key for the window; it does not remember what the keys are, so give each kind a
+name of its own:
+  redis://USER:PASSWORD@HOST:6379/0?prefix=orders     rediss:// with TLS
+  redis-cluster://HOST:6379?addr=HOST2:6379&prefix=orders
+  mysql://USER:PASSWORD@HOST:3306/DATABASE?table=orders
+  postgres://USER:PASSWORD@HOST:5432/DATABASE?table=orders
+An SQL store's table is made by --migrate.
+
 With --header the first record of each input is a header, which has no key. The first
 one is written, to --duplicates too, by every run; the others must be the same. Names
 of columns imply --header.
@@ -57,6 +68,9 @@ type filterFlags struct {
 	delimiter  delimiterFlag
 	options    record.Options
 	dir        string
+	store      string
+	migrate    bool
+	lease      windowFlag
 	force      bool
 	window     windowFlag
 	windowSet  bool // given, not the default
@@ -79,6 +93,7 @@ type filterFlags struct {
 func newFilter(a *app) *cobra.Command {
 	o := &filterFlags{
 		window:  windowFlag(24 * time.Hour),
+		lease:   windowFlag(10 * time.Second),
 		missing: choice{value: "pass", words: []string{"pass", "drop", "fail"}},
 		sync:    choice{value: "", words: []string{"always", "interval", "none"}},
 	}
@@ -117,6 +132,9 @@ func (o *filterFlags) bind(cmd *cobra.Command) {
 	f.BoolVar(&o.header, "header", false, "the first record of each input is a header: write the first one, without a key")
 	f.Var(&o.missing, "missing", "what to do with a record that has no key")
 	f.StringVar(&o.dir, "dir", "", "`DIR` that remembers the keys from run to run; made when it does not exist")
+	f.StringVar(&o.store, "store", "", "`URL` of a store that several runs share: redis://, redis-cluster://, mysql:// or postgres://")
+	f.Var(&o.lease, "lease", "how long the keys of a run that was killed are held in the store")
+	f.BoolVar(&o.migrate, "migrate", false, "make or update the table of an SQL store first")
 	f.Var(&o.window, "window", "how long a key is remembered, such as 90m or 7d; an existing DIR keeps its own when this is not given")
 	f.BoolVar(&o.force, "force", false, "use DIR though its keys are of another kind, and note this one")
 	f.StringVar(&o.duplicates, "duplicates", "", "write the duplicates to `FILE`, which is replaced; - is standard output, instead of the first ones")
@@ -152,7 +170,7 @@ func (o *filterFlags) complete() (err error) {
 	o.header = o.header || o.key.NeedsHeader()
 	if o.sync.value == "" {
 		o.sync.value = "always"
-		if o.dir == "" {
+		if o.dir == "" && o.store == "" {
 			o.sync.value = "none" // nothing outlives the run
 		}
 	}
@@ -163,6 +181,10 @@ func (o *filterFlags) complete() (err error) {
 		return usagef("--append is for the file of --duplicates, and there is none")
 	case o.top < 0 || o.top > maxTop:
 		return usagef("--top is from 1 to %d, not %d", maxTop, o.top)
+	case o.store != "" && o.dir != "":
+		return usagef("--store and --dir both want to remember the keys")
+	case o.migrate && o.store == "":
+		return usagef("--migrate is for an SQL --store, and there is none")
 	case o.force && o.dir == "":
 		return usagef("--force is for a --dir that holds other keys, and there is none")
 	}

@@ -123,6 +123,10 @@ func (f *filter) openOutputs(a *app, o filterFlags) (closeThem func() error, err
 // openFilter opens the engine and returns what marks keys in it, with what has to be
 // done at the end.
 func openFilter(ctx context.Context, a *app, o filterFlags, inputs []*input) (marker, func() error, error) {
+	if o.store != "" {
+		g, done, err := openStore(ctx, a, o)
+		return &sharing{guard: g}, done, err
+	}
 	if o.dir == "" {
 		return openTemporary(a, o, inputs)
 	}

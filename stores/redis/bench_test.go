@@ -47,7 +47,7 @@ func BenchmarkClaims(b *testing.B) {
 			if err := client.FlushAll(ctx).Err(); err != nil {
 				b.Fatal(err)
 			}
-			s.watch.found("the benchmark flushed")
+			_ = s.watch.found("the benchmark flushed")
 			s.AcceptGap()
 		}
 		var cs []dedup.Claim
