@@ -4,7 +4,7 @@
 // ever.
 //
 // A [Store] keeps them in a directory of its own, for one process. Where the
-// update goes to PostgreSQL or MySQL, [Dialect] does the same in the caller's
+// update goes to PostgreSQL or MySQL, [Table] does the same in the caller's
 // transaction, so that effect and version are committed together.
 //
 // # What a Store guarantees

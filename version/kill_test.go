@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/firstseen/firstseen/internal/servertest"
 )
 
 const (
@@ -23,7 +25,7 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv(childDir); dir != "" {
 		child(dir)
 	}
-	os.Exit(m.Run())
+	os.Exit(servertest.Main(m))
 }
 
 // child observes ever newer versions until it is killed. It says "try" before
