@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/engine"
 	"github.com/firstseen/firstseen/internal/memguard"
 )
 
@@ -354,9 +355,9 @@ func TestDoGuardAnswers(t *testing.T) {
 	}
 }
 
-// together has 1,000 goroutines do 100 keys at once, and checks that each key
-// runs once and that everybody gets the same bytes.
-func together(t *testing.T, g dedup.Guard) {
+// together has 1,000 goroutines do 100 keys at once, each of them some, and checks
+// that each key runs once and that everybody gets the same bytes.
+func together(t *testing.T, g dedup.Guard, each int) {
 	const goroutines, keys = 1000, 100
 	var runs [keys]atomic.Int32
 	var wg sync.WaitGroup
@@ -364,7 +365,7 @@ func together(t *testing.T, g dedup.Guard) {
 	for i := range goroutines {
 		wg.Go(func() {
 			<-start
-			for j := range keys {
+			for j := range each {
 				key := (i + j) % keys
 				a, err := dedup.Do(t.Context(), g, fmt.Appendf(nil, "key %d", key), func(context.Context) ([]byte, error) {
 					return fmt.Appendf(nil, "answer %d of run %d", key, runs[key].Add(1)), nil
@@ -384,4 +385,14 @@ func together(t *testing.T, g dedup.Guard) {
 	}
 }
 
-func TestDoTogether(t *testing.T) { together(t, &memguard.Guard{}) }
+func TestDoTogether(t *testing.T) { together(t, &memguard.Guard{}, 100) }
+
+// TestDoTogetherEngine: the same with answers that the engine keeps.
+func TestDoTogetherEngine(t *testing.T) {
+	e, err := engine.Open(t.TempDir(), engine.Options{Window: time.Hour, Sync: engine.SyncNone, MaxResult: 256})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	together(t, e, 20)
+}

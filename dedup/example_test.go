@@ -4,14 +4,30 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"time"
 
 	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/engine"
 	"github.com/firstseen/firstseen/internal/memguard"
 )
 
 // A payment is made once for each request, however often the client asks.
 func ExampleDo() {
-	ctx, guard := context.Background(), &memguard.Guard{} // or an engine, or a shared store
+	dir, err := os.MkdirTemp("", "firstseen")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer os.RemoveAll(dir)
+	guard, err := engine.Open(dir, engine.Options{Window: 24 * time.Hour, MaxResult: 1 << 10}) // or a shared store
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer guard.Close()
+
+	ctx := context.Background()
 	pay := func(context.Context) ([]byte, error) {
 		fmt.Println("paying")
 		return []byte("receipt 17"), nil
