@@ -1,6 +1,7 @@
 package adaptertest_test
 
 import (
+	"flag"
 	"fmt"
 	"runtime"
 	"sync"
@@ -11,6 +12,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	// Tests of this package wait most of their time. The command line still wins.
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
+	}
 	configs := []adaptertest.Config{configOf(sound)}
 	for f := range faults {
 		configs = append(configs, configOf(f))
