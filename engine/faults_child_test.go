@@ -80,6 +80,8 @@ func TestFaultChild(t *testing.T) {
 	switch c.scenario {
 	case "load":
 		childLoad(c, out)
+	case "results":
+		childResults(c, out)
 	case "errors":
 		childErrors(c, out)
 	case "stopped":
@@ -144,6 +146,9 @@ func (c childConfig) options() Options {
 		Window: childWindow, Capacity: 20_000, Generations: 8, Shards: 4, Sync: c.sync, SyncEvery: childInterval, MinFreeDisk: -1,
 		Now:       func() time.Time { return time.Unix(0, c.now).Add(time.Since(begun) * time.Duration(c.speed)) },
 		tableKeys: 6000, ringBytes: 64 << 10, lastFlush: 3000, workEvery: 20 * time.Millisecond,
+	}
+	if c.scenario == "results" {
+		o.MaxResult, o.Lease = 1<<10, childWindow
 	}
 	if c.boot != [16]byte{} {
 		o.bootID = &c.boot

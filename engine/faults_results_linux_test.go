@@ -1,0 +1,35 @@
+package engine
+
+import (
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/firstseen/firstseen/internal/sabotage"
+)
+
+// TestFaultsResultsPowerLoss is TestFaultsResults with the power cut instead, and SyncAlways.
+func TestFaultsResultsPowerLoss(t *testing.T) {
+	runFaults(t, func(p *faultPart) {
+		w := newPower(p, SyncAlways)
+		r := newResultFaults(p, filepath.Join(w.disk.mount, "seen"))
+		w.l = r.l
+		for cycle := 0; cycle < faultScale(8, 30) && !p.done(); cycle++ {
+			w.boot[0], w.boot[1] = byte(cycle), byte(cycle>>8)+1
+			c := r.child(cycle, SyncAlways)
+			c.boot = w.boot
+			if !w.run(c, time.Duration(60+w.rng.IntN(400))*time.Millisecond) {
+				return
+			}
+			p.count("power cuts", 1)
+			c.boot[0]++
+			if !r.check(c) {
+				p.errorf("that was cycle %d", cycle)
+				return
+			}
+		}
+		p.count("keys acknowledged", int(r.l.keys))
+		p.count("commits that a cut kept from marking: keys", r.orphans)
+		w.disk.unmount(p.t)
+	}, sabotage.UnsyncedResults)
+}
