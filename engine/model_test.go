@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -60,6 +62,7 @@ type model struct {
 	e      *Engine
 	marked map[string]int64
 	gone   map[string]int64 // keys seen to be out of the window since the last restart, and when they were marked
+	kept   map[string]string // results of keys that are marked, or were
 	held   map[string]heldClaim
 	stale  []dedup.Claim
 	log    []string
@@ -188,6 +191,7 @@ func (m *model) step() {
 			m.check("admit", i, string(keys[i]), v, now)
 			if v == dedup.Fresh {
 				m.marked[string(keys[i])] = now
+				delete(m.kept, string(keys[i]))
 			}
 		}
 	case op < 55:
@@ -217,6 +221,7 @@ func (m *model) step() {
 		}
 		delete(m.marked, string(key))
 		delete(m.gone, string(key))
+		delete(m.kept, string(key))
 	case op < 90:
 		d := time.Duration(m.rng.Int64N(int64(m.opts.Window) / 5))
 		switch m.rng.IntN(12) {
@@ -277,12 +282,20 @@ func (m *model) claim(ctx context.Context, now int64) {
 	keys := m.keys(1 + m.rng.IntN(20))
 	m.notef("claim %d", len(keys))
 	cs, err := m.e.ClaimBatch(ctx, nil, keys)
-	if err != nil {
+	tooLarge := dedup.IndexesOf(err, dedup.ErrResultTooLarge)
+	if err != nil && (len(tooLarge) == 0 || errors.Is(err, dedup.ErrResultLost)) {
 		m.fatalf("claim: %v", err)
 	}
 	for i, c := range cs {
 		key := string(keys[i])
 		m.check("claim", i, key, c.Verdict, now)
+		want := ""
+		if c.Verdict == dedup.Duplicate {
+			want = m.kept[key]
+		}
+		if large := len(want) > m.opts.MaxResult; large != slices.Contains(tooLarge, i) || !large && string(c.Result) != want || large && c.Result != nil {
+			m.fatalf("claim, key %d %.40q: the result is %.40q, %v, want %.40q; MaxResult is %d", i, key, c.Result, err, want, m.opts.MaxResult)
+		}
 		if c.Verdict == dedup.Fresh {
 			m.goneNow(key)
 			m.held[key] = heldClaim{c, c.Expires.UnixNano()}
@@ -296,9 +309,19 @@ func (m *model) endClaims(ctx context.Context, now int64) {
 		ended := true
 		switch m.rng.IntN(4) {
 		case 0:
-			m.notef("commit %.20q", key)
+			h.claim.Result = m.result()
+			m.notef("commit %.20q with %d", key, len(h.claim.Result))
 			err = m.e.Commit(ctx, h.claim)
+			if large := len(h.claim.Result) > m.opts.MaxResult; large && errors.Is(err, dedup.ErrResultTooLarge) {
+				err = nil
+			} else if large && err == nil {
+				m.fatalf("a result of %d bytes was taken, MaxResult is %d", len(h.claim.Result), m.opts.MaxResult)
+			}
 			m.marked[key] = now
+			delete(m.kept, key)
+			if len(h.claim.Result) > 0 && err == nil {
+				m.kept[key] = string(h.claim.Result)
+			}
 		case 1:
 			m.notef("release %.20q", key)
 			err = m.e.Release(ctx, h.claim)
@@ -327,11 +350,20 @@ func (m *model) endClaims(ctx context.Context, now int64) {
 	}
 }
 
+// result is what a commit keeps, sometimes nothing or too much; engines without results get few.
+func (m *model) result() []byte {
+	if m.rng.IntN(4) == 0 || m.opts.MaxResult == 0 && m.rng.IntN(20) > 0 {
+		return nil
+	}
+	return bytes.Repeat([]byte{byte(m.rng.Uint32())}, m.rng.IntN(m.opts.MaxResult+20))
+}
+
 func (m *model) staleClaims(ctx context.Context) {
 	if len(m.stale) == 0 {
 		return
 	}
 	c := m.stale[m.rng.IntN(len(m.stale))]
+	c.Result = m.result()
 	m.notef("stale %.20q", c.Key)
 	if err := m.e.Commit(ctx, c); !errors.Is(err, dedup.ErrLeaseLost) {
 		m.fatalf("stale commit of %.40q: %v", c.Key, err)
@@ -389,7 +421,8 @@ func memoryDir(t *testing.T, need int64) string {
 func runModel(t *testing.T, seed uint64, ops int) {
 	rng := rand.New(rand.NewPCG(seed, 1))
 	clock := newFakeClock()
-	m := &model{t: t, rng: rng, dir: memoryDir(t, 64<<20), clock: clock, marked: map[string]int64{}, gone: map[string]int64{}, held: map[string]heldClaim{}}
+	m := &model{t: t, rng: rng, dir: memoryDir(t, 64<<20), clock: clock, marked: map[string]int64{}, gone: map[string]int64{}, kept: map[string]string{},
+		held: map[string]heldClaim{}}
 	m.opts = Options{
 		Window:        time.Hour,
 		Capacity:      uint64(50 + rng.IntN(2000)),
@@ -406,6 +439,9 @@ func runModel(t *testing.T, seed uint64, ops int) {
 		ringBytes:     256 << 10,
 		lastFlush:     uint64(1 + rng.IntN(400)),
 		workEvery:     2 * time.Millisecond,
+	}
+	if rng.IntN(2) == 0 {
+		m.opts.MaxResult = 1 + rng.IntN(200)
 	}
 	m.restarts = 4 << rng.IntN(4)
 	m.open()

@@ -14,10 +14,10 @@ import (
 )
 
 // Results lie in Badger directories of their own, one for each generation in which some
-// came. A claim's result is written to that of the live generation, and its mark lands in this
-// one or the next (Set.CommitPinned): so for a key that was marked in generation g there are
-// two places to look, and what was kept for an earlier mark, which is older than the window,
-// is never found. A directory goes one generation after its own.
+// came. A claim's result lies in that of the generation in which its key was marked, and
+// nowhere else: where a generation begins between the two, the result is written again. So there is one
+// place to look, and what was kept for an earlier mark, which is older than the window, is never
+// found there. A directory goes with its generation.
 //
 // A record is numbered, and promised twice: by a frame of the journal, which precedes the mark, and
 // by the next manifest. Badger drops damaged records without an error; what is promised and not there
@@ -75,7 +75,7 @@ func (r *results) setList(dirs []*resultDir) {
 // metas is what the manifest may promise, with oldest the first generation that it names.
 func (r *results) metas(oldest uint64) (metas []persist.ResultsMeta) {
 	for _, d := range r.list() {
-		if d.generation+1 < oldest {
+		if d.generation < oldest {
 			continue
 		}
 		d.mu.Lock()
@@ -106,7 +106,7 @@ func (r *results) tellLost(d *resultDir, err error) {
 // is ErrResultTooLarge or ErrResultLost.
 func (r *results) find(generation uint64, key []byte) ([]byte, error) {
 	for _, d := range r.list() {
-		if d.generation != generation && d.generation+1 != generation {
+		if d.generation != generation {
 			continue
 		}
 		var rec persist.ResultRecord
@@ -190,7 +190,7 @@ func (r *results) removeOld() {
 	r.lead.Lock()
 	var kept []*resultDir
 	for _, d := range r.list() {
-		if d.generation+1 < oldest {
+		if d.generation < oldest {
 			gone = append(gone, d)
 		} else {
 			kept = append(kept, d)

@@ -97,8 +97,12 @@ func (c *call) commitHeld(ctx context.Context, k *keeping, lost []bool) error {
 		if len(k.held) == 0 {
 			break
 		}
-		// The marks would land two generations later, where nobody looks for these results: once more.
-		// What was written is out of the way there, and goes with its directory.
+		// A generation has begun, and nobody would look for these results: once more. What
+		// was written goes with its directory.
+		if err := ctx.Err(); err != nil {
+			c.e.set.Unpin(k.held)
+			return context.Cause(ctx)
+		}
 		more := c.e.claimSpace(len(k.held)) + journal.FrameSpace(promiseBytes)
 		if err := c.e.reserve(ctx, more); err != nil {
 			c.e.set.Unpin(k.held)
@@ -161,7 +165,7 @@ func (k *keeping) drop(gone []bool) {
 // the results of the others back and unpins them.
 func (c *call) markHeld(ctx context.Context, k *keeping, d *resultDir, seq uint64) error {
 	k.lost = append(k.lost[:0], make([]bool, len(k.held))...)
-	err := c.e.set.CommitPinned(ctx, &c.batch, k.held, c.now, d.generation+1, k.lost)
+	err := c.e.set.CommitPinned(ctx, &c.batch, k.held, c.now, d.generation, k.lost)
 	c.wait = max(c.wait, c.batch.WaitPos)
 	c.batch.Counts.Fresh = 0 // they were counted when they were claimed
 	c.e.counts.add(&c.batch.Counts)

@@ -102,7 +102,7 @@ func (e *Engine) restoreResults(promises resultPromises) error {
 	changed := false
 	for id, p := range promises {
 		e.store.manifest.NextID = max(e.store.manifest.NextID, id)
-		if p.Generation+1 < oldest {
+		if p.Generation < oldest {
 			continue
 		}
 		d, news, err := e.restoreResultDir(p)
@@ -216,7 +216,7 @@ func (e *Engine) removeOrphanedResults(promises resultPromises, oldest uint64) e
 	}
 	for _, id := range ids {
 		e.store.manifest.NextID = max(e.store.manifest.NextID, id)
-		if p := promises[id]; p == nil || p.Generation+1 < oldest {
+		if p := promises[id]; p == nil || p.Generation < oldest {
 			if err := persist.RemoveResultsDir(e.dir, id); err != nil {
 				return err
 			}

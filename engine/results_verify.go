@@ -15,7 +15,7 @@ import (
 func (v *verifier) heldResults() (held []*resultPromise) {
 	oldest := v.manifest.Generations[0].Number
 	for _, p := range v.journal.results {
-		if p.Generation+1 >= oldest {
+		if p.Generation >= oldest {
 			held = append(held, p)
 		}
 	}

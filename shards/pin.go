@@ -54,10 +54,10 @@ func (s *Set) Unpin(claims []dedup.Claim) {
 	}
 }
 
-// CommitPinned is Commit for pinned claims. It leaves those pinned whose keys would be marked in
-// a younger generation than newest, and after an error those that were not marked. marked[i]
+// CommitPinned is Commit for pinned claims, in the given generation. It leaves those pinned whose shard
+// has begun a younger one, and after an error those that were not marked. marked[i]
 // tells of each whether its key is.
-func (s *Set) CommitPinned(ctx context.Context, b *Batch, claims []dedup.Claim, now int64, newest uint64, marked []bool) error {
+func (s *Set) CommitPinned(ctx context.Context, b *Batch, claims []dedup.Claim, now int64, generation uint64, marked []bool) error {
 	b.op, b.now = opMark, now
 	b.WaitPos, b.Counts = 0, Counts{}
 	b.fresh.reset()
@@ -65,7 +65,7 @@ func (s *Set) CommitPinned(ctx context.Context, b *Batch, claims []dedup.Claim, 
 	clear(marked) // routeTokens has no lost ones to tell
 	for i := range s.shards {
 		if from, to := b.part(i); from < to {
-			if err := s.shards[i].commitPinned(ctx, b, claims, from, to, newest, marked); err != nil {
+			if err := s.shards[i].commitPinned(ctx, b, claims, from, to, generation, marked); err != nil {
 				return err
 			}
 		}
@@ -73,12 +73,12 @@ func (s *Set) CommitPinned(ctx context.Context, b *Batch, claims []dedup.Claim, 
 	return nil
 }
 
-func (s *shard) commitPinned(ctx context.Context, b *Batch, claims []dedup.Claim, from, to int, newest uint64, marked []bool) error {
+func (s *shard) commitPinned(ctx context.Context, b *Batch, claims []dedup.Claim, from, to int, generation uint64, marked []bool) error {
 	if err := s.lockForMarks(ctx, to-from); err != nil {
 		return err
 	}
 	defer s.mu.Unlock()
-	if s.generation > newest {
+	if s.generation != generation {
 		return nil
 	}
 	var err error
