@@ -1,0 +1,95 @@
+package engine
+
+import (
+	"encoding/binary"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/firstseen/firstseen/dedup"
+)
+
+// BenchmarkClaimCommit compares claiming and committing with admitting: new 16-byte keys, in
+// batches and one by one, with every verdict checked.
+func BenchmarkClaimCommit(b *testing.B) {
+	for _, sync := range []Sync{SyncInterval, SyncAlways} {
+		for _, callers := range []int{1, 4} {
+			for _, op := range []string{"admit", "claim"} {
+				b.Run(fmt.Sprintf("batch=1000/sync=%v/callers=%d/op=%s", sync, callers, op), func(b *testing.B) {
+					benchClaims(b, sync, callers, 1000, op == "claim")
+				})
+			}
+		}
+	}
+	for _, callers := range []int{1, 64} {
+		for _, op := range []string{"admit", "claim"} {
+			b.Run(fmt.Sprintf("batch=1/sync=always/callers=%d/op=%s", callers, op), func(b *testing.B) {
+				benchClaims(b, SyncAlways, callers, 1, op == "claim")
+			})
+		}
+	}
+}
+
+func benchClaims(b *testing.B, sync_ Sync, callers, batch int, claims bool) {
+	e := mustOpen(b, b.TempDir(), Options{Window: time.Hour, Capacity: 20_000_000, Sync: sync_})
+	b.ReportAllocs()
+	b.ResetTimer()
+	var wait sync.WaitGroup
+	for caller := range callers {
+		wait.Go(func() {
+			buf, keys := make([]byte, 16*batch), make([][]byte, batch)
+			for i := range keys {
+				keys[i] = buf[16*i : 16*i+16]
+			}
+			var cs []dedup.Claim
+			var vs []dedup.Verdict
+			for n := caller; n < b.N; n += callers {
+				for i := range keys {
+					binary.LittleEndian.PutUint64(keys[i], uint64(n*batch+i)*0x9e3779b97f4a7c15)
+					binary.LittleEndian.PutUint64(keys[i][8:], uint64(n*batch+i))
+				}
+				var err error
+				fresh := 0
+				switch {
+				case batch == 1 && claims:
+					var c dedup.Claim
+					if c, err = e.Claim(ctx, keys[0]); err == nil {
+						cs = append(cs[:0], c)
+						err = e.Commit(ctx, cs...)
+					}
+					fresh += int(freshOne(c.Verdict))
+				case batch == 1:
+					var v dedup.Verdict
+					v, err = e.Admit(ctx, keys[0])
+					fresh += int(freshOne(v))
+				case claims:
+					if cs, err = e.ClaimBatch(ctx, cs[:0], keys); err == nil {
+						err = e.Commit(ctx, cs...)
+					}
+					for i := range cs {
+						fresh += int(freshOne(cs[i].Verdict))
+					}
+				default:
+					vs, err = e.AdmitBatch(ctx, vs[:0], keys)
+					for _, v := range vs {
+						fresh += int(freshOne(v))
+					}
+				}
+				if err != nil || fresh != batch {
+					b.Errorf("%d of %d keys are fresh, %v", fresh, batch, err)
+					return
+				}
+			}
+		})
+	}
+	wait.Wait()
+	b.ReportMetric(float64(b.N*batch)/b.Elapsed().Seconds(), "keys/s")
+}
+
+func freshOne(v dedup.Verdict) (n uint) {
+	if v == dedup.Fresh {
+		n = 1
+	}
+	return n
+}
