@@ -61,7 +61,7 @@ type model struct {
 	clock  *fakeClock
 	e      *Engine
 	marked map[string]int64
-	gone   map[string]int64 // keys seen to be out of the window since the last restart, and when they were marked
+	gone   map[string]int64  // keys seen to be out of the window since the last restart, and when they were marked
 	kept   map[string]string // results of keys that are marked, or were
 	held   map[string]heldClaim
 	stale  []dedup.Claim
