@@ -14,7 +14,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
-	"testing"
 	"time"
 
 	"github.com/firstseen/firstseen/dedup"
@@ -49,9 +48,10 @@ const (
 )
 
 // Main runs the tests of a package whose adapters are checked. TestMain calls it
-// with all configurations. In a child process it consumes instead, until it is
-// killed or gets SIGTERM. It doesn't return.
-func Main(m *testing.M, configs ...Config) {
+// with its *testing.M, or with something that runs that and cleans up, and with all
+// configurations. In a child process it consumes instead, until it is killed or
+// gets SIGTERM. It doesn't return.
+func Main(m interface{ Run() int }, configs ...Config) {
 	text := os.Getenv(childEnv)
 	if text == "" {
 		os.Exit(m.Run())

@@ -207,6 +207,13 @@ func Shared(tb testing.TB, kind string) *Server {
 	return &mine
 }
 
+// With returns something whose Run is Main, for another TestMain to call.
+func With(m *testing.M) interface{ Run() int } { return runner{m} }
+
+type runner struct{ m *testing.M }
+
+func (r runner) Run() int { return Main(r.m) }
+
 // Main runs the tests, ends the shared servers and returns the exit code:
 //
 //	func TestMain(m *testing.M) { os.Exit(servertest.Main(m)) }

@@ -1,0 +1,156 @@
+package rocketmq_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	rmq "github.com/apache/rocketmq-clients/golang/v5"
+	"github.com/apache/rocketmq-clients/golang/v5/credentials"
+
+	"github.com/firstseen/firstseen/adapters/adaptertest"
+	"github.com/firstseen/firstseen/adapters/internal/rocketadmin"
+	"github.com/firstseen/firstseen/adapters/rocketmq"
+	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/engine"
+	"github.com/firstseen/firstseen/internal/servertest"
+)
+
+var (
+	simple = adaptertest.Config{
+		Name: "simple", NewTopic: newTopic, Produce: produce, Consume: consumeSimple, Guard: openEngine,
+		Patience: 90 * time.Second, Quiet: 3 * time.Second,
+	}
+	push = adaptertest.Config{
+		Name: "push", NewTopic: newTopic, Produce: produce, Consume: consumePush, Guard: openEngine,
+		Patience: 150 * time.Second, Quiet: 3 * time.Second,
+	}
+)
+
+func TestMain(m *testing.M) {
+	logs, err := os.MkdirTemp("", "rocketmq-logs-")
+	if err != nil {
+		panic(err)
+	}
+	os.Setenv("rocketmq.client.logRoot", logs)
+	os.Setenv("rocketmq.client.logLevel", "error")
+	rmq.ResetLogger()
+	rmq.EnableSsl = false
+	adaptertest.Main(servertest.With(m), simple, push)
+}
+
+var topics atomic.Int64
+
+// newTopic makes a topic and a group of its own name.
+func newTopic(t testing.TB) string {
+	s := servertest.Shared(t, servertest.RocketMQ)
+	name := fmt.Sprintf("t%d-%d", os.Getpid(), topics.Add(1))
+	broker := s.Env("ROCKETMQ_BROKER")
+	if err := rocketadmin.Topic(broker, name, "NORMAL"); err != nil {
+		t.Fatal(err)
+	}
+	if err := rocketadmin.Group(broker, name, false, 16); err != nil {
+		t.Fatal(err)
+	}
+	return s.Env("ROCKETMQ_ENDPOINT") + " " + name
+}
+
+func config(address string) (c *rmq.Config, topic string) {
+	endpoint, topic, _ := strings.Cut(address, " ")
+	return &rmq.Config{Endpoint: endpoint, ConsumerGroup: topic, Credentials: &credentials.SessionCredentials{}}, topic
+}
+
+func produce(t testing.TB, address string, keys ...string) {
+	c, topic := config(address)
+	p, err := rmq.NewProducer(c, rmq.WithTopics(topic))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = p.GracefulStop() }()
+	for _, key := range keys {
+		m := &rmq.Message{Topic: topic, Body: []byte("key:" + key)}
+		if key != "" {
+			m.SetKeys(key)
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		_, err := p.Send(ctx, m)
+		cancel()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func handle(s adaptertest.Session) rocketmq.Handler {
+	return func(ctx context.Context, m *rmq.MessageView) error {
+		return s.Handle(ctx, strings.TrimPrefix(string(m.GetBody()), "key:"))
+	}
+}
+
+func consumeSimple(ctx context.Context, s adaptertest.Session) error {
+	a, err := rocketmq.New(s.Guard, rocketmq.Options{Application: "test", Invisible: 10 * time.Second})
+	if err != nil {
+		return err
+	}
+	c, topic := config(s.Address)
+	sc, err := rmq.NewSimpleConsumer(c, rmq.WithSimpleAwaitDuration(5*time.Second),
+		rmq.WithSimpleSubscriptionExpressions(map[string]*rmq.FilterExpression{topic: rmq.SUB_ALL}))
+	if err != nil {
+		return err
+	}
+	if err := sc.Start(); err != nil {
+		return err
+	}
+	err = a.Run(ctx, sc, handle(s))
+	_ = sc.GracefulStop()
+	return err
+}
+
+func consumePush(ctx context.Context, s adaptertest.Session) error {
+	a, err := rocketmq.New(s.Guard, rocketmq.Options{Application: "test"})
+	if err != nil {
+		return err
+	}
+	c, topic := config(s.Address)
+	pc, err := rmq.NewPushConsumer(c, rmq.WithPushMessageListener(a.Listener(handle(s))), rmq.WithPushAwaitDuration(5*time.Second),
+		rmq.WithPushSubscriptionExpressions(map[string]*rmq.FilterExpression{topic: rmq.SUB_ALL}))
+	if err != nil {
+		return err
+	}
+	if err := pc.Start(); err != nil {
+		return err
+	}
+	<-ctx.Done()
+	err = pc.GracefulStop()
+	if cerr := a.Close(context.WithoutCancel(ctx)); err == nil {
+		err = cerr
+	}
+	return err
+}
+
+func openEngine(dir string, lease time.Duration) (dedup.Guard, func() error, error) {
+	e, err := engine.Open(dir, engine.Options{Window: rocketmq.Window, Lease: lease, MinFreeDisk: -1})
+	if err != nil {
+		return nil, nil, err
+	}
+	return e, e.Close, nil
+}
+
+func TestSimpleConsumer(t *testing.T) { adaptertest.Run(t, simple) }
+
+func TestPushConsumer(t *testing.T) { adaptertest.Run(t, push) }
+
+func TestStorm(t *testing.T) {
+	s := adaptertest.Storm{Messages: 1000, Kills: 3}
+	if os.Getenv("FIRSTSEEN_SERVERS") == "long" {
+		s = adaptertest.Storm{Messages: 100_000, Kills: 20}
+	}
+	adaptertest.RunStorm(t, simple, s)
+}
