@@ -14,7 +14,7 @@ type counts struct {
 	unflushed, confirmed, falsePositive          atomic.Uint64
 	runsAsked, helped, again, diskWait           atomic.Uint64
 	claimed, committed, released, expired, lost  atomic.Uint64
-	roomWaits                                    atomic.Uint64
+	roomWaits, refreshed                         atomic.Uint64
 	flushes, flushedKeys, flushedBytes           atomic.Uint64
 	merges, mergedKeys, growths                  atomic.Uint64
 	flushBusy                                    atomic.Int64
@@ -38,6 +38,7 @@ func (c *counts) add(b *shards.Counts) {
 	addTo(&c.released, b.Released)
 	addTo(&c.expired, b.Expired)
 	addTo(&c.lost, b.Lost)
+	addTo(&c.refreshed, b.Refreshed)
 }
 
 func addTo(to *atomic.Uint64, n uint64) {

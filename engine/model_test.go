@@ -189,7 +189,7 @@ func (m *model) step() {
 		}
 		for i, v := range vs {
 			m.check("admit", i, string(keys[i]), v, now)
-			if v == dedup.Fresh {
+			if v == dedup.Fresh || v == dedup.Duplicate && m.opts.Refresh {
 				m.marked[string(keys[i])] = now
 				delete(m.kept, string(keys[i]))
 			}
@@ -289,6 +289,9 @@ func (m *model) claim(ctx context.Context, now int64) {
 	for i, c := range cs {
 		key := string(keys[i])
 		m.check("claim", i, key, c.Verdict, now)
+		if c.Verdict == dedup.Duplicate && m.opts.Refresh {
+			m.marked[key] = now
+		}
 		want := ""
 		if c.Verdict == dedup.Duplicate {
 			want = m.kept[key]
@@ -443,6 +446,8 @@ func runModel(t *testing.T, seed uint64, ops int) {
 	if rng.IntN(2) == 0 {
 		m.opts.MaxResult = 1 + rng.IntN(200)
 	}
+	// From a generator of its own, so that a seed is what it was before.
+	m.opts.Refresh = rand.New(rand.NewPCG(seed, 2)).IntN(2) == 0 && m.opts.MaxResult == 0
 	m.restarts = 4 << rng.IntN(4)
 	m.open()
 	for range ops {

@@ -252,6 +252,7 @@ func (e *Engine) newSet(m *persist.Manifest) error {
 		Generation:  live.Number,
 		Generations: e.opts.Generations,
 		Log:         log{e.journal},
+		Refresh:     e.opts.Refresh,
 		MaxKeys:     keys,
 		MaxSealed:   (shards.TableSets - 1) * e.opts.Shards,
 		Nonce:       binary.LittleEndian.Uint64(nonce[:]) >> 1,

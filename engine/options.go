@@ -125,6 +125,13 @@ type Options struct {
 	// keys can't make all of them meet in one place. Costs about 20 ns a key;
 	// fixed when the directory is made.
 	UntrustedKeys bool
+	// Refresh has a repeat extend the window: a key that Admit or Claim finds marked in an
+	// older generation only is marked in the live one, too, durable before the answer and
+	// once per generation. It is then remembered for Window from its last repeat on. In
+	// Approximate mode the window of a key that is wrongly taken for a duplicate is
+	// extended as well. It does not go with
+	// MaxResult: a result ends with the mark that it was committed with.
+	Refresh bool
 	// Temporary says that nobody opens the directory again: no file is ever synced,
 	// whatever Sync is, and a power loss can leave a directory that is refused.
 	Temporary bool
@@ -207,6 +214,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.MaxResult < 0 || o.MaxResult > maxResult {
 		bad("MaxResult is %d, it must be from 0 to %d", o.MaxResult, maxResult)
+	}
+	if o.MaxResult > 0 && o.Refresh {
+		bad("MaxResult is %d, with Refresh no results are kept", o.MaxResult)
 	}
 	if o.MaxResult > 0 && o.Mode == Approximate {
 		bad("MaxResult is %d, in Approximate mode no results are kept", o.MaxResult)

@@ -31,6 +31,8 @@ type VerdictStats struct {
 	InFlight  uint64 `json:"in_flight"`
 	Unknown   uint64 `json:"unknown"`
 	Invalid   uint64 `json:"invalid"`
+	// Refreshed is how many of Duplicate were marked anew (Options.Refresh).
+	Refreshed uint64 `json:"refreshed"`
 }
 
 // LookupStats counts how answers were found.
@@ -187,7 +189,7 @@ func (e *Engine) Stats() Stats {
 	now := e.clock.read()
 	s := Stats{
 		Verdicts: VerdictStats{Fresh: c.fresh.Load(), Duplicate: c.duplicate.Load(), InFlight: c.inFlight.Load(),
-			Unknown: c.unknown.Load(), Invalid: c.invalid.Load()},
+			Unknown: c.unknown.Load(), Invalid: c.invalid.Load(), Refreshed: c.refreshed.Load()},
 		Lookups: LookupStats{Unflushed: c.unflushed.Load(), Confirmed: c.confirmed.Load(), FalsePositive: c.falsePositive.Load(),
 			RunsAsked: c.runsAsked.Load(), Helped: c.helped.Load(), DiskWait: time.Duration(c.diskWait.Load()),
 			SecondLookUps: c.again.Load(), PredictedMaybe: z.PredictRate},

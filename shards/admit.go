@@ -29,7 +29,7 @@ func (s *shard) admit(b *Batch, from, to int) error {
 		}
 	}
 	if len(b.known) > 0 {
-		s.admitKnown(b, s.active.tables[form])
+		return s.admitKnown(b, s.active.tables[form])
 	}
 	return nil
 }
@@ -58,7 +58,7 @@ func (s *shard) admitOne(b *Batch) error {
 
 // admitKnown answers what the tables tell of the keys in b.known; the rest is left to
 // the runs.
-func (s *shard) admitKnown(b *Batch, active *table) {
+func (s *shard) admitKnown(b *Batch, active *table) error {
 	rest := b.known[:0]
 	candidates := active.candidates(b.candidates, b.order, b.known)
 	for k, i := range b.known {
@@ -73,13 +73,17 @@ func (s *shard) admitKnown(b *Batch, active *table) {
 	}
 	s.announceSealedKeys(b, rest)
 	for _, i := range rest {
-		if m := b.mask[i]; len(s.sealed) > 0 && s.inSealed(b, int(i), m) {
-			b.duplicate(s, int(i))
-			b.Counts.Unflushed++
-		} else {
+		m := b.mask[i]
+		u := s.inSealed(b, int(i), m)
+		if u == nil {
 			b.pending = append(b.pending, Pending{I: i, Shard: uint16(s.index), Mask: m})
+			continue
+		}
+		if err := s.known(b, int(i), u); err != nil {
+			return err
 		}
 	}
+	return nil
 }
 
 // answerFresh answers the keys of b.fresh.

@@ -76,7 +76,7 @@ type Counts struct {
 	RunsAsked, Helped, Again              uint64
 	DiskWait                              uint64 // ns
 	Claimed, Committed, Released, Expired uint64
-	Lost                                  uint64
+	Lost, Refreshed                       uint64
 }
 
 // A Pending is a key that only the runs can decide.

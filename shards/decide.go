@@ -152,9 +152,10 @@ func (s *shard) one(b *Batch, i int, m uint8) error {
 		return s.mark(b, i)
 	}
 	b.mask[i] = m
-	settled, deferred := s.memory(b, i, m)
+	settled, deferred, err := s.memory(b, i, m)
 	switch {
 	case settled:
+		return err
 	case deferred:
 		b.pending = append(b.pending, Pending{I: int32(i), Shard: uint16(s.index), Mask: m})
 	default:
@@ -174,7 +175,7 @@ func (s *shard) endPart(b *Batch, err error) error {
 
 // lockFor locks the shard; marks need room in memory.
 func (s *shard) lockFor(ctx context.Context, b *Batch, n int) error {
-	if b.op == opMark {
+	if b.op == opMark || s.refreshes(b) {
 		return s.lockForMarks(ctx, n)
 	}
 	s.mu.Lock()
@@ -183,7 +184,7 @@ func (s *shard) lockFor(ctx context.Context, b *Batch, n int) error {
 
 // memory answers from claims and unflushed keys. deferred says that only the
 // runs know; neither that nor settled says that nobody knows the key.
-func (s *shard) memory(b *Batch, i int, m uint8) (settled, deferred bool) {
+func (s *shard) memory(b *Batch, i int, m uint8) (settled, deferred bool, err error) {
 	form, order, lo, record := b.form[i], b.order[i], b.lo[i], b.recordOf(i)
 	if at := s.claims.find(form, order, lo, record); at >= 0 && b.op != opLook {
 		c := &s.claims.slots[at]
@@ -194,56 +195,58 @@ func (s *shard) memory(b *Batch, i int, m uint8) (settled, deferred bool) {
 				to := &b.claims[b.at[i]]
 				to.Verdict, to.Expires = dedup.InFlight, unixNano(c.expires)
 			}
-			return true, false
+			return true, false, nil
 		}
 		s.claims.remove(at)
 		b.Counts.Expired++
 	}
-	if s.unflushed(b, i, m) {
-		b.duplicate(s, i)
-		b.Counts.Unflushed++
-		if b.Marked != nil {
-			b.Marked[b.at[i]] = s.unflushedIn(b, i, m)
-		}
-		return true, false
+	if u := s.unflushed(b, i, m); u != nil {
+		return true, false, s.known(b, i, u)
 	}
-	return false, m != 0
+	return false, m != 0, nil
+}
+
+// known answers for a key that an unflushed table holds.
+func (s *shard) known(b *Batch, i int, u *Unflushed) error {
+	b.duplicate(s, i)
+	b.Counts.Unflushed++
+	if b.Marked != nil {
+		b.Marked[b.at[i]] = u.Generation
+	}
+	if u.Generation != s.generation && s.refreshes(b) {
+		return s.refresh(b, i)
+	}
+	return nil
 }
 
 // unflushed looks through the tables in memory, newest first. m == 0 says that
 // no generation may hold the key; then only claims and the keys of this very
-// batch, which are not in the filter yet, can know it.
-func (s *shard) unflushed(b *Batch, i int, m uint8) bool {
+// batch, which are not in the filter yet, can know it. It returns the table, or nil.
+func (s *shard) unflushed(b *Batch, i int, m uint8) *Unflushed {
 	order := b.order[i]
-	return s.active.has(b.form[i], order, s.hi(order), b.lo[i], b.recordOf(i)) || m != 0 && s.inSealed(b, i, m)
+	switch {
+	case s.active.has(b.form[i], order, s.hi(order), b.lo[i], b.recordOf(i)):
+		return s.active
+	case m != 0:
+		return s.inSealed(b, i, m)
+	}
+	return nil
 }
 
 // inSealed is unflushed for the sealed tables.
-func (s *shard) inSealed(b *Batch, i int, m uint8) bool {
+func (s *shard) inSealed(b *Batch, i int, m uint8) *Unflushed {
 	form, order, lo, record := b.form[i], b.order[i], b.lo[i], b.recordOf(i)
 	h := s.hi(order)
 	for k := len(s.sealed) - 1; k >= 0; k-- {
 		u := s.sealed[k]
 		if s.counts(u, m) && u.has(form, order, h, lo, record) {
-			return !s.tombstoned(form, h, lo, record, u.Seq)
+			if s.tombstoned(form, h, lo, record, u.Seq) {
+				return nil
+			}
+			return u
 		}
 	}
-	return false
-}
-
-// unflushedIn returns the generation of the table that unflushed found a key in.
-func (s *shard) unflushedIn(b *Batch, i int, m uint8) uint64 {
-	form, order, lo, record := b.form[i], b.order[i], b.lo[i], b.recordOf(i)
-	h := s.hi(order)
-	if s.active.has(form, order, h, lo, record) {
-		return s.active.Generation
-	}
-	for k := len(s.sealed) - 1; k >= 0; k-- {
-		if u := s.sealed[k]; s.counts(u, m) && u.has(form, order, h, lo, record) {
-			return u.Generation
-		}
-	}
-	return s.generation
+	return nil
 }
 
 // announceSealed has the processor fetch where inSealed is going to look.
@@ -340,8 +343,8 @@ func (s *shard) maybe(b *Batch, i int32) uint8 {
 func (s *shard) settle(b *Batch, p Pending) error {
 	i := int(p.I)
 	if s.added != b.added[s.index] {
-		if settled, _ := s.memory(b, i, s.maybe(b, p.I)); settled {
-			return nil
+		if settled, _, err := s.memory(b, i, s.maybe(b, p.I)); settled {
+			return err
 		}
 	}
 	form, order, lo, record := b.form[i], b.order[i], b.lo[i], b.recordOf(i)
@@ -353,6 +356,10 @@ func (s *shard) settle(b *Batch, p Pending) error {
 		b.Counts.Confirmed++
 		if b.Marked != nil {
 			b.Marked[b.at[i]] = s.generationOf(p.Mask)
+		}
+		if p.Mask != 1<<s.slot && s.refreshes(b) {
+			b.WaitPos = max(b.WaitPos, s.pos)
+			return s.refresh(b, i)
 		}
 		return nil
 	case p.Mask&s.lost != 0:
@@ -371,13 +378,20 @@ func (s *shard) approximate(b *Batch, from, to int) error {
 	var err error
 	for i := from; i < to && err == nil; i++ {
 		if b.op != opLook {
-			if settled, _ := s.memory(b, i, 0); settled {
+			var settled bool
+			if settled, _, err = s.memory(b, i, 0); settled {
 				continue
 			}
 		}
+		mask := filter.Maybe(b.order[i]) & s.held
 		switch {
-		case filter.Maybe(b.order[i])&s.held != 0:
+		case mask != 0:
 			b.duplicate(s, i)
+			if mask&(1<<s.slot) == 0 && s.refreshes(b) {
+				filter.Add(s.slot, b.order[i])
+				b.fresh.add(b, i)
+				b.fresh.old++
+			}
 		case s.blind&s.held != 0:
 			b.answer(i, dedup.Unknown)
 			b.Counts.Unknown++

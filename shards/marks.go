@@ -7,13 +7,14 @@ type marks struct {
 	orders   []uint64
 	payload  []byte // what the log gets of them, where it is at hand; else nil
 	inFilter bool   // the filter has them
+	old      int    // so many of them are no fresh keys but refreshed ones
 }
 
 func (m *marks) len() int { return len(m.at) }
 
 func (m *marks) reset() {
 	m.cut(0)
-	m.payload, m.inFilter = nil, false
+	m.payload, m.inFilter, m.old = nil, false, 0
 }
 
 func (m *marks) cut(n int) { m.at, m.orders = m.at[:n], m.orders[:n] }

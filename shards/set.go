@@ -66,6 +66,7 @@ type Config struct {
 	Confirmer   Confirmer // nil without a store: then a "maybe" is a Duplicate
 	MaxKeys     int       // unflushed keys of a shard's table before it is sealed, less than MaxTableKeys by MaxPart
 	MaxSealed   int       // sealed tables of all shards beside which there is memory for active ones: with more callers wait
+	Refresh     bool      // a call that may mark also marks, in the live generation, a key that only older ones hold
 	Nonce       uint64    // start of the claims' numbers; may differ at each opening
 	Sealed      func()    // called with a shard locked when a table was sealed: must not wait
 }

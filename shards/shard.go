@@ -261,6 +261,34 @@ func (b *Batch) duplicate(s *shard, i int) {
 	b.WaitPos = max(b.WaitPos, s.pos)
 }
 
+// refreshes reports whether the call extends the window of keys that it finds.
+func (s *shard) refreshes(b *Batch) bool { return s.set.c.Refresh && b.op != opLook }
+
+// refresh marks a key in the live generation that an older one holds. Its verdict stays;
+// the answer waits for the frame as a fresh key's does (I1).
+func (s *shard) refresh(b *Batch, i int) error {
+	t, err := s.tableFor(b, b.form[i], 1)
+	if err != nil {
+		return err
+	}
+	order := b.order[i]
+	switch t.insert(order, s.hi(order), b.lo[i], b.recordOf(i)) {
+	case present: // a twin's, or another call's since the first look
+		b.WaitPos = max(b.WaitPos, s.pos)
+		return nil
+	case full:
+		if err := s.sealWithin(b); err != nil {
+			return err
+		}
+		return s.refresh(b, i)
+	}
+	s.active.keys++
+	s.added++
+	b.fresh.add(b, i)
+	b.fresh.old++
+	return nil
+}
+
 // logMarks puts the newly marked keys of a part into the filter and the log
 // (I1: filter bits, then log, then the answer).
 func (s *shard) logMarks(b *Batch) error {
@@ -275,7 +303,8 @@ func (s *shard) logMarks(b *Batch) error {
 		s.larger.AddBatch(s.slot, b.fresh.orders)
 	}
 	s.live += uint64(n)
-	b.Counts.Fresh += uint64(n)
+	b.Counts.Fresh += uint64(n - b.fresh.old)
+	b.Counts.Refreshed += uint64(b.fresh.old)
 	err := s.log(b, Mark)
 	b.fresh.reset()
 	return err

@@ -72,6 +72,7 @@ type filterFlags struct {
 	migrate    bool
 	lease      windowFlag
 	force      bool
+	refresh    bool
 	window     windowFlag
 	windowSet  bool // given, not the default
 	duplicates string
@@ -136,6 +137,7 @@ func (o *filterFlags) bind(cmd *cobra.Command) {
 	f.Var(&o.lease, "lease", "how long the keys of a run that was killed are held in the store")
 	f.BoolVar(&o.migrate, "migrate", false, "make or update the table of an SQL store first")
 	f.Var(&o.window, "window", "how long a key is remembered, such as 90m or 7d; an existing DIR keeps its own when this is not given")
+	f.BoolVar(&o.refresh, "refresh", false, "a repeat extends the window: a key is remembered from when it came last, not first")
 	f.BoolVar(&o.force, "force", false, "use DIR though its keys are of another kind, and note this one")
 	f.StringVar(&o.duplicates, "duplicates", "", "write the duplicates to `FILE`, which is replaced; - is standard output, instead of the first ones")
 	f.BoolVar(&o.append, "append", false, "append to the file of --duplicates")

@@ -213,7 +213,7 @@ const maxReserve = 256 << 20
 // tune sets what changes no answer.
 func (o *filterFlags) tune(a *app, opts *engine.Options, dir string, inputs []*input) {
 	o.memory.apply(opts)
-	opts.Lease = claimLease
+	opts.Lease, opts.Refresh = claimLease, o.refresh
 	opts.Logger = a.logger()
 	switch o.sync.value {
 	case "interval":
