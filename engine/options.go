@@ -129,8 +129,8 @@ type Options struct {
 	// older generation only is marked in the live one, too, durable before the answer and
 	// once per generation. It is then remembered for Window from its last repeat on. In
 	// Approximate mode the window of a key that is wrongly taken for a duplicate is
-	// extended as well. It does not go with
-	// MaxResult: a result ends with the mark that it was committed with.
+	// extended as well. It does not go with MaxResult: a result ends with the mark that it
+	// was committed with.
 	Refresh bool
 	// Temporary says that nobody opens the directory again: no file is ever synced,
 	// whatever Sync is, and a power loss can leave a directory that is refused.
