@@ -15,6 +15,13 @@ import (
 
 func TestMain(m *testing.M) {
 	redis.SetLogger(quiet{})
+	if config := os.Getenv(stormEnv); config != "" {
+		if err := stormProcess(config); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	os.Exit(servertest.Main(m))
 }
 
