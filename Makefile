@@ -7,7 +7,7 @@ FUZZMEM  ?= 4000000
 BENCH    ?= .
 SEEDS    ?= 10000
 
-.PHONY: help build test race race-faults lint fuzz bench bench-once dedupbench faults ci clean
+.PHONY: help build test race race-faults lint fuzz bench bench-once dedupbench faults servers ci clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -60,6 +60,12 @@ faults: ## the fault suite and the model test in their long form (two hours); fi
 
 ci: ## what a change has to pass
 	.ci/run
+
+servers: ## the shared stores on real servers in their long form; as root it installs what is missing
+	scripts/brokers install redis mariadb postgres
+	FIRSTSEEN_SERVERS=long FIRSTSEEN_REQUIRE_SERVERS=1 $(GO) test -count 1 -timeout 3h ./stores/...
+	FIRSTSEEN_SERVERS=long FIRSTSEEN_REQUIRE_SERVERS=1 $(GO) test -count 1 -timeout 1h -run 'Store' ./cmd/firstseen/
+	FIRSTSEEN_REQUIRE_SERVERS=1 $(GO) test -count 1 -race -timeout 1h -run 'Guard|Hole' ./stores/...
 
 clean: ## remove what the other targets made
 	rm -rf bin build

@@ -13,9 +13,10 @@ package peers
 
 import "github.com/firstseen/firstseen/bench"
 
-// Candidates lists all peers, in the order in which reports show them.
+// Candidates lists all peers, in the order in which reports show them, and our own
+// shared stores behind the servers that they use.
 func Candidates() []bench.Candidate {
-	return []bench.Candidate{
+	return append([]bench.Candidate{
 		mapCandidate(),
 		watermillCandidate(),
 		bloomPairCandidate(),
@@ -30,5 +31,5 @@ func Candidates() []bench.Candidate {
 		redisCandidate(),
 		mariadbCandidate(),
 		postgresCandidate(),
-	}
+	}, redisStoreCandidates()...)
 }

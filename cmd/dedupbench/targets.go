@@ -27,7 +27,7 @@ var groups = []struct {
 }
 
 func isServer(c bench.Candidate) bool {
-	return slices.Contains([]string{"redis", "mariadb", "postgres"}, c.Name)
+	return slices.Contains([]string{"redis", "redis-store-claims", "redis-store", "mariadb", "postgres"}, c.Name)
 }
 
 // describeTargets is the part of the help that lists names.

@@ -185,6 +185,8 @@ func (o *filterFlags) complete() (err error) {
 		return usagef("--top is from 1 to %d, not %d", maxTop, o.top)
 	case o.store != "" && o.dir != "":
 		return usagef("--store and --dir both want to remember the keys")
+	case o.store != "" && o.approx:
+		return usagef("--approximate is for a --dir: a store keeps whole keys")
 	case o.migrate && o.store == "":
 		return usagef("--migrate is for an SQL --store, and there is none")
 	case o.force && o.dir == "":
