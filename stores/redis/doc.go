@@ -11,8 +11,9 @@
 // matter. Keys are bytes; those of more than 255 are stored as their SHA-256.
 //
 // A mark is as durable as the server makes it: with appendonly yes and appendfsync
-// always it survives a power cut; with everysec, kill -9 of the server; without
-// persistence, nothing. A failover loses what had not reached the replica.
+// always it survives a power cut; with everysec a kill of the server can take the last
+// two seconds, since it puts a write off while a sync runs; without persistence,
+// nothing. A failover loses what had not reached the replica.
 //
 // # Lost records are noticed
 //
