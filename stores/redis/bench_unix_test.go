@@ -1,9 +1,13 @@
+//go:build unix
+
 package redisstore
 
 import (
 	"encoding/binary"
 	"fmt"
+	"strconv"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -35,7 +39,7 @@ func BenchmarkClaims(b *testing.B) {
 		keys := make([][]byte, n)
 		run := func(name string, call func() int) {
 			b.Run(fmt.Sprintf("by=%s/batch=%d", name, n), func(b *testing.B) {
-				b.ReportAllocs()
+				server, mine := serverCPU(b, client), ownCPU()
 				for b.Loop() {
 					newKeys(keys, 0)
 					if fresh := call(); fresh != n {
@@ -43,6 +47,8 @@ func BenchmarkClaims(b *testing.B) {
 					}
 				}
 				b.ReportMetric(float64(b.N*n)/b.Elapsed().Seconds(), "keys/s")
+				b.ReportMetric(float64((serverCPU(b, client)-server).Nanoseconds())/float64(b.N*n), "server-ns/key")
+				b.ReportMetric(float64((ownCPU()-mine).Nanoseconds())/float64(b.N*n), "client-ns/key")
 			})
 			if err := client.FlushAll(ctx).Err(); err != nil {
 				b.Fatal(err)
@@ -84,4 +90,29 @@ func BenchmarkClaims(b *testing.B) {
 		run("setnx2", plain)
 		run("claim2", claims)
 	}
+}
+
+// serverCPU is the processor time that the server has used. Other load on the machine
+// does not count.
+func serverCPU(b *testing.B, c *redis.Client) time.Duration {
+	b.Helper()
+	info := parseInfo(c.Info(ctx, "cpu").Val())
+	user, err := strconv.ParseFloat(info["used_cpu_user"], 64)
+	if err != nil {
+		b.Fatal(err)
+	}
+	sys, err := strconv.ParseFloat(info["used_cpu_sys"], 64)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration((user + sys) * float64(time.Second))
+}
+
+// ownCPU is the processor time of this process, with the making of the keys.
+func ownCPU() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		panic(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
