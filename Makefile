@@ -6,8 +6,9 @@ FUZZTIME ?= 10s
 FUZZMEM  ?= 4000000
 BENCH    ?= .
 SEEDS    ?= 10000
+MODULES  := adapters/rocketmq adapters/rocketmqv4 # their clients bring old, heavy modules
 
-.PHONY: help build test race race-faults lint fuzz bench bench-once dedupbench faults servers ci clean
+.PHONY: help build test servers race race-faults lint tidy fuzz bench bench-once dedupbench faults servers-long ci clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -15,9 +16,16 @@ help: ## list the targets
 build: ## both commands, to bin/
 	$(GO) build -o bin/ ./cmd/...
 
-test: ## everything that must hold, under three minutes
+test: ## everything that must hold, under five minutes
 	$(GO) vet ./...
 	$(GO) test -timeout 10m ./...
+	@for m in $(MODULES); do echo "== $$m"; (cd $$m && $(GO) vet ./... && $(GO) test -short ./...) || exit 1; done
+
+servers: ## adapters and stores on real servers, installed and started here; long forms: make servers-long
+	scripts/brokers install all
+	scripts/brokers fetch
+	FIRSTSEEN_REQUIRE_SERVERS=1 $(GO) test -count 1 -p 1 -timeout 60m ./stores/... ./adapters/...
+	@for m in $(MODULES); do echo "== $$m"; (cd $$m && FIRSTSEEN_REQUIRE_SERVERS=1 $(GO) test -count 1 -timeout 60m ./...) || exit 1; done
 
 race: ## the library under the race detector, without the engine's long streams and faults
 	$(GO) test -race -short -timeout 10m -skip 'TestFaults|TestStream' ./dedup/... ./adapters/consume/ ./bloom/ ./shards/ ./persist/ ./engine/ ./internal/...
@@ -28,6 +36,10 @@ race-faults: ## the engine's long streams and the short form of its faults under
 lint: bin/golangci-lint ## gofmt and golangci-lint
 	@unformatted=$$(gofmt -l .) && test -z "$$unformatted" || { echo "gofmt would change: $$unformatted"; exit 1; }
 	bin/golangci-lint run ./...
+	@for m in $(MODULES); do (cd $$m && $(CURDIR)/bin/golangci-lint run -c $(CURDIR)/.golangci.yml ./...) || exit 1; done
+
+tidy: ## go mod tidy would change nothing
+	@for m in . tools $(MODULES); do (cd $$m && $(GO) mod tidy -diff) || { echo "go mod tidy would change $$m"; exit 1; }; done
 
 # Up to Go 1.26 the end of a fuzz target's time may be taken for its failure
 # (golang/go#75804): such a target is tried once more, and one that wrote an input is not.
@@ -61,10 +73,11 @@ faults: ## the fault suite and the model test in their long form (two hours); fi
 ci: ## what a change has to pass
 	.ci/run
 
-servers: ## the shared stores on real servers in their long form; as root it installs what is missing
-	scripts/brokers install redis mariadb postgres
+servers-long: ## the shared stores on real servers in their long form; as root it installs what is missing
+	scripts/brokers install all
 	FIRSTSEEN_SERVERS=long FIRSTSEEN_REQUIRE_SERVERS=1 $(GO) test -count 1 -timeout 3h ./stores/...
 	FIRSTSEEN_SERVERS=long FIRSTSEEN_REQUIRE_SERVERS=1 $(GO) test -count 1 -timeout 1h -run 'Store' ./cmd/firstseen/
+	@for m in $(MODULES); do (cd $$m && FIRSTSEEN_SERVERS=long FIRSTSEEN_REQUIRE_SERVERS=1 $(GO) test -count 1 -timeout 3h ./...) || exit 1; done
 	FIRSTSEEN_REQUIRE_SERVERS=1 $(GO) test -count 1 -race -timeout 1h -run 'Guard|Hole' ./stores/...
 
 clean: ## remove what the other targets made

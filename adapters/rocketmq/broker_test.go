@@ -143,14 +143,29 @@ func openEngine(dir string, lease time.Duration) (dedup.Guard, func() error, err
 	return e, e.Close, nil
 }
 
-func TestSimpleConsumer(t *testing.T) { adaptertest.Run(t, simple) }
+func TestSimpleConsumer(t *testing.T) {
+	needsBroker(t)
+	adaptertest.Run(t, simple)
+}
 
-func TestPushConsumer(t *testing.T) { adaptertest.Run(t, push) }
+func TestPushConsumer(t *testing.T) {
+	needsBroker(t)
+	adaptertest.Run(t, push)
+}
 
 func TestStorm(t *testing.T) {
+	needsBroker(t)
 	s := adaptertest.Storm{Messages: 1000, Kills: 3}
 	if os.Getenv("FIRSTSEEN_SERVERS") == "long" {
 		s = adaptertest.Storm{Messages: 100_000, Kills: 20}
 	}
 	adaptertest.RunStorm(t, simple, s)
+}
+
+// needsBroker leaves these tests, which take minutes, to make servers.
+func needsBroker(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("!!! SKIPPED with -short: make servers runs it on a real broker")
+	}
 }
