@@ -77,7 +77,7 @@ func produce(t testing.TB, address string, keys ...string) {
 	for _, key := range keys {
 		m := &rmq.Message{Topic: topic, Body: []byte("key:" + key)}
 		if key != "" {
-			m.SetKeys(key)
+			m.SetKeys(strings.ReplaceAll(key, " ", "_")) // KEYS is a list separated by spaces
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		_, err := p.Send(ctx, m)
