@@ -181,6 +181,8 @@ func (o *filterFlags) complete() (err error) {
 		return usagef("--duplicates - and --observe both want standard output; give --duplicates a file")
 	case o.append && (o.duplicates == "" || o.duplicates == "-"):
 		return usagef("--append is for the file of --duplicates, and there is none")
+	case o.memory != 0 && o.memory < minMemory:
+		return usagef("--memory %s is too little; the least is %s", o.memory.String(), size(minMemory))
 	case o.top < 0 || o.top > maxTop:
 		return usagef("--top is from 1 to %d, not %d", maxTop, o.top)
 	case o.store != "" && o.dir != "":
