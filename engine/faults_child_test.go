@@ -148,7 +148,7 @@ func (c childConfig) options() Options {
 		tableKeys: 6000, ringBytes: 64 << 10, lastFlush: 3000, workEvery: 20 * time.Millisecond,
 	}
 	if c.scenario == "results" {
-		o.MaxResult, o.Lease = 1<<10, childWindow
+		o.MaxResult, o.Lease = 1<<10, 1000*time.Hour // no claim ends by itself, however busy the machine is
 	}
 	if c.boot != [16]byte{} {
 		o.bootID = &c.boot
