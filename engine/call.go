@@ -276,6 +276,10 @@ func (c *call) commit(ctx context.Context, cs []dedup.Claim) error {
 }
 
 func (c *call) commitPart(ctx context.Context, cs []dedup.Claim, lost []bool) error {
+	if len(cs) > fewKeys {
+		c.e.beginTurn()
+		defer c.e.endTurn()
+	}
 	space := c.e.claimSpace(len(cs))
 	if err := c.e.reserve(ctx, space); err != nil {
 		return err

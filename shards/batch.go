@@ -2,6 +2,7 @@ package shards
 
 import (
 	"math/bits"
+	"time"
 
 	"github.com/firstseen/firstseen/bloom"
 	"github.com/firstseen/firstseen/dedup"
@@ -46,6 +47,7 @@ type Batch struct {
 	fixed  bool     // all keys have fixed forms: record is not used
 	alike  bool     // all keys have one form
 	record [][]byte // stored bytes of the variable forms
+	slots  []uint32 // of claims that are going to be marked
 	his    []uint64 // hashes, second words and forms in the order of the call, before routing
 	los    []uint64
 	forms  []hash.Form
@@ -56,6 +58,8 @@ type Batch struct {
 	now        int64
 	op         Op
 	lease      int64
+	nonce      uint64            // of the next claim
+	until      time.Time         // the end of the batch's leases
 	claims     []dedup.Claim     // where Claim answers
 	version    [MaxShards]uint64 // of each shard at the first look
 	added      [MaxShards]uint64 // at its end

@@ -15,20 +15,21 @@ func (s *shard) hold(b *Batch, i int) {
 	c := claim{
 		order:   b.order[i],
 		lo:      b.lo[i],
-		nonce:   s.set.nonce.Add(1),
+		nonce:   b.nonce,
 		expires: b.now + b.lease,
 		form:    b.form[i],
 	}
 	if record := b.recordOf(i); record != nil {
 		c.record = append([]byte(nil), record...)
 	}
+	b.nonce++
 	at := s.claims.put(c)
 	s.added++
 	b.answer(i, dedup.Fresh)
 	b.Counts.Fresh++
 	b.Counts.Claimed++
 	to := &b.claims[b.at[i]]
-	to.Verdict, to.Token, to.Expires = dedup.Fresh, newToken(s.index, at, c.nonce), unixNano(c.expires)
+	to.Verdict, to.Token, to.Expires = dedup.Fresh, newToken(s.index, at, c.nonce), b.until
 }
 
 // Commit marks the keys of the claims, at most MaxPart, that their tokens still
@@ -55,9 +56,8 @@ func (s *shard) commit(ctx context.Context, b *Batch, claims []dedup.Claim, from
 		return err
 	}
 	defer s.mu.Unlock()
-	var err error
-	for i := from; i < to && err == nil; i++ {
-		at := b.at[i]
+	n := from
+	for _, at := range b.at[from:to] {
 		_, slot, nonce := splitToken(claims[at].Token)
 		c := s.claims.get(slot, nonce)
 		if c == nil {
@@ -65,16 +65,95 @@ func (s *shard) commit(ctx context.Context, b *Batch, claims []dedup.Claim, from
 			b.Counts.Lost++
 			continue
 		}
-		b.order[i], b.lo[i], b.form[i], b.record[i] = c.order, c.lo, c.form, c.record
-		if s.set.c.Confirmer == nil {
-			b.fresh.add(b, i)
-		} else if err = s.mark(b, i); err != nil {
-			break // the claim stands
+		c.pinned = true // so that it is lost where it comes again in the call
+		s.gather(b, n, at, slot, c)
+		n++
+	}
+	err := s.markGathered(b, from, n, nil)
+	for i := from; i < n && err != nil; i++ { // those that were not marked stand
+		if c := &s.claims.slots[b.slots[i]]; c.nonce != 0 {
+			c.pinned = false
 		}
-		s.claims.remove(int(slot))
-		b.Counts.Committed++
 	}
 	return s.endPart(b, err)
+}
+
+// gather puts a claim that is going to be marked at place n of the batch.
+func (s *shard) gather(b *Batch, n int, at int32, slot uint32, c *claim) {
+	b.at[n], b.slots[n] = at, slot
+	b.order[n], b.lo[n], b.form[n], b.record[n] = c.order, c.lo, c.form, c.record
+}
+
+// markGathered marks the keys of the claims that were gathered from from to to, and ends those that it
+// has marked; marked, when not nil, is told which.
+func (s *shard) markGathered(b *Batch, from, to int, marked []bool) error {
+	if s.set.c.Confirmer != nil && to-from > 1 && alike(b.form[from:to]) {
+		return s.markAlike(b, from, to, marked)
+	}
+	for i := from; i < to; i++ {
+		if s.set.c.Confirmer == nil {
+			b.fresh.add(b, i)
+		} else if err := s.mark(b, i); err != nil {
+			return err
+		}
+		s.end(b, i, marked)
+	}
+	return nil
+}
+
+func alike(forms []hash.Form) bool {
+	for _, f := range forms {
+		if f != forms[0] {
+			return false
+		}
+	}
+	return true
+}
+
+// markAlike is markGathered for keys of one form. They are new and no two of them equal, since they
+// were claimed: so they go into the table as admit puts new ones there, with nothing looked up.
+func (s *shard) markAlike(b *Batch, from, to int, marked []bool) error {
+	t, err := s.tableFor(b, b.form[from], to-from) // may seal, as long as nothing of the part is marked
+	if err != nil {
+		return err
+	}
+	t.announceUnused(to - from)
+	t.announce(b.order[from:to])
+	m, pairs := &b.fresh, t.unused(to-from)
+	m.reset()
+	for i := from; i < to; i++ {
+		m.at, m.orders = append(m.at, int32(i)), append(m.orders, b.order[i])
+		pairs[i-from] = Pair{s.hi(b.order[i]), b.lo[i]}
+	}
+	if t.arena != nil {
+		m.addRecords(t.arena, b.record, pairs)
+	} else {
+		m.payload = payload(pairs)
+	}
+	left := t.insertNew(m.orders, b.spilled[:0])
+	n := m.len() - len(left)
+	s.active.keys += n
+	s.added += uint64(n)
+	m.remove(left)
+	for _, i := range m.at {
+		s.end(b, int(i), marked)
+	}
+	for _, i := range left { // made to collide: they go into a new table
+		if err := s.mark(b, int(i)); err != nil {
+			return err
+		}
+		s.end(b, int(i), marked)
+	}
+	return nil
+}
+
+// end ends the claim of a key that is marked.
+func (s *shard) end(b *Batch, i int, marked []bool) {
+	s.claims.remove(int(b.slots[i]))
+	b.Counts.Committed++
+	if marked != nil {
+		marked[b.at[i]] = true
+	}
 }
 
 // Release gives up the claims that their tokens still end and sets lost[i] for
@@ -112,6 +191,10 @@ func (s *Set) routeTokens(b *Batch, claims []dedup.Claim, lost []bool) {
 		b.record = make([][]byte, cap(b.order))
 	}
 	b.record = b.record[:b.n]
+	if cap(b.slots) < b.n {
+		b.slots = make([]uint32, cap(b.order))
+	}
+	b.slots = b.slots[:b.n]
 	b.Out = append(b.out[:0], make([]dedup.Verdict, b.n)...)
 	b.out = b.Out
 	count := b.start[:len(s.shards)+1]

@@ -29,6 +29,8 @@ func (s *Set) Admit(ctx context.Context, b *Batch, now int64) error {
 // verdict, token and end of claims, one for each key in the order of the call.
 func (s *Set) Claim(ctx context.Context, b *Batch, now, lease int64, claims []dedup.Claim) error {
 	b.op, b.now, b.lease, b.claims = opHold, now, lease, claims
+	b.until = unixNano(now + lease)
+	b.nonce = s.nonce.Add(uint64(b.n)) - uint64(b.n) + 1 // for all: one counter of all callers would be one more line to wait for
 	err := s.decide(ctx, b)
 	b.claims = nil
 	return err
@@ -200,8 +202,10 @@ func (s *shard) memory(b *Batch, i int, m uint8) (settled, deferred bool, err er
 		s.claims.remove(at)
 		b.Counts.Expired++
 	}
-	if u := s.unflushed(b, i, m); u != nil {
-		return true, false, s.known(b, i, u)
+	if m != 0 || b.op == opMark {
+		if u := s.unflushed(b, i, m); u != nil {
+			return true, false, s.known(b, i, u)
+		}
 	}
 	return false, m != 0, nil
 }
@@ -220,8 +224,8 @@ func (s *shard) known(b *Batch, i int, u *Unflushed) error {
 }
 
 // unflushed looks through the tables in memory, newest first. m == 0 says that
-// no generation may hold the key; then only claims and the keys of this very
-// batch, which are not in the filter yet, can know it. It returns the table, or nil.
+// no generation may hold the key; then only claims and the keys that this very
+// batch marks, which are not in the filter yet, can know it. It returns the table, or nil.
 func (s *shard) unflushed(b *Batch, i int, m uint8) *Unflushed {
 	order := b.order[i]
 	switch {

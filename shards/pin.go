@@ -81,23 +81,15 @@ func (s *shard) commitPinned(ctx context.Context, b *Batch, claims []dedup.Claim
 	if s.generation != generation {
 		return nil
 	}
-	var err error
-	for i := from; i < to && err == nil; i++ {
-		at := b.at[i]
+	n := from
+	for _, at := range b.at[from:to] {
 		_, slot, nonce := splitToken(claims[at].Token)
-		c := s.claims.getPinned(slot, nonce)
-		if c == nil {
-			continue // of another set
+		if c := s.claims.getPinned(slot, nonce); c != nil {
+			s.gather(b, n, at, slot, c)
+			n++
 		}
-		b.order[i], b.lo[i], b.form[i], b.record[i] = c.order, c.lo, c.form, c.record
-		if err = s.mark(b, i); err != nil {
-			break // the claim stands
-		}
-		s.claims.remove(int(slot))
-		marked[at] = true
-		b.Counts.Committed++
 	}
-	return s.endPart(b, err)
+	return s.endPart(b, s.markGathered(b, from, n, marked))
 }
 
 // Claimed reports whether anybody has claimed the key of b, its only one, ended leases
