@@ -31,8 +31,8 @@ func BenchmarkClaimCommit(b *testing.B) {
 	}
 }
 
-func benchClaims(b *testing.B, sync_ Sync, callers, batch int, claims bool) {
-	e := mustOpen(b, b.TempDir(), Options{Window: time.Hour, Capacity: 20_000_000, Sync: sync_})
+func benchClaims(b *testing.B, mode Sync, callers, batch int, claims bool) {
+	e := mustOpen(b, b.TempDir(), Options{Window: time.Hour, Capacity: 20_000_000, Sync: mode})
 	b.ReportAllocs()
 	b.ResetTimer()
 	var wait sync.WaitGroup
