@@ -223,8 +223,11 @@ func (c *call) claim(ctx context.Context, keys [][]byte, cs []dedup.Claim) error
 		done += n
 	}
 	err = c.settle(c.out, err)
+	ahead := c.e.clock.wallOf(c.now).Sub(time.Unix(0, c.now))
 	for i, v := range c.out {
-		if cs[i].Verdict = v; v != dedup.Fresh && v != dedup.InFlight {
+		if cs[i].Verdict = v; v == dedup.Fresh || v == dedup.InFlight {
+			cs[i].Expires = cs[i].Expires.Add(ahead)
+		} else {
 			cs[i].Token, cs[i].Expires = dedup.Token{}, time.Time{}
 		}
 	}

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -33,24 +34,54 @@ type clock struct {
 const stepTolerance = 100 * time.Millisecond
 
 // start sets the clock to what at makes of the wall.
-func (c *clock) start(o *Options, at func(wall int64) int64) {
+func (c *clock) start(o *Options, at func(wall int64) int64) error {
 	c.now, c.base, c.passed = o.Now, o.Now(), nil
-	t := at(c.base.UnixNano())
+	wall, ok := wallNano(c.base)
+	if !ok {
+		return errClock(c.base)
+	}
+	t := at(wall)
 	if o.passed != nil {
 		began := o.passed()
 		c.passed = func() time.Duration { return o.passed() - began }
 	}
 	c.off.Store(t)
 	c.last.Store(t)
+	return nil
 }
 
-// ask asks the source: what passed since base, and what the wall says.
+func errClock(now time.Time) error {
+	return fmt.Errorf("the clock says %v, it must be a time from 1970 to %d", now.UTC(), time.Unix(0, maxTime).UTC().Year())
+}
+
+// ask asks the source: what passed since base, and what the wall says. One that says what
+// can't be stands still.
 func (c *clock) ask() (passed, wall int64) {
 	now := c.now()
-	if c.passed != nil {
-		return int64(c.passed()), now.UnixNano()
+	wall, ok := wallNano(now)
+	switch {
+	case !ok:
+		last := c.last.Load()
+		return last - c.off.Load(), last + c.ahead.Load()
+	case c.passed != nil:
+		return int64(c.passed()), wall
 	}
-	return int64(now.Sub(c.base)), now.UnixNano()
+	return int64(now.Sub(c.base)), wall
+}
+
+// wallOf is what the wall will say at t, a time of this clock, if the two run alike from
+// now on. It is for callers, who know no other clock: this one may be hours behind the
+// wall after a suspend, or ahead of one that was set back.
+func (c *clock) wallOf(t int64) time.Time {
+	off := c.off.Load()
+	passed, wall := c.ask()
+	return time.Unix(0, wall+t-max(later(off, passed), c.last.Load()))
+}
+
+// wall returns what the wall says.
+func (c *clock) wall() int64 {
+	_, wall := c.ask()
+	return wall
 }
 
 // read returns the time.
@@ -64,7 +95,7 @@ func (c *clock) read() int64 {
 func (c *clock) look() (t int64, stepped bool) {
 	off := c.off.Load() // before the source is asked: one that goes back raises it
 	passed, wall := c.ask()
-	t = off + passed
+	t = later(off, passed)
 	last := c.last.Load()
 	stepped = wall-max(t, last) > c.ahead.Load()+int64(stepTolerance)
 	switch {
@@ -89,7 +120,7 @@ func (c *clock) back() int64 {
 	passed, _ := c.ask()
 	// Other sources than the monotonic clock jitter; moving the offset for that
 	// would make time run fast.
-	if t := passed + c.off.Load(); t < last-int64(time.Second) {
+	if t := later(c.off.Load(), passed); t < last-int64(time.Second) {
 		c.off.Add(last - t)
 	}
 	return last

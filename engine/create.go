@@ -122,7 +122,10 @@ func (e *Engine) create() error {
 	if _, err := rand.Read(id.Seed[:]); err != nil {
 		return err
 	}
-	now := e.opts.Now().UnixNano()
+	now, ok := wallNano(e.opts.Now())
+	if !ok {
+		return errClock(e.opts.Now())
+	}
 	m := &persist.Manifest{
 		Clock: now, Wall: now, Window: int64(e.opts.Window), Span: int64(e.opts.span()),
 		Generations: []persist.GenerationMeta{{Number: firstNumber, Start: now}},

@@ -70,6 +70,7 @@ type Engine struct {
 	snapshots    sync.Map               // sealed generations that have a snapshot of the present filter
 	snapshotEnds map[uint64]journal.Pos // the worker's: how far each generation's snapshot reaches
 	lost         []persist.GapMeta      // known gaps; changed by Open only
+	newest       int64                  // Open's: no mark is younger
 	younger      []youngerRun           // Open's: to be added to filters
 	sorted       []shards.Pair          // the flusher's scratch
 	yields       uint                   // how often the flusher might have yielded
@@ -194,8 +195,8 @@ func (e *Engine) Release(ctx context.Context, cs ...dedup.Claim) error {
 	return e.end(c, 0, c.release(cs))
 }
 
-// Extend makes the claim's lease end in d from now (0: Options.Lease), and
-// returns the claim with its new end. ErrLeaseLost says that it is no longer
+// Extend makes the claim's lease end in d from now (0: Options.Lease, at most a
+// hundred years), and returns the claim with its new end. ErrLeaseLost says that it is no longer
 // held.
 func (e *Engine) Extend(ctx context.Context, claim dedup.Claim, d time.Duration) (dedup.Claim, error) {
 	if d < 0 {
@@ -205,12 +206,12 @@ func (e *Engine) Extend(ctx context.Context, claim dedup.Claim, d time.Duration)
 	if err != nil {
 		return claim, err
 	}
-	expires := c.now + int64(orDefault(d, e.opts.Lease))
+	expires := c.now + int64(min(orDefault(d, e.opts.Lease), maxSpan))
 	if claim.Verdict != dedup.Fresh || !e.set.Extend(claim, expires) {
 		e.counts.lost.Add(1)
 		return claim, e.end(c, 0, fmt.Errorf("engine: extend: %w", dedup.ErrLeaseLost))
 	}
-	claim.Expires = time.Unix(0, expires)
+	claim.Expires = e.clock.wallOf(expires)
 	return claim, e.end(c, 0, nil)
 }
 

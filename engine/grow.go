@@ -3,7 +3,6 @@ package engine
 import (
 	"errors"
 
-	"github.com/firstseen/firstseen/bloom"
 	"github.com/firstseen/firstseen/persist"
 )
 
@@ -68,16 +67,7 @@ func (e *Engine) largestFilter() uint64 {
 	return uint64(float64(e.opts.MemoryBudget) / 2 / e.filterBytes(1))
 }
 
-// filterBytes is what the filters for a capacity take: the window, one
-// generation more, and the words that Sliced leaves empty in each line.
-func (e *Engine) filterBytes(capacity uint64) float64 {
-	g := e.opts.Generations
-	words := g
-	for e.opts.Filter == bloom.Sliced && words&(words-1) != 0 {
-		words++
-	}
-	return float64(capacity) * float64(words) / float64(g-1) * e.opts.BitsPerKey / 8
-}
+func (e *Engine) filterBytes(capacity uint64) float64 { return e.opts.filterBytes(capacity) }
 
 // eachOrder gives the orders of all runs of a shard. A run that is retired on the
 // way has no keys of the window any more; one that was merged is found in the

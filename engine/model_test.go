@@ -67,6 +67,10 @@ type model struct {
 	stale  []dedup.Claim
 	log    []string
 
+	vary        func()        // changes opts, before an opening
+	least, most time.Duration // the shortest window so far; what no key is remembered beyond
+	refused     int
+
 	restarts  int   // of a thousand operations: long lives show other things than short ones
 	restarted int64 // how often it was
 }
@@ -117,6 +121,9 @@ func (m *model) may(key string, now int64) (fresh, duplicate bool) {
 		return true, false
 	}
 	age := now - at
+	if m.vary != nil {
+		return age >= int64(m.least), age < int64(m.most)
+	}
 	return age >= int64(m.opts.Window), age < int64(m.opts.Window+m.opts.Window/time.Duration(m.opts.Generations-1))+1
 }
 
@@ -275,7 +282,36 @@ func (m *model) restart(end func()) {
 		m.stale = append(m.stale, h.claim)
 	}
 	m.held = map[string]heldClaim{}
-	m.open()
+	if m.vary == nil {
+		m.open()
+		return
+	}
+	before := m.opts
+	m.vary()
+	e, err := Open(m.dir, m.opts)
+	if errors.Is(err, dedup.ErrIncompatible) || err != nil && strings.Contains(err.Error(), "bad options") {
+		m.notef("refused: %v", err)
+		m.refused++
+		m.opts = before
+		m.open()
+		return
+	}
+	if err != nil {
+		m.fatalf("open with other options: %v", err)
+	}
+	m.e = e
+	m.setWindow()
+}
+
+// setWindow notes what the options promise: after a change a key may be remembered as
+// long as the longest window let it, and a generation may have to last until the window
+// has room for the next one.
+func (m *model) setWindow() {
+	m.notef("window %v, %d generations", m.opts.Window, m.opts.Generations)
+	if m.least == 0 {
+		m.least = m.opts.Window
+	}
+	m.least, m.most = min(m.least, m.opts.Window), max(m.most, 4*m.opts.Window)
 }
 
 func (m *model) claim(ctx context.Context, now int64) {
@@ -301,7 +337,7 @@ func (m *model) claim(ctx context.Context, now int64) {
 		}
 		if c.Verdict == dedup.Fresh {
 			m.goneNow(key)
-			m.held[key] = heldClaim{c, c.Expires.UnixNano()}
+			m.held[key] = heldClaim{c, now + int64(m.opts.Lease)}
 		}
 	}
 }
@@ -333,7 +369,7 @@ func (m *model) endClaims(ctx context.Context, now int64) {
 			ended = false
 			var c dedup.Claim
 			if c, err = m.e.Extend(ctx, h.claim, 0); err == nil {
-				m.held[key] = heldClaim{c, c.Expires.UnixNano()}
+				m.held[key] = heldClaim{c, now + int64(m.opts.Lease)}
 			}
 		default:
 			continue

@@ -69,11 +69,13 @@ const (
 // safe default.
 type Options struct {
 	// Window is how long a key is remembered at least; at most it is remembered
-	// for one generation's span (Window / (Generations-1)) more. Required.
+	// for one generation's span (Window / (Generations-1)) more. At most a hundred years.
+	// Required.
 	Window time.Duration
 	// Capacity is the number of keys expected within a window. It sizes the
 	// filters and is a hint, never a limit: a denser stream makes them grow.
-	// Default 1,000,000.
+	// Default 1,000,000. The filters must fit into the machine's memory; a MemoryBudget
+	// that is too small for them cuts the hint.
 	Capacity uint64
 	// KeyBytes is the usual length of a key in bytes, a hint as well; UUID and ULID texts
 	// count as 16, the default. It sizes the journal's ring, which a directory gets when it
@@ -101,10 +103,12 @@ type Options struct {
 	// Sync is SyncAlways by default.
 	Sync Sync
 	// SyncEvery is the interval of SyncInterval. A sync that takes longer delays
-	// the next one, and what a power loss can take grows by it. Default 100 ms.
+	// the next one, and what a power loss can take grows by it. From a millisecond
+	// to an hour, default 100 ms.
 	SyncEvery time.Duration
 	// Lease is how long a claim is held before others may have the key. It
-	// should exceed the slowest handler; see also Engine.Extend. Default 1 minute.
+	// should exceed the slowest handler; see also Engine.Extend. At most a hundred
+	// years, default 1 minute.
 	Lease time.Duration
 	// MaxResult is how many bytes of a claim's result are kept with its mark at most, up to
 	// 16 MiB. A longer one is not kept, and Commit and later claims of its key say
@@ -113,7 +117,7 @@ type Options struct {
 	// claims of duplicates some 10 µs each; without any nothing is spent on them.
 	// Approximate mode keeps none.
 	MaxResult int
-	// MemoryBudget bounds filters and unflushed keys, in bytes; callers wait for
+	// MemoryBudget bounds filters and unflushed keys, in bytes, 16 MiB at least; callers wait for
 	// the disk rather than exceed it. What keys of other forms than 16 bytes, UUID or
 	// ULID text take beside their hash comes on top: up to 48 bytes for each 24 of a table. Default 400 MB
 	// and 4 bytes a key of Capacity.
@@ -143,9 +147,11 @@ type Options struct {
 	NotBefore uint64
 	// OnGap is Refuse by default.
 	OnGap OnGap
-	// Logger gets what an operator should know. Default: none.
+	// Logger gets what an operator should know. What its handler panics at is dropped.
+	// Default: none.
 	Logger *slog.Logger
-	// Now is the clock, for tests. Default time.Now.
+	// Now is the clock, for tests. Where it panics, or says a time before 1970 or after
+	// 2161, the engine's time stands still. Default time.Now.
 	Now func() time.Time
 
 	// For tests: small tables and rings make flushes and waits frequent; the own
@@ -172,9 +178,7 @@ const (
 func (o Options) withDefaults() (Options, error) {
 	var problems []error
 	bad := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
-	if o.Window <= 0 {
-		bad("Window is %v, it must be positive", o.Window)
-	}
+	o.checkBounds(bad)
 	o.Capacity = orDefault(o.Capacity, defaultCapacity)
 	if o.KeyBytes = orDefault(o.KeyBytes, fixedSpace); o.KeyBytes < 0 || o.KeyBytes > dedup.MaxKeyLen {
 		bad("KeyBytes is %d, it must be from 1 to %d", o.KeyBytes, dedup.MaxKeyLen)
@@ -205,13 +209,7 @@ func (o Options) withDefaults() (Options, error) {
 		bad("Sync is %d, it must be SyncAlways, SyncInterval or SyncNone", o.Sync)
 	}
 	o.SyncEvery = orDefault(o.SyncEvery, 100*time.Millisecond)
-	if o.SyncEvery < 0 {
-		bad("SyncEvery is %v, it must be positive", o.SyncEvery)
-	}
 	o.Lease = orDefault(o.Lease, time.Minute)
-	if o.Lease < 0 {
-		bad("Lease is %v, it must be positive", o.Lease)
-	}
 	if o.MaxResult < 0 || o.MaxResult > maxResult {
 		bad("MaxResult is %d, it must be from 0 to %d", o.MaxResult, maxResult)
 	}
@@ -221,30 +219,25 @@ func (o Options) withDefaults() (Options, error) {
 	if o.MaxResult > 0 && o.Mode == Approximate {
 		bad("MaxResult is %d, in Approximate mode no results are kept", o.MaxResult)
 	}
-	if o.MemoryBudget < 0 {
-		bad("MemoryBudget is %d, it must be positive", o.MemoryBudget)
-	}
 	o.MinFreeDisk = orDefault(o.MinFreeDisk, defaultMinFreeDisk)
 	if o.OnGap > Report {
 		bad("OnGap is %d, it must be Refuse or Report", o.OnGap)
 	}
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
-	if o.Now == nil {
-		o.Now = time.Now
-	}
+	o.guardCalls()
 	if o.fs == nil {
 		o.fs = vfs.OS()
 	}
 	if o.Temporary {
 		o.fs, o.Sync = vfs.Unsynced(o.fs), SyncNone
 	}
+	if len(problems) == 0 { // what follows rests on each of them
+		if o.span() < minSpan {
+			bad("Window %v is too short for %d generations", o.Window, o.Generations)
+		}
+		o.fitMemory(bad)
+	}
 	if len(problems) > 0 {
 		return o, fmt.Errorf("engine: bad options: %w", errors.Join(problems...))
-	}
-	if span := o.Window / time.Duration(o.Generations-1); span < time.Microsecond {
-		return o, fmt.Errorf("engine: bad options: Window %v is too short for %d generations", o.Window, o.Generations)
 	}
 	o.MemoryBudget = orDefault(o.MemoryBudget, int64(400e6+4*o.Capacity))
 	return o, nil

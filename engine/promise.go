@@ -44,7 +44,7 @@ func (e *Engine) promise(done []flushed, at moment) error {
 // whose call had returned by then.
 type moment struct{ clock, wall int64 }
 
-func (e *Engine) moment() moment { return moment{e.clock.read(), e.opts.Now().UnixNano()} }
+func (e *Engine) moment() moment { return moment{e.clock.read(), e.clock.wall()} }
 
 // describe brings the manifest's list of generations up to date.
 //

@@ -77,6 +77,9 @@ func Repair(ctx context.Context, dir string, opts RepairOptions) (Repaired, erro
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
+	if opts.Window < 0 || opts.Window > maxSpan {
+		return Repaired{}, fail(fmt.Errorf("the window is %v, it must be at most %v", opts.Window, maxSpan))
+	}
 	v, err := newVerifier(dir, nil)
 	if v == nil {
 		return Repaired{}, fail(err)
@@ -156,8 +159,11 @@ func (r *repairer) step(do func() error, format string, args ...any) {
 // plan goes through what the verifier found; the manifest is sound.
 func (r *repairer) plan(ctx context.Context) error {
 	r.m = r.manifest.Clone()
-	wall := r.opts.Now().UnixNano()
-	r.clock = max(r.m.Clock+max(0, wall-r.m.Wall), r.journal.newest)
+	wall, ok := wallNano(r.opts.Now())
+	if !ok {
+		return errClock(r.opts.Now())
+	}
+	r.clock = max(later(r.m.Clock, max(0, wall-r.m.Wall)), r.journal.newest)
 	for k := range r.m.Generations {
 		if err := r.planGeneration(ctx, &r.m.Generations[k]); err != nil {
 			return err

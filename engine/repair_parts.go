@@ -276,7 +276,10 @@ func (r *repairer) planAnew() error {
 	if err != nil {
 		return err
 	}
-	r.clock = r.opts.Now().UnixNano()
+	var ok bool
+	if r.clock, ok = wallNano(r.opts.Now()); !ok {
+		return errClock(r.opts.Now())
+	}
 	gap := persist.GenerationMeta{Number: number + 1, Start: r.clock - window - span, End: r.clock}
 	r.m = &persist.Manifest{
 		Clock: r.clock, Wall: r.clock, Window: window, Span: span, Covered: make([]journal.Pos, r.identity.Shards),

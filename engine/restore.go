@@ -24,7 +24,9 @@ import (
 // runs), then the journal's frames, which are newer than all of them.
 func (e *Engine) restore(m *persist.Manifest) error {
 	e.clock.ahead.Store(m.Wall - m.Clock)
-	e.clock.start(&e.opts, func(wall int64) int64 { return m.Clock + max(0, wall-m.Wall) })
+	if err := e.clock.start(&e.opts, func(wall int64) int64 { return later(m.Clock, max(0, wall-m.Wall)) }); err != nil {
+		return err
+	}
 	for _, g := range m.Generations {
 		e.window.generations = append(e.window.generations, generation{g.Number, g.Start, g.End})
 		e.set.Hold(g.Number, false, false)
@@ -54,6 +56,11 @@ func (e *Engine) restore(m *persist.Manifest) error {
 	}
 	if err := e.restoreResults(results); err != nil {
 		return err
+	}
+	if m.Window != int64(e.opts.Window) || m.Span != int64(e.opts.span()) {
+		if err := e.changeWindow(m); err != nil {
+			return err
+		}
 	}
 	// Only now: a manifest that does not fit the journal must not cost a segment.
 	if err := e.store.remove(orphans); err != nil {
@@ -341,7 +348,7 @@ func (e *Engine) replay(m *persist.Manifest, results resultPromises) error {
 		newest = max(newest, f.Time)
 		switch f.Kind {
 		case journal.KindRotate:
-			return e.replayRotation(f)
+			return e.replayRotation(m, f)
 		case journal.KindResults:
 			if !results.add(f) {
 				return e.store.damaged("the journal promises results in %d bytes", len(f.Payload))
@@ -373,9 +380,9 @@ func (e *Engine) replay(m *persist.Manifest, results resultPromises) error {
 		e.noteLoss(found.MayHaveLost, max(m.Clock, newest))
 	}
 	live := m.Generations[len(m.Generations)-1]
-	e.clock.start(&e.opts, func(wall int64) int64 { return max(m.Clock+max(0, wall-m.Wall), newest, live.Start) })
+	e.newest = max(m.Clock, newest)
 	e.rotateAt.Store(0) // the first call looks
-	return nil
+	return e.clock.start(&e.opts, func(wall int64) int64 { return max(later(m.Clock, max(0, wall-m.Wall)), newest, live.Start) })
 }
 
 // noteLoss says what a power loss may have taken: marks of the last d (-1: of any
@@ -390,7 +397,7 @@ func (e *Engine) noteLoss(d time.Duration, since int64) {
 	e.opts.Logger.Warn("the machine stopped without a clean close: the newest marks may be lost", "at_most", d, "since", e.recovery.LostSince)
 }
 
-func (e *Engine) replayRotation(f *journal.Frame) error {
+func (e *Engine) replayRotation(m *persist.Manifest, f *journal.Frame) error {
 	gs := e.window.generations
 	live := gs[len(gs)-1]
 	if f.Generation <= live.number {
@@ -401,10 +408,34 @@ func (e *Engine) replayRotation(f *journal.Frame) error {
 	}
 	start := int64(binary.LittleEndian.Uint64(f.Payload))
 	end := int64(binary.LittleEndian.Uint64(f.Payload[8:]))
-	if oldest := gs[0].number; oldest+uint64(e.opts.Generations) <= f.Generation {
-		// Its slot is about to be used: it had been retired.
+	if gs[0].number+uint64(e.opts.Generations) <= f.Generation {
+		if !e.mayReuse(m, gs[0], start) {
+			return fmt.Errorf("%w: it holds more than %d generations, Generations is %d: open it with more of them until the oldest is older than the window",
+				dedup.ErrIncompatible, e.opts.Generations, e.opts.Generations)
+		}
 		e.dropOldestLocked(1)
 	}
 	e.beginGeneration(generation{number: f.Generation, start: start}, end)
 	return nil
+}
+
+// changeWindow is for an opening with another Window or Generations than before. The live
+// generation may hold keys that are younger than its end would be by a shorter span: it
+// begins later then. And the manifest tells the new options before the journal gets a
+// frame that is written with them: see mayReuse.
+func (e *Engine) changeWindow(m *persist.Manifest) error {
+	gs := e.window.generations
+	live := &gs[len(gs)-1]
+	until := min(e.newest, generationEnd(gs, m.Span, m.Window, 1+m.Window/max(1, m.Span)))
+	live.start = max(live.start, until-int64(e.opts.span()))
+	return e.keepMoment()
+}
+
+// mayReuse reports whether the oldest generation, whose slot is wanted, had been retired
+// when a generation began at start. It had where the frame was written with as many slots
+// as there are now, or with fewer. With more it may still have been in the window. Frames
+// that the manifest knows nothing of were written with the options that it tells.
+func (e *Engine) mayReuse(m *persist.Manifest, oldest generation, start int64) bool {
+	slots := 1 + m.Window/max(1, m.Span)
+	return slots <= int64(e.opts.Generations) || oldest.end+m.Window <= start || sabotage.On(sabotage.ForgetSlots)
 }

@@ -78,13 +78,7 @@ func (e *Engine) rotateTo(g generation, end int64) error {
 func (e *Engine) nextGeneration(now int64) (g generation, end int64, due bool) {
 	live := e.window.generations[len(e.window.generations)-1]
 	span, window := int64(e.opts.span()), int64(e.opts.Window)
-	at := live.start + span
-	// The filter's slot is free once its generation is older than the window.
-	// It always is in time, but after the window was made longer: then the live
-	// generation lasts longer too.
-	if first := e.window.generations[0]; first.number+uint64(e.opts.Generations) == live.number+1 {
-		at = max(at, first.end+window)
-	}
+	at := generationEnd(e.window.generations, span, window, int64(e.opts.Generations))
 	if now < at {
 		e.rotateAt.Store(at)
 		return generation{}, 0, false
@@ -95,6 +89,19 @@ func (e *Engine) nextGeneration(now int64) (g generation, end int64, due bool) {
 		g.start = now - (now-at)%span
 	}
 	return g, at, true
+}
+
+// generationEnd is when the live one of the generations ends.
+func generationEnd(gs []generation, span, window, slots int64) int64 {
+	first, live := gs[0], gs[len(gs)-1]
+	at := live.start + span
+	// The filter's slot is free once its generation is older than the window.
+	// It always is in time, but after the window was made longer: then the live
+	// generation lasts longer too.
+	if first.number+uint64(slots) == live.number+1 {
+		at = max(at, first.end+window)
+	}
+	return at
 }
 
 // beginGeneration makes g the live one; the one before it ended at end. The

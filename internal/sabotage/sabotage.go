@@ -36,6 +36,7 @@ const (
 	HideLoss                // engine: what a power loss may have taken is not told
 	IgnoreAge               // persist: a journal may end before what the caller knows of (I5)
 	RouteUnkeyed            // engine: untrusted keys are routed by the unkeyed hash
+	ForgetSlots             // engine: a replay gives slots away that may be in use (I4)
 	KeepRoom                // engine: only a flush gives room in the journal back
 	LoseResults             // engine: some results are not written, but promised
 	UnsyncedResults         // engine: a result's mark does not wait for the disk to have the result

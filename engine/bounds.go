@@ -1,0 +1,83 @@
+package engine
+
+import (
+	"math"
+	"time"
+
+	"github.com/firstseen/firstseen/bloom"
+)
+
+// The bounds of options. They are far from what anybody needs, and near enough that no
+// sum of times or sizes overflows.
+const (
+	// maxSpan is the longest Window, Lease and Extend.
+	maxSpan = 100 * 365 * 24 * time.Hour
+	// maxTime is where the engine's clock ends, in the year 2162: maxSpan later is still
+	// an int64 of ns.
+	maxTime = math.MaxInt64 - int64(maxSpan)
+
+	minSpan       = time.Microsecond // of one generation
+	minSyncEvery  = time.Millisecond
+	maxSyncEvery  = time.Hour
+	maxCapacity   = 1 << 36
+	unknownMemory = 1 << 60
+	// minMemory is below what a directory of a few keys takes.
+	minMemory = 16 << 20
+)
+
+// checkBounds tells bad of every number that is out of its bounds. Zero, which is the
+// default, never is.
+func (o *Options) checkBounds(bad func(format string, args ...any)) {
+	span := func(name string, d, least, most time.Duration) {
+		if d < least || d > most {
+			bad("%s is %v, it must be from %v to %v", name, d, least, most)
+		}
+	}
+	span("Window", o.Window, 1, maxSpan)
+	span("SyncEvery", orDefault(o.SyncEvery, minSyncEvery), minSyncEvery, maxSyncEvery)
+	span("Lease", orDefault(o.Lease, 1), 1, maxSpan)
+	if o.Capacity > maxCapacity {
+		bad("Capacity is %d, it must be at most %d", o.Capacity, maxCapacity)
+	}
+	if o.MemoryBudget != 0 && o.MemoryBudget < minMemory {
+		bad("MemoryBudget is %d, it must be at least %d", o.MemoryBudget, minMemory)
+	}
+}
+
+// fitMemory cuts the hint to the keys whose filters fit into the memory budget. Where
+// there is none it tells bad of filters that the machine has no memory for.
+func (o *Options) fitMemory(bad func(format string, args ...any)) {
+	if o.MemoryBudget > 0 {
+		o.Capacity = uint64(min(float64(o.Capacity), float64(o.MemoryBudget)/o.filterBytes(1)))
+	} else if need, most := o.filterBytes(o.Capacity), machineMemory(); need > most {
+		bad("Capacity is %d, its filters take %.0f MB, the machine has %.0f MB", o.Capacity, need/1e6, most/1e6)
+	}
+}
+
+// filterBytes is what the filters for a capacity take: the window, one
+// generation more, and the words that Sliced leaves empty in each line.
+func (o *Options) filterBytes(capacity uint64) float64 {
+	g := o.Generations
+	words := g
+	for o.Filter == bloom.Sliced && words&(words-1) != 0 {
+		words++
+	}
+	return float64(capacity) * float64(words) / float64(g-1) * o.BitsPerKey / 8
+}
+
+// wallNano is a time in ns since 1970. ok says that it is one that the engine counts with:
+// from 1970 to maxTime.
+func wallNano(t time.Time) (ns int64, ok bool) {
+	if s := t.Unix(); s < 0 || s >= maxTime/int64(time.Second) {
+		return 0, false
+	}
+	return t.UnixNano(), true
+}
+
+// later is t, a time of the engine's clock, and d, within what the engine counts.
+func later(t, d int64) int64 {
+	if d > maxTime-t {
+		return maxTime
+	}
+	return t + max(d, -t)
+}
