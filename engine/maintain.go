@@ -262,7 +262,8 @@ func (e *Engine) keepStep(ctx context.Context) error {
 // keepMoment has the manifest tell what time and window are.
 func (e *Engine) keepMoment() error {
 	at, tail := e.moment(), e.tail(nil)
-	err := e.journal.Sync()
+	// Frames below the tail that promise results are not read again: the manifest takes over.
+	err := errors.Join(e.results.sync(), e.journal.Sync())
 	if err == nil {
 		err = e.store.update(func(m *persist.Manifest) {
 			e.describe(m, at)

@@ -28,7 +28,7 @@ func TestModelOptions(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, 21))
 			clock := newFakeClock()
 			m := &model{t: t, rng: rng, dir: memoryDir(t, 64<<20), clock: clock, restarts: 20,
-				marked: map[string]int64{}, gone: map[string]int64{}, held: map[string]heldClaim{}}
+				marked: map[string]int64{}, gone: map[string]int64{}, held: map[string]heldClaim{}, kept: map[string]string{}}
 			m.opts = Options{Sync: SyncNone, MinFreeDisk: -1, Now: clock.now, tableKeys: 40 + rng.IntN(400), ringBytes: 256 << 10, workEvery: 2 * time.Millisecond}
 			m.vary = func() {
 				o := &m.opts
