@@ -13,33 +13,39 @@ const now = `statement_timestamp()`
 // claimStatement: $1 keys, $2 their positions, $3 nonce, $4 states, $5 results,
 // $6 µs to valid_until, $7 µs to delete_after.
 //
-// What lives in the statement's snapshot is answered from there without a lock.
-// Another call may add a row, or take one over, after the snapshot was taken: the
-// insert waits for it and leaves the row alone if it lives, so the key comes out
-// neither as seen nor as won and is asked for again.
+// New rows are inserted without a look at what is there, which is all that a batch
+// of fresh keys costs. What was not inserted is looked up in the statement's
+// snapshot, without a lock, and taken over if it has ended. Another call may add
+// a row after the snapshot was taken, or be first to take one over: then the key
+// comes out in no way and is asked for again.
 //
 // The look-up is a subquery for each key (OFFSET 0 keeps it one): with a join, a
 // plan that was made while the table was small would go on reading all of it.
 const claimStatement = `
 WITH input AS MATERIALIZED (
 	SELECT * FROM unnest($1::bytea[], $2::int4[], $4::int2[], $5::bytea[]) AS u(key, at, state, result)
-), seen AS MATERIALIZED (
-	SELECT input.at, t.* FROM input CROSS JOIN LATERAL (
-		SELECT s.state, s.result, s.valid_until FROM {table} s WHERE s.key = input.key AND s.valid_until > {now} OFFSET 0
-	) t
 ), won AS (
 	INSERT INTO {table} AS t (key, token, state, valid_until, delete_after, result)
 	SELECT key, $3::bytea || int4send(at), state, {now} + $6::int8 * interval '1 microsecond',
 		{now} + $7::int8 * interval '1 microsecond', result
-	FROM input WHERE NOT EXISTS (SELECT FROM seen WHERE seen.at = input.at) ORDER BY key
-	ON CONFLICT (key) DO UPDATE SET token = excluded.token, state = excluded.state, valid_until = excluded.valid_until,
-		delete_after = excluded.delete_after, result = excluded.result
-	WHERE t.valid_until <= {now}
+	FROM input ORDER BY key
+	ON CONFLICT (key) DO NOTHING
+	RETURNING substr(t.token, 13) AS at
+), there AS MATERIALIZED (
+	SELECT input.key, input.at, input.state AS new_state, input.result AS new_result, s.*
+	FROM input CROSS JOIN LATERAL (
+		SELECT state, result, valid_until FROM {table} s WHERE s.key = input.key OFFSET 0
+	) s
+	WHERE NOT EXISTS (SELECT FROM won WHERE won.at = int4send(input.at))
+), taken AS (
+	UPDATE {table} AS t SET token = $3::bytea || int4send(there.at), state = there.new_state, result = there.new_result,
+		valid_until = {now} + $6::int8 * interval '1 microsecond', delete_after = {now} + $7::int8 * interval '1 microsecond'
+	FROM there WHERE there.valid_until <= {now} AND t.key = there.key AND t.valid_until <= {now}
 	RETURNING substr(t.token, 13) AS at
 )
-SELECT -1, string_agg(at, ''), 0, 0::int8, NULL::bytea FROM won
+SELECT -1, string_agg(at, ''), 0, 0::int8, NULL::bytea FROM (SELECT at FROM won UNION ALL SELECT at FROM taken) AS ours
 UNION ALL
-SELECT at, NULL, state, (extract(epoch FROM valid_until - {now}) * 1000000)::int8, result FROM seen`
+SELECT at, NULL, state, (extract(epoch FROM valid_until - {now}) * 1000000)::int8, result FROM there WHERE valid_until > {now}`
 
 // commitStatement: $1 keys, $2 tokens, $3 states, $4 results, $5 the token of the
 // mark, $6 µs of the window.

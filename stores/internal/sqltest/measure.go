@@ -98,9 +98,9 @@ func randomKey() []byte {
 // two parameters each, key and token.
 func (g Target) BenchBatch(b *testing.B, db *sql.DB, plain func(table string, n int) string) {
 	const n = 1000
-	s, _ := g.store(b, db, sqlstore.Options{Table: newTable()})
+	table := newTable()
+	s, _ := g.store(b, db, sqlstore.Options{Table: table})
 	must(b, s.Migrate(ctx))
-	table := fmt.Sprintf("keys_%d", tables.Load())
 	query := plain(table, n)
 	token := make([]byte, 16)
 	keys, args := make([][]byte, n), make([]any, 0, 2*n)

@@ -105,7 +105,8 @@ func (g Target) window(t *testing.T) {
 // sweep: what has ended goes, in the hands of one process, and nothing else.
 func (g Target) sweep(t *testing.T) {
 	const n = 2000
-	o := sqlstore.Options{Window: time.Millisecond, Lease: time.Millisecond, SweepChunk: 100}
+	table := newTable()
+	o := sqlstore.Options{Window: time.Millisecond, Lease: time.Millisecond, SweepChunk: 100, Table: table}
 	s, db := g.fresh(t, o)
 	keys := make([][]byte, n)
 	for i := range keys {
@@ -113,7 +114,6 @@ func (g Target) sweep(t *testing.T) {
 	}
 	cs, err := s.ClaimBatch(ctx, nil, keys)
 	must(t, err)
-	table := fmt.Sprintf("keys_%d", tables.Load())
 	must(t, s.Commit(ctx, cs...))
 	o.Window, o.Lease, o.Table = time.Hour, time.Minute, table
 	long, _ := g.store(t, db, o)
