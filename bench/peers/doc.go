@@ -11,12 +11,16 @@
 // Targets may be called by several goroutines at once, as bench.Target asks.
 package peers
 
-import "github.com/firstseen/firstseen/bench"
+import (
+	"slices"
+
+	"github.com/firstseen/firstseen/bench"
+)
 
 // Candidates lists all peers, in the order in which reports show them, and our own
 // shared stores behind the servers that they use.
 func Candidates() []bench.Candidate {
-	return append([]bench.Candidate{
+	return slices.Concat([]bench.Candidate{
 		mapCandidate(),
 		watermillCandidate(),
 		bloomPairCandidate(),
@@ -31,5 +35,5 @@ func Candidates() []bench.Candidate {
 		redisCandidate(),
 		mariadbCandidate(),
 		postgresCandidate(),
-	}, redisStoreCandidates()...)
+	}, redisStoreCandidates(), sqlStoreCandidates())
 }

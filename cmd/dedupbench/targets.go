@@ -27,7 +27,8 @@ var groups = []struct {
 }
 
 func isServer(c bench.Candidate) bool {
-	return slices.Contains([]string{"redis", "redis-store-claims", "redis-store", "mariadb", "postgres"}, c.Name)
+	server, _, _ := strings.Cut(c.Name, "-store")
+	return slices.Contains([]string{"redis", "mariadb", "postgres"}, server)
 }
 
 // describeTargets is the part of the help that lists names.
