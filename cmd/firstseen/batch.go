@@ -13,7 +13,7 @@ const (
 	// batchRecords and batchBytes bound a batch: what a run that is killed can
 	// write twice, and what one wait for the disk pays for. A batch exceeds
 	// batchBytes only by its last record.
-	batchRecords = 4096
+	batchRecords = 16_384
 	batchBytes   = 1 << 20
 	// batches in flight: one being read, one waiting, one being written.
 	batches = 3
