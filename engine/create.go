@@ -28,8 +28,7 @@ func (e *Engine) identify() error {
 			return err
 		}
 		if name != "" {
-			return &dedup.CorruptError{File: filepath.Join(e.dir, persist.IdentityName), Offset: -1,
-				Detail: fmt.Sprintf("the file is missing, but %s is there", name)}
+			return e.errNoIdentity(name)
 		}
 		return e.create()
 	}
@@ -101,7 +100,7 @@ func (e *Engine) create() error {
 			Detail: fmt.Sprintf("nothing was ever marked in it, position %d of the journal must be there", e.opts.NotBefore)}
 	}
 	marker := filepath.Join(e.dir, creatingName)
-	if err := vfs.WriteFileAtomic(e.fs, marker, []byte("firstseen: this directory is being made\n")); err != nil {
+	if err := vfs.WriteFileAtomic(e.fs, marker, []byte(creatingText)); err != nil {
 		return err
 	}
 	for _, name := range []string{journalName, journalName + journal.MarkSuffix, persist.ManifestName, persist.IdentityName} {

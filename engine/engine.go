@@ -174,7 +174,8 @@ func (e *Engine) ClaimBatch(ctx context.Context, cs []dedup.Claim, keys [][]byte
 // the marks are durable when it returns. Claims with another verdict are left
 // alone, so a whole batch can be passed. A claim that is no longer held changes
 // nothing and gives ErrLeaseLost; the others are committed all the same. A
-// lease that ended is still good while nobody else took the key. An ended ctx
+// lease that ended is still good for one more lease, while nobody else has claimed
+// the key since, were it only to release it again. An ended ctx
 // stops a commit only where it has to wait: the handler's work is done.
 func (e *Engine) Commit(ctx context.Context, cs ...dedup.Claim) error {
 	c, err := e.enter(ctx, true)

@@ -32,7 +32,8 @@ func (e *Engine) maintainLoop(onDisk []generation) {
 	defer e.running.Done()
 	tick := time.NewTicker(maintainEvery)
 	defer tick.Stop()
-	var sweptAt, diskAt int64
+	var sweptAt int64
+	var diskAt time.Time // by the monotonic clock: a wall that is set back must not put the guard to sleep
 	for {
 		select {
 		case <-e.stop.Done():
@@ -71,8 +72,8 @@ func (e *Engine) maintainLoop(onDisk []generation) {
 			sweptAt = now
 			e.counts.expired.Add(e.set.Sweep(now - int64(e.opts.Lease)))
 		}
-		if wall := time.Now().UnixNano(); wall-diskAt > int64(diskEvery) {
-			diskAt = wall
+		if time.Since(diskAt) > diskEvery {
+			diskAt = time.Now()
 			e.checkDisk()
 		}
 	}

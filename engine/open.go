@@ -38,8 +38,8 @@ const (
 // until Close.
 //
 // Errors: ErrLocked, the directory is in use; ErrIncompatible, it was made by a
-// newer version or with other Shards, Mode or UntrustedKeys, and nothing was
-// touched; ErrCorrupt (a *dedup.CorruptError), something is damaged or missing;
+// newer version or with other Shards, Mode or UntrustedKeys, or it holds what is
+// not ours and is no directory of an engine, and nothing was touched; ErrCorrupt (a *dedup.CorruptError), something is damaged or missing;
 // ErrDiskFull.
 func Open(dir string, opts Options) (*Engine, error) {
 	opts, err := opts.withDefaults()
@@ -48,6 +48,9 @@ func Open(dir string, opts Options) (*Engine, error) {
 	}
 	began := time.Now()
 	e := &Engine{opts: opts, fs: opts.fs}
+	if dir == "" {
+		return nil, errors.New("engine: open: the name of the directory is empty")
+	}
 	if e.dir, err = filepath.Abs(dir); err != nil {
 		return nil, fmt.Errorf("engine: open: %w", err)
 	}
@@ -61,10 +64,13 @@ func Open(dir string, opts Options) (*Engine, error) {
 }
 
 func (e *Engine) open() error {
-	if err := e.makeDir(); err != nil {
+	err := e.checkOurs()
+	if err == nil {
+		err = e.makeDir()
+	}
+	if err != nil {
 		return err
 	}
-	var err error
 	if e.lock, err = persist.LockDir(e.dir); err != nil {
 		return err
 	}
@@ -97,7 +103,7 @@ func (e *Engine) open() error {
 		return err
 	}
 	// Everything is of a version that we know: from here on things may change.
-	if err := vfs.RemoveLeftovers(e.fs, e.dir); err != nil {
+	if err := vfs.RemoveLeftovers(e.fs, e.dir, isFile); err != nil {
 		return err
 	}
 	if err := e.newSet(m); err != nil {

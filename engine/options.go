@@ -96,7 +96,9 @@ type Options struct {
 	// to 256, fixed when the directory is made. Default 16.
 	Shards int
 	// Filter is the kind of filter: bloom.Sliced, the fast one (default), or
-	// bloom.Compact, the small one.
+	// bloom.Compact, the small one. In Approximate mode the filters are all there is:
+	// Filter, BitsPerKey, Generations and Capacity are fixed once they were written
+	// (Snapshot, Close, a generation's end).
 	Filter bloom.Kind
 	// Mode is Exact by default; it is fixed when the directory is made.
 	Mode Mode

@@ -156,6 +156,14 @@ func numbered(entries []fs.DirEntry, prefix, suffix string, dirs bool) []uint64 
 	return ids // ReadDir sorts by name; sorted again by callers that need numbers
 }
 
+// IsSnapshot reports whether a file's name is one that a snapshot has.
+func IsSnapshot(name string) bool {
+	s, ok := strings.CutPrefix(name, snapshotPrefix)
+	s, cut := strings.CutSuffix(s, snapshotSuffix)
+	id, err := strconv.ParseUint(s, 10, 64)
+	return ok && cut && err == nil && fmt.Sprintf("%08d", id) == s
+}
+
 func numberedPath(dir, prefix string, id uint64, suffix string) string {
 	return filepath.Join(dir, fmt.Sprintf("%s%08d%s", prefix, id, suffix))
 }

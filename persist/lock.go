@@ -17,6 +17,7 @@ type DirLock struct {
 	mu   struct {
 		sync.Mutex
 		file *os.File // nil once unlocked
+		dir  *os.File // the directory itself, nil where it can't be locked
 	}
 }
 
@@ -36,7 +37,24 @@ func LockDir(dir string) (*DirLock, error) {
 	}
 	l := &DirLock{path: path}
 	l.mu.file = f
+	// The file can be deleted, and another one of its name locked. The directory can't.
+	if l.mu.dir, err = lockSelf(dir); errors.Is(err, errLockHeld) {
+		return nil, errors.Join(fmt.Errorf("persist: locking %s: %w", dir, dedup.ErrLocked), l.Unlock())
+	}
 	return l, nil
+}
+
+// lockSelf locks the directory itself. An error other than errLockHeld says that its file
+// system can't.
+func lockSelf(dir string) (*os.File, error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := lockFile(f); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
 }
 
 // Unlock gives the directory back. The file stays: removing it would let two
@@ -48,7 +66,10 @@ func (l *DirLock) Unlock() error {
 		return nil
 	}
 	err := l.mu.file.Close() // closing ends the flock
-	l.mu.file = nil
+	if l.mu.dir != nil {
+		err = errors.Join(err, l.mu.dir.Close())
+	}
+	l.mu.file, l.mu.dir = nil, nil
 	if err != nil {
 		return fmt.Errorf("persist: unlocking %s: %w", l.path, err)
 	}

@@ -118,15 +118,16 @@ func ReadFile(fsys FS, path string) ([]byte, error) {
 }
 
 // RemoveLeftovers removes what a crash within WriteFileAtomic or OpenJournal
-// left in a directory. Call it with the directory locked, before anything is
-// written there.
-func RemoveLeftovers(fsys FS, dir string) error {
+// left in a directory, of the files that are ours by their names. Call it with the
+// directory locked, before anything is written there.
+func RemoveLeftovers(fsys FS, dir string, ours func(name string) bool) error {
 	entries, err := fsys.ReadDir(dir)
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
-		if e.IsDir() || !strings.HasSuffix(e.Name(), TmpSuffix) {
+		name, ok := strings.CutSuffix(e.Name(), TmpSuffix)
+		if e.IsDir() || !ok || !ours(name) {
 			continue
 		}
 		if err := fsys.Remove(filepath.Join(dir, e.Name())); err != nil {

@@ -1,0 +1,81 @@
+package engine
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+
+	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/internal/vfs"
+	"github.com/firstseen/firstseen/persist"
+	"github.com/firstseen/firstseen/persist/journal"
+)
+
+// creatingText is what the file CREATING holds.
+const creatingText = "firstseen: this directory is being made\n"
+
+// isFile reports whether name is one of a file of ours, exactly.
+func isFile(name string) bool {
+	switch name {
+	case persist.LockName, persist.IdentityName, persist.ManifestName, creatingName, journalName, journalName + journal.MarkSuffix:
+		return true
+	}
+	return persist.IsSnapshot(name)
+}
+
+// checkOurs refuses a directory that is neither empty nor one of an engine, before
+// anything in it is touched: it is somebody else's.
+func (e *Engine) checkOurs() error {
+	entries, err := e.fs.ReadDir(e.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var foreign string
+	for _, entry := range entries {
+		switch name := entry.Name(); name {
+		case persist.IdentityName:
+			_, err := persist.ReadIdentity(e.fs, e.dir)
+			return err
+		case creatingName:
+			return e.checkCreating()
+		case persist.LockName, "lost+found": // a file system of its own is empty too
+		case creatingName + vfs.TmpSuffix:
+		default:
+			foreign = name
+		}
+	}
+	if foreign == "" {
+		return nil
+	}
+	if ours, err := e.remains(); err != nil || ours != "" {
+		return errors.Join(err, e.errNoIdentity(ours))
+	}
+	return e.errForeign(foreign)
+}
+
+func (e *Engine) errNoIdentity(name string) error {
+	return &dedup.CorruptError{File: filepath.Join(e.dir, persist.IdentityName), Offset: -1,
+		Detail: fmt.Sprintf("the file is missing, but %s is there", name)}
+}
+
+func (e *Engine) errForeign(name string) error {
+	return fmt.Errorf("%w: it holds %s and is no directory of an engine; give an empty one, or one that does not exist", dedup.ErrIncompatible, name)
+}
+
+// checkCreating refuses a file of that name which is not ours: a directory that has ours
+// is made anew.
+func (e *Engine) checkCreating() error {
+	data, err := vfs.ReadFile(e.fs, filepath.Join(e.dir, creatingName))
+	if err == nil && !bytes.Equal(data, []byte(creatingText)) {
+		return e.errForeign(creatingName)
+	}
+	if errors.Is(err, fs.ErrNotExist) { // finished meanwhile
+		return nil
+	}
+	return err
+}
