@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 	"testing"
 	"time"
 
@@ -168,6 +169,38 @@ func TestApproximateSnapshotOfLive(t *testing.T) {
 		for _, k := range intKeys(0, 1000) {
 			mustContain(t, e, k, true)
 		}
+		mustClose(t, e)
+	}
+}
+
+// TestApproximateFixed: another capacity is a hint that comes too late; options that the
+// filters depend on are refused by name, whatever OnGap says, and nothing is lost by it.
+func TestApproximateFixed(t *testing.T) {
+	clock, dir := newFakeClock(), t.TempDir()
+	o := testOptions(clock)
+	o.Mode = Approximate
+	e := mustOpen(t, dir, o)
+	keys := intKeys(0, 500)
+	mustAdmit(t, e, keys...)
+	mustClose(t, e)
+	for name, change := range map[string]func(o *Options){
+		"Filter":      func(o *Options) { o.Filter = bloom.Compact },
+		"BitsPerKey":  func(o *Options) { o.BitsPerKey = 12 },
+		"Generations": func(o *Options) { o.Generations = 8 },
+	} {
+		for _, gap := range []OnGap{Refuse, Report} {
+			other := o
+			other.OnGap = gap
+			change(&other)
+			if _, err := Open(dir, other); !errors.Is(err, dedup.ErrIncompatible) || errors.Is(err, dedup.ErrCorrupt) || !strings.Contains(err.Error(), name) {
+				t.Errorf("%s, %v: %v", name, gap, err)
+			}
+		}
+	}
+	for _, capacity := range []uint64{0, 10, 900_000} {
+		o.Capacity = capacity
+		e := mustOpen(t, dir, o)
+		admitAll(t, e, keys, dedup.Duplicate)
 		mustClose(t, e)
 	}
 }

@@ -184,6 +184,9 @@ func (e *Engine) size(m *persist.Manifest) {
 			}
 		}
 	}
+	if e.opts.Mode == Approximate && m.Capacity > 0 {
+		capacity = m.Capacity // its filters are all there is, and can't be made anew
+	}
 	e.capacity.Store(capacity)
 }
 

@@ -97,8 +97,9 @@ type Options struct {
 	Shards int
 	// Filter is the kind of filter: bloom.Sliced, the fast one (default), or
 	// bloom.Compact, the small one. In Approximate mode the filters are all there is:
-	// Filter, BitsPerKey, Generations and Capacity are fixed once they were written
-	// (Snapshot, Close, a generation's end).
+	// Filter, BitsPerKey and Generations are fixed once they were written (Snapshot,
+	// Close, a generation's end), and Capacity when the directory is made: another one
+	// is ignored later.
 	Filter bloom.Kind
 	// Mode is Exact by default; it is fixed when the directory is made.
 	Mode Mode

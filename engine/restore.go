@@ -206,6 +206,8 @@ func (e *Engine) restoreFilter(g *persist.GenerationMeta, byShard [][]*persist.R
 	case errors.Is(err, fs.ErrNotExist) && e.opts.Mode == Exact:
 	case e.opts.Mode == Exact:
 		e.opts.Logger.Warn("a filter snapshot can't be used, the filter is rebuilt", "generation", g.Number, "error", err)
+	case e.opts.Mode == Approximate && errors.Is(err, dedup.ErrIncompatible):
+		return err // whole, and no gap
 	case errors.Is(err, fs.ErrNotExist) && g.Snapshot == 0:
 		// An approximate engine before its first snapshot: the journal has it all.
 	default:

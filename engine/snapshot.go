@@ -135,7 +135,9 @@ func (e *Engine) loadSnapshot(g generation) (positions []uint64, sealed bool, er
 	h := snap.Header()
 	if h.Kind != e.opts.Filter || h.Hashes != e.set.Hashes() || h.SlotBytes != e.set.SlotBytes() ||
 		len(h.Positions) != e.opts.Shards || h.Generation != g.number {
-		return nil, false, fmt.Errorf("engine: snapshot of generation %d was made for another filter: %w", g.number, dedup.ErrIncompatible)
+		return nil, false, fmt.Errorf("%w: the filter of generation %d is %v with %d hashes, %d bytes and %d generations, the options ask for %v with %d, %d and %d: "+
+			"Filter, BitsPerKey and Generations can't be changed in Approximate mode", dedup.ErrIncompatible, g.number,
+			h.Kind, h.Hashes, h.SlotBytes, h.Generations, e.opts.Filter, e.set.Hashes(), e.set.SlotBytes(), e.opts.Generations)
 	}
 	var column []byte
 	for i := range e.opts.Shards {
