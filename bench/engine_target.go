@@ -21,6 +21,17 @@ func EngineCandidates() []Candidate {
 			},
 		}
 	}
+	claiming := func(name string, class Durability, sync engine.Sync) Candidate {
+		c := exact(name, "engine, exact, keys are claimed and committed; some claims are released, some leases end, and are claimed again", class, engine.Options{})
+		c.Open = func(_ context.Context, s Setup) (Target, error) {
+			t, err := openEngine(s, engine.Options{Sync: sync})
+			if err != nil {
+				return nil, err
+			}
+			return &claimTarget{engineTarget: t}, nil
+		}
+		return c
+	}
 	approximate := func(name, about string, o engine.Options) Candidate {
 		o.Mode, o.Sync = engine.Approximate, engine.SyncInterval
 		c := exact(name, about, Kill, o)
@@ -34,6 +45,8 @@ func EngineCandidates() []Candidate {
 			engine.Options{Sync: engine.SyncInterval}),
 		exact("firstseen-none", "engine, exact, journal written before the answer, never synced on purpose", Kill,
 			engine.Options{Sync: engine.SyncNone}),
+		claiming("firstseen-claim-always", Power, engine.SyncAlways),
+		claiming("firstseen-claim-interval", Kill, engine.SyncInterval),
 		exact("firstseen-compact", "engine, exact, small filter on bits-and-blooms, synced every 100 ms", Kill,
 			engine.Options{Sync: engine.SyncInterval, Filter: bloom.Compact}),
 		exact("firstseen-untrusted", "engine, exact, keyed hash for keys of strangers, synced every 100 ms", Kill,

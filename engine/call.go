@@ -30,6 +30,7 @@ type call struct {
 
 	key     [1][]byte // of a call with one key
 	verdict [1]dedup.Verdict
+	claimed [1]dedup.Claim
 
 	wait journal.Pos // what the answers rest on
 }

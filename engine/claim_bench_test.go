@@ -93,3 +93,49 @@ func freshOne(v dedup.Verdict) (n uint) {
 	}
 	return n
 }
+
+// TestClaimAllocs: claiming and committing a batch allocates nothing for each key, and neither does
+// one key's claim.
+func TestClaimAllocs(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector makes pools forget")
+	}
+	e := mustOpen(t, t.TempDir(), Options{Window: time.Hour, Sync: SyncNone, MinFreeDisk: -1})
+	next := 0
+	var cs []dedup.Claim
+	batch := func(n int) func() {
+		buf, keys := make([]byte, 16*n), make([][]byte, n)
+		for i := range keys {
+			keys[i] = buf[16*i : 16*i+16]
+		}
+		return func() {
+			for i := range keys {
+				next++
+				binary.LittleEndian.PutUint64(keys[i], uint64(next)*0x9e3779b97f4a7c15)
+			}
+			var err error
+			if n == 1 {
+				var c dedup.Claim
+				c, err = e.Claim(ctx, keys[0])
+				cs = append(cs[:0], c)
+			} else {
+				cs, err = e.ClaimBatch(ctx, cs[:0], keys)
+			}
+			if err == nil {
+				err = e.Commit(ctx, cs...)
+			}
+			if err != nil || cs[0].Verdict != dedup.Fresh {
+				t.Errorf("%v, %v", cs[0].Verdict, err)
+			}
+		}
+	}
+	for n, most := range map[int]float64{1: 1, 1000: 20} {
+		do := batch(n)
+		for range 20 {
+			do() // buffers grow
+		}
+		if got := testing.AllocsPerRun(50, do); got > most {
+			t.Errorf("%d keys: %v allocations, at most %v are allowed", n, got, most)
+		}
+	}
+}

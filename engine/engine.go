@@ -149,8 +149,15 @@ func (e *Engine) Forget(ctx context.Context, key []byte) error {
 // Claim asks for the right to handle key: Verdict Fresh gives it, with a token,
 // until Commit, Release or the end of the lease (Options.Lease, Extend).
 func (e *Engine) Claim(ctx context.Context, key []byte) (dedup.Claim, error) {
-	cs, err := e.ClaimBatch(ctx, nil, [][]byte{key})
-	return cs[0], err
+	c, err := e.begin(ctx, true)
+	if err != nil {
+		return dedup.Claim{Key: key}, err
+	}
+	c.key[0], c.claimed[0] = key, dedup.Claim{Key: key}
+	err = c.claim(ctx, c.key[:], c.claimed[:])
+	claim := c.claimed[0]
+	c.claimed[0] = dedup.Claim{}
+	return claim, e.end(c, 1, err)
 }
 
 // ClaimBatch claims keys and appends one claim for each to cs, in their order.

@@ -71,7 +71,7 @@ func (e *Engine) open() error {
 	if err != nil {
 		return err
 	}
-	if e.lock, err = persist.LockDir(e.dir); err != nil {
+	if e.lock, err = e.lockDir(); err != nil {
 		return err
 	}
 	if err := e.identify(); err != nil {
@@ -142,6 +142,21 @@ func (e *Engine) warmShard(shard int) error {
 		record = recordSpace(e.opts.KeyBytes)
 	}
 	return e.set.Warm(shard, tables, record)
+}
+
+// lockRetry is how often an opening looks whether the directory was closed.
+const lockRetry = 10 * time.Millisecond
+
+// lockDir locks the directory, and waits for it as long as LockWait says.
+func (e *Engine) lockDir() (*persist.DirLock, error) {
+	for end := time.Now().Add(e.opts.LockWait); ; {
+		lock, err := persist.LockDir(e.dir)
+		left := time.Until(end)
+		if !errors.Is(err, dedup.ErrLocked) || left <= 0 {
+			return lock, err
+		}
+		<-time.After(min(lockRetry, left))
+	}
 }
 
 // makeDir makes the directory and those above it where they are not there, and

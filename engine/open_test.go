@@ -392,3 +392,39 @@ func TestReopenStates(t *testing.T) {
 		})
 	}
 }
+
+// TestLockWait: an opening waits for the directory as long as it was told to, and no longer.
+func TestLockWait(t *testing.T) {
+	o := testOptions(nil)
+	first := mustOpen(t, t.TempDir(), o)
+	mustAdmit(t, first, intKey(1))
+	for _, wait := range []time.Duration{0, 30 * time.Millisecond} {
+		o.LockWait = wait
+		if _, err := Open(first.dir, o); !errors.Is(err, dedup.ErrLocked) {
+			t.Fatalf("a second opening that waits %v: %v", wait, err)
+		}
+	}
+	o.LockWait = time.Minute
+	opened := make(chan *Engine, 1)
+	go func() {
+		e, err := Open(first.dir, o)
+		if err != nil {
+			t.Error(err)
+		}
+		opened <- e
+	}()
+	select {
+	case <-opened:
+		t.Fatal("two engines have the directory open")
+	case <-time.After(50 * time.Millisecond):
+	}
+	mustClose(t, first)
+	if second := receive(t, "the directory is opened", opened); second != nil {
+		mustContain(t, second, intKey(1), true)
+		mustClose(t, second)
+	}
+	o.LockWait = -1
+	if _, err := Open(t.TempDir(), o); err == nil {
+		t.Error("a negative LockWait was taken")
+	}
+}

@@ -148,6 +148,10 @@ type Options struct {
 	// with ErrCorrupt; nothing inside of it can tell. 0, the default, asks for
 	// nothing: what to give after a restore or a repair on purpose.
 	NotBefore uint64
+	// LockWait is how long Open waits for a directory that somebody else has open before it
+	// gives ErrLocked: as long as the process before takes to close it in a rolling
+	// deployment. Default 0: Open fails at once.
+	LockWait time.Duration
 	// OnGap is Refuse by default.
 	OnGap OnGap
 	// Logger gets what an operator should know. What its handler panics at is dropped.
@@ -223,6 +227,9 @@ func (o Options) withDefaults() (Options, error) {
 		bad("MaxResult is %d, in Approximate mode no results are kept", o.MaxResult)
 	}
 	o.MinFreeDisk = orDefault(o.MinFreeDisk, defaultMinFreeDisk)
+	if o.LockWait < 0 {
+		bad("LockWait is %v, it must not be negative", o.LockWait)
+	}
 	if o.OnGap > Report {
 		bad("OnGap is %d, it must be Refuse or Report", o.OnGap)
 	}
