@@ -1,0 +1,151 @@
+package partitioned
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/firstseen/firstseen/engine"
+)
+
+// restartAfter is the pause before a session that failed is followed by another.
+const restartAfter = time.Second
+
+// A Node copies the partitions that its group gives it.
+type Node struct {
+	o      Options
+	engine engine.Options // of one partition
+	ran    atomic.Bool
+
+	loads, loaded, fresh, duplicate, noKey, committed, aborted, gaps atomic.Uint64
+
+	mu struct {
+		sync.Mutex
+		memories map[int32]*memory // the newest of each partition, also those that are shut
+	}
+}
+
+// Stats are counters since New. What a transaction that was aborted had counted is
+// counted again with its records.
+type Stats struct {
+	Loads      uint64 `json:"loads"`       // partitions whose log was read
+	LoadedKeys uint64 `json:"loaded_keys"` // from the logs of marks
+	Fresh      uint64 `json:"fresh"`
+	Duplicate  uint64 `json:"duplicate"`
+	NoKey      uint64 `json:"no_key"`
+	Committed  uint64 `json:"committed"` // transactions
+	Aborted    uint64 `json:"aborted"`
+	Gaps       uint64 `json:"gaps"` // see Options.OnGap
+}
+
+// New makes a Node. Its error names every problem of the options.
+func New(o Options) (*Node, error) {
+	o, err := o.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	n := &Node{o: o}
+	n.mu.memories = map[int32]*memory{}
+	return n, nil
+}
+
+// Stats returns the counters.
+func (n *Node) Stats() Stats {
+	return Stats{Loads: n.loads.Load(), LoadedKeys: n.loaded.Load(), Fresh: n.fresh.Load(), Duplicate: n.duplicate.Load(),
+		NoKey: n.noKey.Load(), Committed: n.committed.Load(), Aborted: n.aborted.Load(), Gaps: n.gaps.Load()}
+}
+
+// Run checks the topics and copies until ctx ends; then it ends its transaction,
+// leaves the group, closes the directories and returns nil. Failures of the broker
+// are logged, and a new session follows. An error says that a topic isn't fit.
+func (n *Node) Run(ctx context.Context) error {
+	if n.ran.Swap(true) {
+		return errors.New("partitioned: Run was called before")
+	}
+	if err := os.MkdirAll(n.o.Dir, 0o700); err != nil {
+		return fmt.Errorf("partitioned: %w", err)
+	}
+	cl, err := kgo.NewClient(n.o.Client...)
+	if err != nil {
+		return fmt.Errorf("partitioned: client: %w", err)
+	}
+	defer cl.Close()
+	partitions, err := prepare(ctx, kadm.NewClient(cl), n.o)
+	if err != nil {
+		return err
+	}
+	n.divide(partitions)
+	for ctx.Err() == nil {
+		err := n.session(ctx, cl)
+		if ctx.Err() != nil {
+			break
+		}
+		n.o.Logger.Warn("partitioned: the session ended, another follows", "error", err)
+		timer := time.NewTimer(restartAfter)
+		select {
+		case <-ctx.Done():
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+	return nil
+}
+
+// divide gives each partition its part of the memory.
+func (n *Node) divide(partitions int) {
+	n.engine = n.o.Engine
+	if n.engine.Capacity == 0 {
+		n.engine.Capacity = 1_000_000 // engine's default
+	}
+	n.engine.Capacity = max(1, n.engine.Capacity/uint64(partitions))
+	n.engine.MemoryBudget /= int64(partitions)
+	if n.engine.Logger == nil {
+		n.engine.Logger = n.o.Logger
+	}
+}
+
+// session joins the group and copies until something fails or ctx ends. When it
+// returns, all directories are closed.
+func (n *Node) session(ctx context.Context, admin *kgo.Client) error {
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	s := &session{Node: n, adm: kadm.NewClient(admin), ctx: ctx, fail: fail}
+	opts := append(append([]kgo.Opt{}, n.o.Client...),
+		kgo.ConsumerGroup(n.o.Group), kgo.ConsumeTopics(n.o.Input), kgo.TransactionalID(n.o.TransactionalID),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.RecordPartitioner(kgo.ManualPartitioner()),
+		kgo.OnPartitionsAssigned(s.assigned), kgo.OnPartitionsRevoked(s.gone), kgo.OnPartitionsLost(s.gone))
+	kafka, err := kgo.NewGroupTransactSession(opts...)
+	if err != nil {
+		return fmt.Errorf("partitioned: client: %w", err)
+	}
+	s.kafka = kafka
+	defer n.shutAll()
+	defer kafka.Close()
+	for ctx.Err() == nil {
+		if err := s.round(ctx); err != nil {
+			return err
+		}
+	}
+	return context.Cause(ctx)
+}
+
+// shutAll closes the directories and waits.
+func (n *Node) shutAll() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, m := range n.mu.memories {
+		m.shut()
+	}
+	for id, m := range n.mu.memories {
+		<-m.closed
+		delete(n.mu.memories, id)
+	}
+}
