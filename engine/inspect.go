@@ -51,7 +51,7 @@ type inspector struct {
 // inspectDir locks dir and reads its identity and manifest. problems are what
 // stands in the way, or nil.
 func inspectDir(dir string) (*inspector, error) {
-	i := &inspector{dir: dir, fs: vfs.OS()}
+	i := &inspector{dir: dir, fs: vfs.Looking(vfs.OS())}
 	if _, err := i.fs.Stat(filepath.Join(dir, persist.IdentityName)); errors.Is(err, fs.ErrNotExist) {
 		if _, err := i.fs.Stat(filepath.Join(dir, persist.ManifestName)); errors.Is(err, fs.ErrNotExist) {
 			return nil, fmt.Errorf("%s is no firstseen directory: %w", dir, fs.ErrNotExist)
@@ -92,7 +92,7 @@ func (i *inspector) scanJournal(ctx context.Context) (keys uint64, found journal
 }
 
 // Inspect reads the manifest, the journal and the snapshots of dir and changes
-// nothing. Errors: fs.ErrNotExist, it is no firstseen directory; ErrLocked;
+// nothing; the medium may be read-only. Errors: fs.ErrNotExist, it is no firstseen directory; ErrLocked;
 // ErrCorrupt; ErrIncompatible.
 func Inspect(ctx context.Context, dir string) (out Inspection, err error) {
 	defer func() {

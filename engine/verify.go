@@ -61,7 +61,7 @@ type verifier struct {
 // Verify reads everything in dir and lists all damage; err is for what kept it
 // from looking (ErrLocked, ErrIncompatible, fs.ErrNotExist, ctx). It repairs
 // nothing; to read a segment it opens Badger, which tidies up its own files as
-// it does at every opening. progress, when not nil, is told the bytes of runs
+// it does at every opening: a copy on a read-only medium must be copied first. progress, when not nil, is told the bytes of runs
 // checked so far and in all.
 func Verify(ctx context.Context, dir string, progress func(done, total int64)) (Verification, error) {
 	v, err := newVerifier(dir, progress)
