@@ -65,7 +65,7 @@ func serveChild(dir string, withIntents bool) error {
 	fmt.Println(l.Addr())
 	return http.Serve(l, m.Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		key := r.Header.Get("Idempotency-Key")
-		pause := func() { <-time.After(time.Duration(rand.IntN(3)) * time.Millisecond) }
+		pause := func() { <-time.After(time.Duration(rand.IntN(20)) * time.Millisecond) }
 		_, _ = fmt.Fprintf(ledger, "begin %s\n", key)
 		pause()
 		_, _ = fmt.Fprintf(ledger, "effect %s\n", key)
