@@ -106,7 +106,7 @@ func TestChooseTargets(t *testing.T) {
 	f("firstseen-always firstseen-interval firstseen-none", []string{"engine"}, nil)
 	f("firstseen-none redis", []string{"redis", "engine"}, []string{"none"})
 	f("gomap watermill bloom-pair", []string{"memory"}, nil)
-	f("redis mariadb postgres", []string{"servers"}, nil)
+	f("redis mariadb postgres redis-store-claims redis-store mariadb-store-claims mariadb-store postgres-store-claims postgres-store", []string{"servers"}, nil)
 	if got, err := chooseTargets([]string{"all"}, nil); err != nil || len(got) != len(candidates()) {
 		t.Errorf("all: %d of %d, %v", len(got), len(candidates()), err)
 	}
