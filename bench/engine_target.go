@@ -56,6 +56,25 @@ func EngineCandidates() []Candidate {
 	}
 }
 
+// HintCandidates lists the engine as firstseen-interval, told other numbers of keys than
+// come: what a wrong hint costs, and none.
+func HintCandidates() []Candidate {
+	hint := func(name, about string, change func(s *Setup)) Candidate {
+		c := EngineCandidates()[1]
+		c.Name, c.About = name, "as firstseen-interval, "+about
+		c.Open = func(_ context.Context, s Setup) (Target, error) {
+			change(&s)
+			return openEngine(s, engine.Options{Sync: engine.SyncInterval})
+		}
+		return c
+	}
+	return []Candidate{
+		hint("firstseen-unhinted", "with Options.Window alone", func(s *Setup) { s.Keys, s.KeyBytes = 0, 0 }),
+		hint("firstseen-hint-tenth", "told a tenth of the keys", func(s *Setup) { s.Keys /= 10 }),
+		hint("firstseen-hint-tenfold", "told ten times the keys", func(s *Setup) { s.Keys *= 10 }),
+	}
+}
+
 // engineTarget drives an engine.Engine.
 type engineTarget struct {
 	e *engine.Engine

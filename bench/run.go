@@ -127,7 +127,7 @@ func (m *measurement) share(id int) uint64 {
 func (m *measurement) open(ctx context.Context, took *time.Duration) error {
 	start := time.Now()
 	t, err := m.c.Candidate.Open(ctx, Setup{
-		Dir: m.dir, Keys: min(m.c.Window, m.c.Keys), KeyBytes: m.c.Workload.keyBytes(), Window: windowOf(m.c.Window), Now: m.clock.now,
+		Dir: m.dir, Keys: min(m.c.Window, m.c.Keys), KeyBytes: m.c.Workload.keyBytes(), Window: m.c.Workload.windowOf(m.c.Window), Now: m.clock.now,
 		Callers: m.c.Callers, MaxBatch: m.c.Batch,
 	})
 	*took = time.Since(start)

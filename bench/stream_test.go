@@ -83,7 +83,7 @@ func checkShares(t *testing.T, w Workload, fresh, duplicates, again int) {
 
 func TestStreamIsSeeded(t *testing.T) {
 	draw := func(seed uint64) string {
-		s := newStream(Workload{0.5, Uniform, UUID}, seed, 0, 1, 1000, 1000, new(clock))
+		s := newStream(Workload{Duplicates: 0.5, Spread: Uniform, Kind: UUID}, seed, 0, 1, 1000, 1000, new(clock))
 		s.fill(200)
 		return fmt.Sprintf("%q", s.keys)
 	}
@@ -127,7 +127,7 @@ func TestParseWorkload(t *testing.T) {
 		}
 	}
 	w, err := ParseWorkload("dup=0.25,spread=near,kind=uuid")
-	if err != nil || w != (Workload{0.25, Near, UUID}) {
+	if err != nil || w != (Workload{Duplicates: 0.25, Spread: Near, Kind: UUID}) {
 		t.Errorf("got %+v, %v", w, err)
 	}
 	if again, err := ParseWorkload(w.String()); err != nil || again != w {

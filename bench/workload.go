@@ -1,9 +1,11 @@
 package bench
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/firstseen/firstseen/internal/hash/hashtest"
 )
@@ -44,24 +46,31 @@ type Workload struct {
 	Duplicates float64 `json:"duplicates"` // share of repeated messages, 0 to 1 (Expired: share of expired keys)
 	Spread     Spread  `json:"spread"`
 	Kind       KeyKind `json:"kind"`
+	// Burst sends a window's messages in a hundredth of it, all within one generation: a
+	// backlog after an outage, a restore.
+	Burst bool `json:"burst,omitempty"`
 }
+
+// burstFactor is how much longer than its messages a window of a burst is.
+const burstFactor = 100
 
 // workloads are the named ones, in the order in which reports show them.
 var workloads = []struct {
 	name string
 	w    Workload
 }{
-	{"unique", Workload{0, Uniform, Raw16}},
-	{"segment", Workload{0.006, Uniform, Raw16}},
-	{"dup10", Workload{0.10, Uniform, Raw16}},
-	{"dup50-near", Workload{0.50, Near, Raw16}},
-	{"dup50", Workload{0.50, Uniform, Raw16}},
-	{"zipf", Workload{0, Zipf, Raw16}},
-	{"expired", Workload{0.20, Expired, Raw16}},
-	{"uuid", Workload{0.006, Uniform, UUID}},
-	{"raw36", Workload{0.006, Uniform, Raw36}},
-	{"variable", Workload{0.006, Uniform, Variable}},
-	{"hostile", Workload{0.006, Uniform, Hostile}},
+	{"unique", Workload{Duplicates: 0, Spread: Uniform, Kind: Raw16}},
+	{"segment", Workload{Duplicates: 0.006, Spread: Uniform, Kind: Raw16}},
+	{"dup10", Workload{Duplicates: 0.10, Spread: Uniform, Kind: Raw16}},
+	{"dup50-near", Workload{Duplicates: 0.50, Spread: Near, Kind: Raw16}},
+	{"dup50", Workload{Duplicates: 0.50, Spread: Uniform, Kind: Raw16}},
+	{"zipf", Workload{Duplicates: 0, Spread: Zipf, Kind: Raw16}},
+	{"burst", Workload{Duplicates: 0.006, Spread: Uniform, Kind: Raw16, Burst: true}},
+	{"expired", Workload{Duplicates: 0.20, Spread: Expired, Kind: Raw16}},
+	{"uuid", Workload{Duplicates: 0.006, Spread: Uniform, Kind: UUID}},
+	{"raw36", Workload{Duplicates: 0.006, Spread: Uniform, Kind: Raw36}},
+	{"variable", Workload{Duplicates: 0.006, Spread: Uniform, Kind: Variable}},
+	{"hostile", Workload{Duplicates: 0.006, Spread: Uniform, Kind: Hostile}},
 }
 
 // WorkloadNames lists the names that ParseWorkload knows.
@@ -80,7 +89,7 @@ func ParseWorkload(s string) (Workload, error) {
 			return w.w, nil
 		}
 	}
-	w := Workload{0, Uniform, Raw16}
+	w := Workload{Spread: Uniform, Kind: Raw16}
 	for part := range strings.SplitSeq(s, ",") {
 		key, value, ok := strings.Cut(part, "=")
 		switch {
@@ -94,8 +103,14 @@ func ParseWorkload(s string) (Workload, error) {
 			w.Spread = Spread(value)
 		case ok && key == "kind":
 			w.Kind = KeyKind(value)
+		case ok && key == "burst":
+			burst, err := strconv.ParseBool(value)
+			if err != nil {
+				return w, fmt.Errorf("bench: workload %q: burst: %w", s, err)
+			}
+			w.Burst = burst
 		default:
-			return w, fmt.Errorf("bench: no workload %q: give one of %s, or dup=…,spread=…,kind=…",
+			return w, fmt.Errorf("bench: no workload %q: give one of %s, or dup=…,spread=…,kind=…,burst=true",
 				s, strings.Join(WorkloadNames(), ", "))
 		}
 	}
@@ -105,6 +120,9 @@ func ParseWorkload(s string) (Workload, error) {
 func (w Workload) check() error {
 	if !(w.Duplicates >= 0 && w.Duplicates < 1) {
 		return fmt.Errorf("bench: share of duplicates is %v, it must be from 0 to below 1", w.Duplicates)
+	}
+	if w.Burst && w.Spread == Expired {
+		return errors.New("bench: nothing expires within a burst")
 	}
 	switch w.Spread {
 	case Uniform, Near, Zipf, Expired:
@@ -136,7 +154,19 @@ func (w Workload) String() string {
 			return known.name
 		}
 	}
-	return fmt.Sprintf("dup=%v,spread=%s,kind=%s", w.Duplicates, w.Spread, w.Kind)
+	parts := fmt.Sprintf("dup=%v,spread=%s,kind=%s", w.Duplicates, w.Spread, w.Kind)
+	if w.Burst {
+		parts += ",burst=true"
+	}
+	return parts
+}
+
+// windowOf is how long a window of so many messages lasts on the workload's clock.
+func (w Workload) windowOf(messages uint64) time.Duration {
+	if w.Burst {
+		messages *= burstFactor
+	}
+	return windowOf(messages)
 }
 
 // keyBytes is what the usual key's length counts as for an engine.

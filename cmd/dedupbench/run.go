@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -49,7 +50,7 @@ func newRun() *cobra.Command {
 	flags.StringSliceVar(&f.targets, "targets", []string{"firstseen-always", "firstseen-interval", "gomap", "badger"},
 		"what to measure: names or groups, see below")
 	flags.StringArrayVar(&f.workloads, "workload", []string{"segment"},
-		"messages: "+strings.Join(bench.WorkloadNames(), ", ")+"; or dup=SHARE,spread=uniform|near|zipf|expired,kind=raw16|uuid|raw36|variable|hostile; may be repeated")
+		"messages: "+strings.Join(bench.WorkloadNames(), ", ")+"; or dup=SHARE,spread=uniform|near|zipf|expired,kind=raw16|uuid|raw36|variable|hostile,burst=true; may be repeated")
 	flags.StringSliceVar(&f.sync, "sync", nil, "of the engine's exact targets, only these: always, interval, none")
 	flags.IntSliceVar(&f.batches, "batch", []int{1000}, "keys a call")
 	flags.IntSliceVar(&f.goroutines, "goroutines", []int{1}, "calling goroutines")
@@ -71,7 +72,7 @@ func newRun() *cobra.Command {
 
 // candidates lists everything that can be measured.
 func candidates() []bench.Candidate {
-	return append(bench.EngineCandidates(), peers.Candidates()...)
+	return slices.Concat(bench.EngineCandidates(), bench.HintCandidates(), peers.Candidates())
 }
 
 func (f *runFlags) run(c *cobra.Command) error {

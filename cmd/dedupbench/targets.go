@@ -18,6 +18,9 @@ var groups = []struct {
 		return slices.Contains([]string{"firstseen-always", "firstseen-interval", "firstseen-none"}, c.Name)
 	}},
 	{"firstseen", "the engine in every mode", func(c bench.Candidate) bool { return strings.HasPrefix(c.Name, "firstseen") }},
+	{"hints", "the engine with no hint and with wrong ones", func(c bench.Candidate) bool {
+		return slices.ContainsFunc(bench.HintCandidates(), func(h bench.Candidate) bool { return h.Name == c.Name })
+	}},
 	{"memory", "peers that forget when they stop", func(c bench.Candidate) bool { return !isServer(c) && c.Class == bench.Memory }},
 	{"embedded", "embedded stores of others", func(c bench.Candidate) bool {
 		return c.Embedded && !strings.HasPrefix(c.Name, "firstseen")
