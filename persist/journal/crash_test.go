@@ -23,6 +23,7 @@ type history struct {
 	tail  journal.Pos
 	first int
 	err   error // the first error of any call
+	grows bool  // the ring is made larger on the way
 }
 
 // run appends to a journal in f until an operation fails or the work is done:
@@ -30,7 +31,7 @@ type history struct {
 func (h *history) run(t *testing.T, f vfs.FS, mode journal.SyncMode) {
 	rng := rand.New(rand.NewPCG(9, 10))
 	for round := range 5 {
-		j, err := journal.Open(crashConfig(f, mode))
+		j, err := journal.Open(h.config(f, mode))
 		if err != nil {
 			h.err = err
 			return
@@ -56,6 +57,14 @@ func crashConfig(f vfs.FS, mode journal.SyncMode) journal.Config {
 	return journal.Config{FS: f, Path: "journal", RingBytes: 16384, Sync: mode, Interval: 1 << 40}.WithBoot(1)
 }
 
+func (h *history) config(f vfs.FS, mode journal.SyncMode) journal.Config {
+	c := crashConfig(f, mode)
+	if h.grows {
+		c.MaxRing = 1 << 20
+	}
+	return c
+}
+
 func (h *history) round(t *testing.T, j *journal.Journal, rng *rand.Rand) error {
 	got, _, err := replay(j, h.tail)
 	if err != nil {
@@ -71,6 +80,11 @@ func (h *history) round(t *testing.T, j *journal.Journal, rng *rand.Rand) error 
 			return refused(t, j, err)
 		}
 		h.frames = append(h.frames, fr)
+		if h.grows && i == 4 {
+			if err := j.Grow(j.State().RingBytes + 8192); err != nil && j.State().Failed {
+				return refused(t, j, err)
+			}
+		}
 		if i%3 == 2 {
 			if err := j.Wait(fr.End); err != nil {
 				return refused(t, j, err)
@@ -116,7 +130,7 @@ func (h *history) check(t *testing.T, f *faultfs.FS, mode journal.SyncMode, what
 	if err := vfs.RemoveLeftovers(f, ".", func(string) bool { return true }); err != nil {
 		t.Fatalf("%s: %v", what, err)
 	}
-	j, err := journal.Open(crashConfig(f, mode).WithBoot(2))
+	j, err := journal.Open(h.config(f, mode).WithBoot(2))
 	if err != nil {
 		t.Fatalf("%s: %v", what, err)
 	}
@@ -142,24 +156,26 @@ func (h *history) check(t *testing.T, f *faultfs.FS, mode journal.SyncMode, what
 func TestI7JournalFailAt(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	for _, m := range modes {
-		t.Run(m.name, func(t *testing.T) {
-			for n := int64(1); ; n++ {
-				once := sweepOne(t, m.mode, n, false)
-				sticky := sweepOne(t, m.mode, n, true)
-				if once == nil && sticky == nil {
-					if n < 30 {
-						t.Fatalf("only %d operations", n)
+		for _, grows := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/grows=%v", m.name, grows), func(t *testing.T) {
+				for n := int64(1); ; n++ {
+					once := sweepOne(t, m.mode, n, false, grows)
+					sticky := sweepOne(t, m.mode, n, true, grows)
+					if once == nil && sticky == nil {
+						if n < 30 {
+							t.Fatalf("only %d operations", n)
+						}
+						return
 					}
-					return
 				}
-			}
-		})
+			})
+		}
 	}
 }
 
-func sweepOne(t *testing.T, mode journal.SyncMode, n int64, sticky bool) error {
+func sweepOne(t *testing.T, mode journal.SyncMode, n int64, sticky, grows bool) error {
 	t.Helper()
-	var h history
+	h := history{grows: grows}
 	f := faultfs.New()
 	f.FailAt(n, errBoom, sticky)
 	h.run(t, f, mode)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"math"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -34,6 +35,9 @@ type Config struct {
 	// RingBytes is the ring's size when the file is made, at least 4 KiB, rounded
 	// up to whole pages. An existing file keeps its own.
 	RingBytes int64
+	// MaxRing is what Grow can make a new file's ring at most, up to 4 GiB; not above
+	// RingBytes, the ring stays as it is made. An existing file keeps its own.
+	MaxRing int64
 	// Start is the position of the first frame of a new file, a multiple of 8.
 	Start Pos
 	Sync  SyncMode
@@ -95,7 +99,8 @@ type Journal struct {
 	whole   int           // copies of the header that were whole
 	note    markNote      // watermark found at opening
 	boot    [16]byte
-	size    uint64 // the ring's bytes
+	size    uint64 // the ring's bytes when it is grown as far as it goes: the log's positions turn round at it
+	opened  uint64 // the bytes that the file had of it at opening
 	largest uint64 // the largest frame's bytes
 	salt    uint32
 
@@ -112,6 +117,8 @@ type Journal struct {
 		epoch   uint32 // of the frames appended now
 		end     Pos    // of the last frame appended
 		lap     Pos    // where the ring's current lap began: end - lap is the offset
+		hole    uint64 // bytes of positions that the lap before left out at its end
+		there   uint64 // bytes of the ring that the file has
 		busy    bool   // somebody writes a batch
 		turn    uint64 // counts them
 		leading Pos    // end of the last one
@@ -132,6 +139,7 @@ type Journal struct {
 	// The goroutines are started by Replay and ended by Close.
 	stop    chan struct{} // nil before
 	running sync.WaitGroup
+	growing sync.Mutex // held by Grow
 	pages   ringPages
 	near    ringNear
 }
@@ -184,8 +192,12 @@ func (j *Journal) openFile() error {
 		if c.RingBytes < minRing || c.Start%frameAlign != 0 {
 			return fmt.Errorf("RingBytes is %d, at least %d are needed; Start is %d, it must be a multiple of %d", c.RingBytes, minRing, c.Start, frameAlign)
 		}
-		ring := (uint64(c.RingBytes) + headerLen - 1) / headerLen * headerLen
-		if err := createJournal(c.FS, c.Path, ring, c.Start); err != nil {
+		there := roundRing(c.RingBytes)
+		ring := max(there, min(roundRing(c.MaxRing), maxRing))
+		if ring > there && c.Start%ring != 0 {
+			return fmt.Errorf("Start is %d, the ring of a journal that grows begins at a multiple of %d", c.Start, ring)
+		}
+		if err := createJournal(c.FS, c.Path, ring, there, c.Start); err != nil {
 			return err
 		}
 		f, err = c.FS.OpenFile(c.Path, os.O_RDWR, 0)
@@ -203,14 +215,22 @@ func (j *Journal) openFile() error {
 	if j.whole < 2 {
 		c.Logger.Warn("one of the two copies of the journal's header is damaged, using the other", "file", c.Path)
 	}
-	j.size, j.largest, j.salt = j.head.ring, j.head.ring/4, j.head.salt()
+	j.size, j.salt = j.head.ring, j.head.salt()
 	// A store into the mapping of a file that was cut short ends the process, so
 	// the length is checked first.
 	if size, err := f.Size(); err != nil {
 		return err
-	} else if size != ringStart+int64(j.size) {
-		return &dedup.CorruptError{File: c.Path, Offset: min(size, ringStart+int64(j.size)),
-			Detail: fmt.Sprintf("the file has %d bytes, header and ring have %d", size, ringStart+j.size)}
+	} else if least := ringStart + int64(j.head.there); size < least || size > ringStart+int64(j.size) {
+		return &dedup.CorruptError{File: c.Path, Offset: min(size, least),
+			Detail: fmt.Sprintf("the file has %d bytes, header and ring have %d", size, least)}
+	} else {
+		// What a growth that was not finished had written is as good as the rest.
+		j.opened = uint64(size-ringStart) / headerLen * headerLen
+		j.largest, j.mu.there = j.opened/4, j.opened
+	}
+	// All that the file may ever have: what it has not yet is never touched.
+	if j.size > math.MaxInt/2 {
+		return nil
 	}
 	if j.mapped, err = f.Map(ringStart + int64(j.size)); err != nil || j.mapped == nil {
 		return err
@@ -255,6 +275,8 @@ func (j *Journal) Close(clean bool) error {
 	if j.stop != nil {
 		close(j.stop)
 		j.running.Wait()
+		j.growing.Lock() // a Grow under way sees stop
+		defer j.growing.Unlock()
 	}
 	var err error
 	if ready && clean {
@@ -280,6 +302,7 @@ func (j *Journal) closeClean() error {
 	// Nothing can be appended any more, so end is final.
 	j.mu.Lock()
 	end := j.mu.end
+	j.head.there = j.mu.there
 	j.mu.Unlock()
 	j.head.clean, j.head.cleanEnd = true, end
 	j.head.sequence++

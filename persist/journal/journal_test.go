@@ -111,7 +111,84 @@ func TestJournalRoundTrip(t *testing.T) {
 			t.Run(fmt.Sprintf("%s/clean=%v", m.name, clean), func(t *testing.T) {
 				testRoundTrip(t, m.mode, clean)
 			})
+			t.Run(fmt.Sprintf("%s/clean=%v/grows", m.name, clean), func(t *testing.T) {
+				testGrowing(t, m.mode, clean)
+			})
 		}
+	}
+}
+
+// testGrowing is testRoundTrip with a ring that is made larger now and then, also while a
+// part of the log lies in the lap before.
+func testGrowing(t *testing.T, mode journal.SyncMode, clean bool) {
+	defer goleak.VerifyNone(t)
+	const first, most = 8192, 1 << 18
+	c := journal.Config{Path: filepath.Join(t.TempDir(), "journal"), RingBytes: first, MaxRing: most, Sync: mode, Interval: time.Hour}
+	rng := rand.New(rand.NewPCG(2, uint64(mode)))
+	var live []journal.Frame // not released
+	var tail, end journal.Pos
+	ring, across := int64(first), 0
+	for round := range 60 {
+		j := openJournal(t, c)
+		got, r := mustReplay(t, j, tail)
+		if err := sameFrames(live, got); err != nil {
+			t.Fatalf("round %d: %v", round, err)
+		}
+		if r.End != end || r.Clean != (clean || round == 0) || r.Dropped != 0 || r.PowerLoss {
+			t.Fatalf("round %d: %+v, want end %d", round, r, end)
+		}
+		for range rng.IntN(30) {
+			f := randomFrame(rng, []int{0, 20, 300, first/4 - 48}[rng.IntN(4)])
+			for {
+				ctx, cancel := context.WithCancel(t.Context())
+				cancel()
+				if err := j.Reserve(ctx, journal.FrameSpace(len(f.Payload))); err == nil {
+					break
+				}
+				n := 1 + rng.IntN(len(live))
+				tail, live = live[n-1].End, live[n:]
+				j.Release(tail)
+			}
+			if _, err := j.Append(&f); err != nil {
+				t.Fatal(err)
+			}
+			if err := j.Wait(f.End); err != nil {
+				t.Fatal(err)
+			}
+			end = f.End
+			live = append(live, f)
+			if rng.IntN(200) == 0 {
+				if ring += 8192; tail/most != end/most {
+					across++
+				}
+				if err := j.Grow(ring); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		used := int64(0)
+		for _, f := range live {
+			used += int64(journal.FrameSpace(len(f.Payload)))
+		}
+		// A pad before the file's end, and one at a place where it once ended, may come on top.
+		if s := j.State(); s.End != end || s.Tail != tail || s.RingBytes != min(ring, most) || s.Used < used || s.Used > s.RingBytes {
+			t.Fatalf("%+v, want tail %d end %d, %d used, ring %d", s, tail, end, used, ring)
+		}
+		if at := j.Back(0); at != end {
+			t.Fatalf("Back(0) is %d, the end %d", at, end)
+		}
+		if len(live) > 0 {
+			last := live[len(live)-1]
+			if at, want := j.Back(int64(journal.FrameSpace(len(last.Payload)))), last.End-uint64(journal.FrameSpace(len(last.Payload))); at != want {
+				t.Fatalf("Back of the last frame is %d, want %d", at, want)
+			}
+		}
+		if err := j.Close(clean); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if end < 5*most || ring < 4*first || across == 0 {
+		t.Fatalf("the ring was passed only %d times, grew to %d, %d times with a part of the log in the lap before", end/most, ring, across)
 	}
 }
 

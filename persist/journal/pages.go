@@ -135,9 +135,16 @@ func (j *Journal) whenAsked(wanted <-chan struct{}, do func()) {
 // eachPiece calls do for the one or two pieces of the ring's mapping between two
 // positions, of which there are at most a lap's.
 func (j *Journal) eachPiece(from, to Pos, do func([]byte)) {
+	j.mu.Lock()
+	there := j.mu.there
+	j.mu.Unlock()
 	for to = min(to, from+j.size); from < to; {
 		at := from % j.size
-		n := min(to-from, j.size-at)
+		if at >= there {
+			from += j.size - at // no log lies there
+			continue
+		}
+		n := min(to-from, there-at)
 		do(j.ring[at : at+n])
 		from += n
 	}

@@ -27,6 +27,8 @@ type Replayed struct {
 	// nothing, -1 any number of the newest frames. Frames that were waited for
 	// when the last one here had not been appended are here.
 	MayHaveLost time.Duration
+
+	hole uint64 // see Journal.mu
 }
 
 // Replay gives the frames from a position on to apply, in their order, and makes
@@ -50,7 +52,7 @@ func (j *Journal) Replay(from Pos, apply func(f *Frame) error) (Replayed, error)
 	if err != nil {
 		return out, err
 	}
-	if err := j.begin(from, out.End); err != nil {
+	if err := j.begin(from, out.End, out.hole); err != nil {
 		return out, err
 	}
 	return out, nil
@@ -71,14 +73,14 @@ func (j *Journal) proven() Pos {
 }
 
 // begin opens the next epoch at end and makes the journal ready.
-func (j *Journal) begin(from, end Pos) error {
+func (j *Journal) begin(from, end Pos, hole uint64) error {
 	// What was replayed must be on disk before the header vouches for it: after a
 	// kill it may be with the operating system alone.
 	err := j.file.Sync()
 	if err == nil {
 		j.head.epoch++
 		j.head.epochStart, j.head.clean, j.head.cleanEnd = end, false, 0
-		j.head.boot = j.boot
+		j.head.boot, j.head.there = j.boot, j.opened
 		j.head.putRisk(j.cfg.atRisk())
 		j.head.sequence++
 		err = writeJournalHeader(j.file, &j.head)
@@ -91,6 +93,7 @@ func (j *Journal) begin(from, end Pos) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.mu.epoch, j.mu.end, j.mu.lap = j.head.epoch, end, end-end%j.size
+	j.mu.hole = hole
 	j.mu.room.tail, j.mu.room.released = from, from
 	j.mu.pending.reset(end)
 	j.mu.spare.reset(end)
@@ -140,6 +143,7 @@ func (r *replayer) run(apply func(f *Frame) error) error {
 		}
 		r.epoch, pos = h.epoch, at+h.space()
 		if h.kind == kindPad {
+			r.out.hole = h.space() - min(h.space(), r.j.opened-at%r.j.size)
 			continue
 		}
 		f := h.frame(payload)
@@ -188,7 +192,7 @@ func (r *replayer) frame(pos Pos) (h frameHeader, payload []byte, detail string,
 	}
 	rest := j.size - pos%j.size
 	switch {
-	case h.space() > rest, h.kind == kindPad && h.space() != rest, h.kind != kindPad && h.space() > j.largest:
+	case h.kind == kindPad && h.space() != rest, h.kind != kindPad && h.space() > min(j.largest, j.opened-pos%j.size):
 		return frameHeader{}, nil, fmt.Sprintf("a frame of %d bytes, %d are left in the ring", h.space(), rest), nil
 	case h.kind == kindPad:
 		return h, nil, "", nil
@@ -252,7 +256,7 @@ func (r *replayer) scan(hole Pos) (end, claim Pos, err error) {
 	j, limit := r.j, r.from+r.j.size
 	for pos := hole + frameAlign; pos < limit; {
 		pos = j.skip(pos)
-		n := min(chunk, j.size-pos%j.size, limit-pos)
+		n := min(chunk, j.opened-pos%j.size, limit-pos)
 		if n < frameHeaderLen {
 			break
 		}
@@ -276,8 +280,8 @@ func (r *replayer) scan(hole Pos) (end, claim Pos, err error) {
 // skip gives the position of a frame that comes after pos: at the ring's end
 // there may be no room for a header.
 func (j *Journal) skip(pos Pos) Pos {
-	if rest := j.size - pos%j.size; rest < frameHeaderLen {
-		return pos + rest
+	if off := pos % j.size; off+frameHeaderLen > j.opened {
+		return pos + j.size - off
 	}
 	return pos
 }
@@ -294,6 +298,7 @@ func (j *Journal) readError(err error) error {
 type ringReader struct {
 	file vfs.File
 	size uint64
+	end  uint64 // of it that is in the file
 	buf  []byte
 	pos  Pos // of buf[0]
 }
@@ -306,7 +311,7 @@ func (r *ringReader) at(pos Pos, n int) ([]byte, error) {
 		return r.buf[pos-r.pos:][:n], nil
 	}
 	off := pos % r.size
-	want := int(min(max(uint64(n), readAhead), r.size-off))
+	want := int(min(max(uint64(n), readAhead), r.end-off))
 	if cap(r.buf) < want {
 		r.buf = make([]byte, want)
 	}

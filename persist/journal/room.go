@@ -42,9 +42,9 @@ func (j *Journal) Reserve(ctx context.Context, bytes int) error {
 		return err
 	}
 	r, n := &j.mu.room, uint64(max(bytes, 0))
-	if n > j.size/2 {
+	if n > j.opened/2 {
 		j.mu.Unlock()
-		return fmt.Errorf("journal: reserving %d bytes, a ring of %d takes %d at once", n, j.size, j.size/2)
+		return fmt.Errorf("journal: reserving %d bytes, a ring of %d takes %d at once", n, j.opened, j.opened/2)
 	}
 	if slack := min(n, j.largest); slack > r.slack {
 		r.slack = slack
@@ -120,7 +120,33 @@ func (j *Journal) advanceLocked() {
 
 func (j *Journal) fitsLocked(n uint64) bool {
 	r := &j.mu.room
-	return j.mu.end-r.tail+r.reserved+n+r.slack <= j.size
+	taken := j.mu.end - r.tail + r.reserved + n + r.slack
+	if r.tail < j.mu.lap {
+		// What is left lies before the tail, whatever the ring has grown by behind it.
+		return taken <= j.size
+	}
+	return taken <= j.lapEndLocked()
+}
+
+// usedLocked is what live frames and reservations take of the ring.
+func (j *Journal) usedLocked() uint64 {
+	used := j.mu.end - j.mu.room.tail + j.mu.room.reserved
+	if j.mu.room.tail < j.mu.lap {
+		used -= j.mu.hole
+	}
+	return used
+}
+
+// Back returns the position that lies so many bytes of the ring before the log's end, or
+// the log's tail if that is nearer.
+func (j *Journal) Back(bytes int64) Pos {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	n, tail := uint64(max(0, bytes)), j.mu.room.tail
+	if n > j.mu.end-j.mu.lap {
+		n += j.mu.hole
+	}
+	return j.mu.end - min(n, j.mu.end-tail)
 }
 
 // grantLocked serves those who wait, in their order.

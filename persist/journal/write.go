@@ -41,7 +41,7 @@ func (j *Journal) Append(f *Frame) (Pos, error) {
 		return 0, fmt.Errorf("journal: appending %d bytes, %d are reserved", space, j.mu.room.reserved)
 	}
 	j.mu.room.reserved -= space
-	if space > j.size-(j.mu.end-j.mu.lap) {
+	if space > j.lapEndLocked()-(j.mu.end-j.mu.lap) {
 		j.padLocked()
 	}
 	h.pos, h.epoch = j.mu.end, j.mu.epoch
@@ -77,6 +77,15 @@ func lagOf(pos, durable Pos) uint32 {
 	return uint32(min((pos-durable)/frameAlign, lagUnknown))
 }
 
+// lapEndLocked is the offset at which a lap ends. In a ring that can be grown a pad
+// tells that it did, since it need not end there another time: so its header always fits.
+func (j *Journal) lapEndLocked() uint64 {
+	if j.mu.there < j.size {
+		return j.mu.there - frameHeaderLen
+	}
+	return j.size
+}
+
 // padLocked leaves the rest of the lap empty: behind a pad frame, or behind
 // nothing where no header fits.
 func (j *Journal) padLocked() {
@@ -90,7 +99,7 @@ func (j *Journal) padLocked() {
 	}
 	j.mu.pending.wrap = len(j.mu.pending.data)
 	j.mu.end += rest
-	j.mu.lap = j.mu.end
+	j.mu.lap, j.mu.hole = j.mu.end, j.size-j.mu.there
 }
 
 // Wait returns nil once the frames below pos, a position that Append returned,
@@ -362,6 +371,7 @@ func (j *Journal) syncEvery(interval time.Duration) {
 // State is a moment's view of the journal.
 type State struct {
 	RingBytes int64  // the ring's size
+	MaxRing   int64  // what it can be grown to
 	Used      int64  // of it taken by live frames and reservations
 	Tail      Pos    // frames below it will not be replayed
 	End       Pos    // of the last frame appended
@@ -380,7 +390,7 @@ func (j *Journal) State() State {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	s := State{
-		RingBytes: int64(j.size), Used: int64(j.mu.end - j.mu.room.tail + j.mu.room.reserved),
+		RingBytes: int64(j.mu.there), MaxRing: int64(j.size), Used: int64(j.usedLocked()),
 		Tail: j.mu.room.tail, End: j.mu.end, Written: j.written.Load(), Durable: j.durable.Load(),
 		Bytes: j.mu.bytes, Writes: j.mu.writes, Syncs: j.mu.syncs, RoomWaits: j.mu.room.waits,
 		Failed: j.failed.Load() != nil,
