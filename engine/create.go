@@ -141,7 +141,7 @@ func (e *Engine) create() error {
 		return err
 	}
 	e.size(m)
-	if err := e.openJournal(); err != nil {
+	if err := e.openJournal(m); err != nil {
 		return err
 	}
 	err := e.journal.Close(false)

@@ -128,5 +128,9 @@ func tombstonesByForm(stones []shards.Tombstone) (out [hash.Forms][]shards.Tombs
 
 // segmentBytes is what a generation's runs are expected to take.
 func (e *Engine) segmentBytes() int64 {
-	return int64(e.capacity.Load()) / int64(e.opts.Generations-1) * (e.opts.recordBytes() + 8)
+	return max(minSegment, int64(e.capacity.Load())/int64(e.opts.Generations-1)*(e.opts.recordBytes()+8))
 }
+
+// minSegment is the least room of a segment. What is not used of it takes no disk, and a
+// generation that outgrows it needs another directory of Badger's.
+const minSegment = 256 << 20

@@ -36,12 +36,6 @@ func (e *Engine) grow() error {
 		}
 	}
 	e.capacity.Store(next)
-	e.set.SetMaxKeys(e.tableKeys(next))
-	for shard := range e.opts.Shards { // tables of the new size, for the next rotation; one after the other, beside calls
-		if err := e.warmShard(shard); err != nil {
-			return err
-		}
-	}
 	e.counts.growths.Add(1)
 	// The snapshots that there are, are of the old size.
 	e.snapshots.Clear()

@@ -67,6 +67,7 @@ func (e *Engine) maintainLoop(onDisk []generation) {
 			e.post(e.afterRotation)
 		}
 		e.relieveJournal()
+		e.watchTables()
 		if now-sweptAt > int64(e.opts.Lease) {
 			// An ended lease is kept for one more: a late commit is still good.
 			sweptAt = now
@@ -76,6 +77,23 @@ func (e *Engine) maintainLoop(onDisk []generation) {
 			diskAt = time.Now()
 			e.checkDisk()
 		}
+	}
+}
+
+// watchTables has the worker make tables larger that were full, and new ones before
+// callers need them.
+func (e *Engine) watchTables() {
+	if e.opts.Mode != Exact || e.resizing.Load() {
+		return
+	}
+	do := e.addTables
+	if e.set.TakeFilled() > e.opts.Shards/2 {
+		do = e.growTables
+	} else if !e.set.WantsTables() {
+		return
+	}
+	if e.resizing.CompareAndSwap(false, true) {
+		e.post(do)
 	}
 }
 
@@ -110,9 +128,12 @@ func (e *Engine) relieveJournal() {
 		}
 		return
 	}
-	below := s.End - min(s.End, uint64(s.RingBytes)/3)
+	below := e.journal.Back(s.RingBytes / 3)
 	if wanted {
 		below = s.End // in a small ring even the newest keys stand in the way
+	}
+	if s.RingBytes < e.ringMost() && s.RingBytes < s.MaxRing && e.resizing.CompareAndSwap(false, true) {
+		e.post(e.growRing)
 	}
 	e.set.Seal(below)
 	e.roomShort.Store(true)
@@ -227,6 +248,9 @@ func (e *Engine) afterRotation() error {
 	}
 	// Ahead of the first flush: making a segment takes 5 to 8 ms.
 	if _, err := e.store.segmentFor(e.liveNumber(), 0, e.segmentBytes()); err != nil {
+		return err
+	}
+	if err := e.fitTables(); err != nil {
 		return err
 	}
 	return e.grow()

@@ -7,12 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"path/filepath"
 	"runtime"
 	"sync"
 	"time"
 
-	"github.com/firstseen/firstseen/bloom"
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/internal/vfs"
 	"github.com/firstseen/firstseen/persist"
@@ -99,7 +99,7 @@ func (e *Engine) open() error {
 	if _, err := e.fs.Stat(path); err != nil {
 		return missing(err, path)
 	}
-	if err := e.openJournal(); err != nil {
+	if err := e.openJournal(m); err != nil {
 		return err
 	}
 	// Everything is of a version that we know: from here on things may change.
@@ -136,7 +136,7 @@ func (e *Engine) warm() error {
 }
 
 func (e *Engine) warmShard(shard int) error {
-	tables := e.opts.Mode == Exact && e.tableKeys(e.capacity.Load()) > warmFrom
+	tables := e.opts.Mode == Exact && e.set.MaxKeys() > warmFrom
 	record := 0
 	if e.opts.KeyBytes > fixedSpace {
 		record = recordSpace(e.opts.KeyBytes)
@@ -188,70 +188,20 @@ func missing(err error, path string) error {
 	return err
 }
 
-// size settles how many keys a window the filters are made for: the hint, or
-// what the directory has grown to if its stream is still as dense.
-func (e *Engine) size(m *persist.Manifest) {
-	capacity := e.opts.Capacity
-	if m.Capacity > capacity {
-		for _, g := range m.Generations {
-			if g.Keys*uint64(e.opts.Generations-1) > capacity {
-				capacity = m.Capacity
-			}
-		}
-	}
-	if e.opts.Mode == Approximate && m.Capacity > 0 {
-		capacity = m.Capacity // its filters are all there is, and can't be made anew
-	}
-	e.capacity.Store(capacity)
-}
-
-// filterConfig sizes one shard's filter. All slots together hold a window and
-// one generation.
-func (e *Engine) filterConfig(capacity uint64) bloom.Config {
-	g := uint64(e.opts.Generations)
-	return bloom.Config{
-		Keys:        max(1, capacity*g/(g-1)/uint64(e.opts.Shards)),
-		BitsPerKey:  e.opts.BitsPerKey,
-		Generations: e.opts.Generations,
-	}
-}
-
-// tableKeys is how many unflushed keys a shard holds: a generation's in as few
-// equal parts, each a run, as the memory budget allows.
-func (e *Engine) tableKeys(capacity uint64) int {
-	if e.opts.tableKeys > 0 {
-		return e.opts.tableKeys
-	}
-	g := float64(capacity) / float64(e.opts.Generations-1) / float64(e.opts.Shards)
-	budget := max(float64(e.opts.MemoryBudget)-e.filterBytes(capacity)-float64(fixedMemory), float64(e.opts.MemoryBudget)/8)
-	most := budget / float64(e.opts.Shards) / (shards.TableSets * shards.TableKeyBytes)
-	most = min(most, shards.MaxTableKeys/2)
-	parts := 1.0
-	for 1.1*g/parts > most {
-		parts++
-	}
-	// A tenth more, so that a generation a little fuller than expected still fits.
-	return max(minTableKeys, int(1.1*g/parts))
-}
-
-// fixedMemory is what the process needs besides filters and tables: Badger's
-// instances, the Go heap, scratch.
-const fixedMemory = 96 << 20
-
-func (e *Engine) openJournal() error {
-	keys := e.tableKeys(e.capacity.Load()) * e.opts.Shards
-	ring := max(int64(minRing), (shards.TableSets+1)*e.opts.recordBytes()*int64(keys)) // one more for headers
+func (e *Engine) openJournal(m *persist.Manifest) error {
+	ring, most := e.ringFor(e.firstTables(m)), int64(math.MaxInt64)
 	if e.opts.Mode == Approximate {
 		ring = max(int64(minRing), min(ring, 64<<20))
 	}
 	if e.opts.ringBytes > 0 {
-		ring = e.opts.ringBytes
+		ring, most = e.opts.ringBytes, e.opts.maxRing
 	}
 	var err error
 	e.journal, err = journal.Open(journal.Config{
 		FS:        e.fs,
 		Path:      filepath.Join(e.dir, journalName),
 		RingBytes: ring,
+		MaxRing:   most,
 		Sync:      journal.SyncMode(e.opts.Sync),
 		Interval:  e.opts.SyncEvery,
 		NotBefore: e.opts.NotBefore,
@@ -267,7 +217,7 @@ func (e *Engine) newSet(m *persist.Manifest) error {
 		return err
 	}
 	live := m.Generations[len(m.Generations)-1]
-	keys := e.tableKeys(e.capacity.Load())
+	keys := e.firstTables(m)
 	c := shards.Config{
 		Shards:      e.opts.Shards,
 		Hasher:      e.hasher,

@@ -161,10 +161,14 @@ type Options struct {
 	// 2161, the engine's time stands still. Default time.Now.
 	Now func() time.Time
 
+	hinted bool // Capacity was given
+
 	// For tests: small tables and rings make flushes and waits frequent; the own
 	// files, Badger's apart, behind something that fails.
 	tableKeys int
 	ringBytes int64
+	maxRing   int64 // with ringBytes
+	resizes   bool  // tables and ring follow the stream all the same
 	lastFlush uint64
 	workEvery time.Duration // instead of scrubEvery: merges come often
 	fs        vfs.FS
@@ -186,6 +190,7 @@ func (o Options) withDefaults() (Options, error) {
 	var problems []error
 	bad := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
 	o.checkBounds(bad)
+	o.hinted = o.Capacity != 0
 	o.Capacity = orDefault(o.Capacity, defaultCapacity)
 	if o.KeyBytes = orDefault(o.KeyBytes, fixedSpace); o.KeyBytes < 0 || o.KeyBytes > dedup.MaxKeyLen {
 		bad("KeyBytes is %d, it must be from 1 to %d", o.KeyBytes, dedup.MaxKeyLen)

@@ -24,8 +24,8 @@ type pool struct {
 }
 
 // resize says how large full tables and arenas are from now on, and frees what
-// nobody will ask for again.
-func (p *pool) resize(table, index, arena int) {
+// nobody will ask for again; tables of that size may be ready.
+func (p *pool) resize(table, index, arena int, ready []*mem.Region) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.mu.table, p.mu.index, p.mu.arena = table, index, arena
@@ -38,7 +38,14 @@ func (p *pool) resize(table, index, arena int) {
 			return gone
 		})
 	}
-	p.mu.clean, p.mu.arenas = free(p.mu.clean, table), free(p.mu.arenas, arena)
+	p.mu.clean, p.mu.arenas = append(free(p.mu.clean, table), ready...), free(p.mu.arenas, arena)
+}
+
+// ready counts the full tables that could be had, now or after their clearing.
+func (p *pool) ready() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.mu.clean) + len(p.mu.dirty)
 }
 
 // full returns a clean region for a full table of so many bytes that was touched
@@ -86,8 +93,12 @@ func (p *pool) add(list *[]*mem.Region, bytes *int, touched int) error {
 	}
 	r.TouchFirst(touched)
 	p.mu.Lock()
+	defer p.mu.Unlock()
+	if *bytes != n {
+		r.Free() // the size has changed meanwhile
+		return nil
+	}
 	*list = append(*list, r)
-	p.mu.Unlock()
 	return nil
 }
 

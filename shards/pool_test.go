@@ -170,7 +170,7 @@ func TestSmallerTables(t *testing.T) {
 		sh := &h.set.shards[0]
 		var b Batch
 		sh.mu.Lock()
-		h.set.SetMaxKeys(500)
+		_ = h.set.SetMaxKeys(500, 0)
 		got, err := sh.tableFor(&b, hash.Raw16, MaxPart)
 		sh.mu.Unlock()
 		if err != nil || !got.room(MaxPart) || len(got.pairs) > 500+MaxPart {

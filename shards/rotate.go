@@ -13,12 +13,15 @@ import (
 // sealed, the filter's slot, whose generation must have been retired, is empty.
 // The bits are cleared later, by Clear.
 func (s *Set) Rotate(generation uint64) {
+	last := uint64(0)
 	for i := range s.shards {
 		sh := &s.shards[i]
 		sh.mu.Lock()
+		last += sh.live
 		sh.rotate(generation)
 		sh.mu.Unlock()
 	}
+	s.lastKeys.Store(last)
 }
 
 func (s *shard) rotate(generation uint64) {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/firstseen/firstseen/bloom"
 	"github.com/firstseen/firstseen/internal/hash"
+	"github.com/firstseen/firstseen/internal/mem"
 	"github.com/firstseen/firstseen/internal/sabotage"
 )
 
@@ -81,6 +82,8 @@ type Set struct {
 	nSealed   atomic.Int64
 	oldest    atomic.Uint64 // generation: those before it are out of the window
 	maxKeys   atomic.Int64  // see Config.MaxKeys
+	filled    atomic.Int64  // see TakeFilled
+	lastKeys  atomic.Uint64 // see LastKeys
 	refusal   atomic.Pointer[error]
 	waits     atomic.Uint64 // see Waits
 
@@ -96,7 +99,7 @@ func NewSet(c Config) (*Set, error) {
 	s := &Set{c: c, shardBits: uint(bits.TrailingZeros(uint(c.Shards))), shards: make([]shard, c.Shards)}
 	s.queue.room = make(chan struct{})
 	s.nonce.Store(c.Nonce)
-	s.SetMaxKeys(c.MaxKeys)
+	_ = s.SetMaxKeys(c.MaxKeys, 0) // makes nothing, so nothing fails
 	s.pool.mu.limit = (TableSets - 1) * c.Shards
 	for i := range s.shards {
 		f, err := bloom.New(c.Kind, c.Filter)
@@ -155,10 +158,57 @@ func (s *Set) Warm(shard int, tables bool, record int) error {
 	return nil
 }
 
-// SetMaxKeys changes Config.MaxKeys.
-func (s *Set) SetMaxKeys(keys int) {
+// SetMaxKeys changes Config.MaxKeys. Where ahead is not 0, so many tables of the new size
+// are made resident before: in a caller the first touch would take up to 3 ms a MB.
+func (s *Set) SetMaxKeys(keys, ahead int) error {
+	full := keys + MaxPart
+	var ready []*mem.Region
+	for range ahead {
+		r, err := mem.Alloc(tableBytes(full))
+		if err != nil {
+			for _, r := range ready {
+				r.Free()
+			}
+			return err
+		}
+		r.Touch()
+		ready = append(ready, r)
+	}
 	s.maxKeys.Store(int64(keys))
-	s.pool.resize(tableBytes(s.fullKeys()), indexBytes(s.fullKeys()), arenaBytes(keys))
+	s.pool.resize(tableBytes(full), indexBytes(full), arenaBytes(keys), ready)
+	return nil
+}
+
+// MaxKeys returns Config.MaxKeys as it is now.
+func (s *Set) MaxKeys() int { return int(s.maxKeys.Load()) }
+
+// TakeFilled returns how many tables were sealed since the last call because they were full.
+func (s *Set) TakeFilled() int { return int(s.filled.Swap(0)) }
+
+// WantsTables reports whether the active tables are more than half full and none are ready to
+// take their place, nor on their way back from a flush.
+func (s *Set) WantsTables() bool {
+	if s.pool.ready() > 0 || s.nSealed.Load() > 0 {
+		return false
+	}
+	unflushed := 0
+	for i := range s.shards {
+		sh := &s.shards[i]
+		sh.lockLater()
+		unflushed += sh.active.keys
+		sh.mu.Unlock()
+	}
+	return 2*unflushed > s.MaxKeys()*len(s.shards)
+}
+
+// AddTables makes full tables resident, one for each shard.
+func (s *Set) AddTables() error {
+	for range s.shards {
+		if err := s.pool.add(&s.pool.mu.clean, &s.pool.mu.table, math.MaxInt); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Tombstones counts the forgotten keys that are remembered as such.
@@ -183,6 +233,9 @@ func (s *Set) LiveKeys() (n uint64) {
 	}
 	return n
 }
+
+// LastKeys counts the keys marked in the generation before the live one, since opening.
+func (s *Set) LastKeys() uint64 { return s.lastKeys.Load() }
 
 // Seal seals the unflushed keys of every shard whose oldest one was logged
 // below pos.

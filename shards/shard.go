@@ -106,6 +106,7 @@ func (s *shard) lockForMarks(ctx context.Context, n int) error {
 			most++ // none is added to the sealed ones
 		}
 		if s.set.nSealed.Load() < most {
+			s.set.filled.Add(1)
 			s.seal()
 			return nil
 		}
@@ -139,6 +140,7 @@ func (s *shard) tableFor(b *Batch, form hash.Form, n int) (*table, error) {
 func (s *shard) growTable(b *Batch, form hash.Form, n int) error {
 	old, keys, most := s.active.tables[form], 512, s.set.fullKeys()
 	if old != nil && (old.keys+n > most || old.arena != nil && !old.arena.room(1)) {
+		s.set.filled.Add(1)
 		if err := s.sealWithin(b); err != nil {
 			return err
 		}

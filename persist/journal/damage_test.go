@@ -221,7 +221,7 @@ func TestI5JournalNotBefore(t *testing.T) {
 func TestJournalNewerVersion(t *testing.T) {
 	ring, _, _, _ := makeJournal(t, damageCases[0])
 	for i := range 2 {
-		b := journal[i*4096:][:4096]
+		b := ring[i*4096:][:4096]
 		b[8] = 3
 		binary.LittleEndian.PutUint32(b[4092:], crc32.Checksum(b[:4092], crc32.MakeTable(crc32.Castagnoli)))
 	}

@@ -1,0 +1,181 @@
+package engine
+
+import (
+	"errors"
+
+	"github.com/firstseen/firstseen/bloom"
+	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/persist"
+	"github.com/firstseen/firstseen/shards"
+)
+
+// How large filters, tables and the ring are. A hint, or what the directory remembers of
+// its generations, is where they begin. Then what comes decides: tables and ring follow
+// here, filters in grow.go.
+
+// fixedMemory is what the process needs besides filters and tables: Badger's
+// instances, the Go heap, scratch.
+const fixedMemory = 96 << 20
+
+// fastGrowth is up to how many keys of a set of tables each one is four times as large as
+// the one before, and above twice: the larger they are the more memory is at stake.
+const fastGrowth = 1 << 20
+
+// size settles how many keys a window the filters are made for: the hint, or
+// what the directory has grown to if its stream is still as dense.
+func (e *Engine) size(m *persist.Manifest) {
+	capacity := e.opts.Capacity
+	if m.Capacity > capacity {
+		for _, g := range m.Generations {
+			if g.Keys*uint64(e.opts.Generations-1) > capacity {
+				capacity = m.Capacity
+			}
+		}
+	}
+	e.capacity.Store(capacity)
+}
+
+// filterConfig sizes one shard's filter. All slots together hold a window and
+// one generation.
+func (e *Engine) filterConfig(capacity uint64) bloom.Config {
+	g := uint64(e.opts.Generations)
+	return bloom.Config{
+		Keys:        max(1, capacity*g/(g-1)/uint64(e.opts.Shards)),
+		BitsPerKey:  e.opts.BitsPerKey,
+		Generations: e.opts.Generations,
+	}
+}
+
+// firstTables is how many unflushed keys a shard's table takes at first: see tableKeys. With
+// neither a hint nor a memory they begin small.
+func (e *Engine) firstTables(m *persist.Manifest) int {
+	if e.opts.tableKeys > 0 {
+		return e.opts.tableKeys
+	}
+	keys := uint64(0)
+	if e.opts.hinted {
+		keys = e.opts.Capacity / uint64(e.opts.Generations-1)
+	}
+	for _, g := range m.Generations {
+		keys = max(keys, g.Keys)
+	}
+	return e.tableKeys(keys)
+}
+
+// tableKeys is how many unflushed keys a shard's table takes where a generation has that
+// many: its share in as few equal parts, each a run, as the memory budget allows. A tenth
+// more, so that a generation a little fuller still fits.
+func (e *Engine) tableKeys(generation uint64) int {
+	share := 1.1 * float64(generation) / float64(e.opts.Shards)
+	most, parts := e.mostTableKeys(), 1.0
+	for share/parts > most {
+		parts++
+	}
+	return max(minTableKeys, int(share/parts))
+}
+
+// mostTableKeys is what the memory budget leaves for a table beside the filters.
+func (e *Engine) mostTableKeys() float64 {
+	budget := float64(e.opts.MemoryBudget)
+	budget = max(budget-e.filterBytes(e.capacity.Load())-float64(fixedMemory), budget/8)
+	return min(budget/float64(e.opts.Shards)/(shards.TableSets*shards.TableKeyBytes), shards.MaxTableKeys/2)
+}
+
+// ringFor is the ring for tables of so many keys: one more than there are, for headers.
+func (e *Engine) ringFor(tableKeys int) int64 {
+	return max(minRing, (shards.TableSets+1)*e.opts.recordBytes()*int64(tableKeys)*int64(e.opts.Shards))
+}
+
+// ringMost is what the ring grows to where it is full before the tables are: with records
+// of the longest usual length, and headers that outweigh them in calls of one key.
+func (e *Engine) ringMost() int64 {
+	return max(minRing, (shards.TableSets+1)*2*shards.ArenaPerKey*int64(e.set.MaxKeys())*int64(e.opts.Shards))
+}
+
+// growTables makes tables larger: they were full before their generation was over, and
+// more of them mean more runs to look into and to merge.
+func (e *Engine) growTables() error {
+	defer e.resizing.Store(false)
+	if e.opts.tableKeys > 0 && !e.opts.resizes {
+		return nil
+	}
+	keys := e.set.MaxKeys()
+	next := 2 * keys
+	if keys*e.opts.Shards < fastGrowth {
+		next = 4 * keys
+	}
+	return e.setTables(min(next, int(e.mostTableKeys())))
+}
+
+// fitTables sizes the tables by the fullest generation of the window that is over.
+func (e *Engine) fitTables() error {
+	if e.opts.Mode != Exact || e.opts.tableKeys > 0 && !e.opts.resizes {
+		return nil
+	}
+	fullest, sealed := e.set.LastKeys(), 0
+	e.store.view(func(m *persist.Manifest) {
+		for _, g := range m.Generations[:len(m.Generations)-1] {
+			fullest = max(fullest, g.Keys)
+			sealed++
+		}
+	})
+	fit := e.tableKeys(fullest)
+	if now := e.set.MaxKeys(); fit > now || sealed >= shrinkAfter && shrinkBelow*fit < now {
+		return e.setTables(fit)
+	}
+	return nil
+}
+
+// Tables shrink when this many generations that are over would have fitted into tables of
+// less than that part of their size: a quiet hour is no reason.
+const shrinkAfter, shrinkBelow = 3, 3
+
+// setTables makes the ring fit for tables of so many keys, and then the tables of that size.
+func (e *Engine) setTables(keys int) error {
+	now := e.set.MaxKeys()
+	if keys == now {
+		return nil
+	}
+	if err := e.setRing(e.ringFor(keys)); err != nil {
+		return err
+	}
+	perKey := (shards.TableSets + 1) * e.opts.recordBytes() * int64(e.opts.Shards)
+	if most := int(2 * e.journal.State().RingBytes / perKey); keys > now && keys > most {
+		keys = max(now, most) // a ring that can't grow is full before the tables are
+	}
+	if keys == now {
+		return nil
+	}
+	e.opts.Logger.Debug("tables change their size", "from", now, "to", keys)
+	return e.set.SetMaxKeys(keys, e.opts.Shards)
+}
+
+// addTables makes tables resident that will be wanted soon.
+func (e *Engine) addTables() error {
+	defer e.resizing.Store(false)
+	return e.set.AddTables()
+}
+
+// growRing doubles the ring: it was half full before the tables were full.
+func (e *Engine) growRing() error {
+	defer e.resizing.Store(false)
+	return e.setRing(min(2*e.journal.State().RingBytes, e.ringMost()))
+}
+
+// setRing makes the ring that large if it is smaller. Where the disk has no room it stays
+// as it is: flushes come earlier then.
+func (e *Engine) setRing(bytes int64) error {
+	s := e.journal.State()
+	if bytes = min(bytes, s.MaxRing); bytes <= s.RingBytes {
+		return nil
+	}
+	err := e.checkFree(bytes - s.RingBytes + max(0, e.opts.MinFreeDisk))
+	if err == nil {
+		err = e.journal.Grow(bytes)
+	}
+	if errors.Is(err, dedup.ErrDiskFull) && !errors.Is(err, dedup.ErrFailed) {
+		e.opts.Logger.Debug("the ring is not made larger", "error", err)
+		return nil
+	}
+	return err
+}
