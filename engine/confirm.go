@@ -3,6 +3,7 @@ package engine
 import (
 	"cmp"
 	"errors"
+	"math/bits"
 	"slices"
 
 	"github.com/firstseen/firstseen/internal/hash"
@@ -13,7 +14,7 @@ import (
 // A runEntry is a run in the list of what a shard's confirms ask.
 type runEntry struct {
 	generation uint64
-	bit        uint8 // of the generation's slot
+	slots      uint8 // of the shard's filter that its keys are in
 	form       hash.Form
 	seq        uint64
 	run        *persist.Run
@@ -76,10 +77,10 @@ func (s *store) collect(l *lookup, b *shards.Batch, pending []shards.Pending, ol
 		for i := range *list {
 			// The slot's bit alone does not tell the generation.
 			r := &(*list)[i]
-			if p.Mask&r.bit == 0 || r.generation < oldest || r.form != form {
+			if p.Mask&r.slots == 0 || r.generation < oldest || r.form != form {
 				continue
 			}
-			qs = append(qs, persist.Query{Run: r.run, Order: order, Lo: lo, Key: record, Index: int32(j), Older: older, Bit: r.bit})
+			qs = append(qs, persist.Query{Run: r.run, Order: order, Lo: lo, Key: record, Index: int32(j), Older: older, Mark: uint32(r.generation)})
 			older = true
 		}
 	}
@@ -91,7 +92,7 @@ func (l *lookup) tell(pending []shards.Pending) {
 	for i := range l.queries {
 		if q := &l.queries[i]; q.Found {
 			p := &pending[q.Index]
-			p.Found, p.Seq, p.Mask = true, q.Run.Seq(), q.Bit
+			p.Found, p.Seq, p.Generation = true, q.Run.Seq(), uint64(q.Mark)
 		}
 	}
 }
@@ -101,18 +102,48 @@ func (s *store) asks(shard int, run *persist.Run) bool {
 	return slices.ContainsFunc(s.list(shard), func(r runEntry) bool { return r.run == run })
 }
 
-// install puts runs into the shard's list. It is called with the shard locked.
-func (s *store) install(shard int, generation uint64, runs []*persist.Run) {
+// install puts runs into the shard's list, whose keys are in some slots of its filter. It is
+// called with the shard locked.
+func (s *store) install(shard int, generation uint64, slots uint8, runs []*persist.Run) {
 	list := s.list(shard)
 	for _, r := range runs {
 		m := r.Meta()
 		if !m.Tombstones {
-			list = append(list, runEntry{generation, s.bit(generation), hash.Form(m.Form), m.Seq, r})
+			list = append(list, runEntry{generation, slots, hash.Form(m.Form), m.Seq, r})
 		}
 	}
 	// Newest first: the first run that holds a key decides about tombstones.
 	slices.SortStableFunc(list, func(a, b runEntry) int { return cmp.Compare(b.seq, a.seq) })
 	s.runs[shard].Store(&list)
+}
+
+// move changes the slots of all runs of a shard. It is called with the shard locked.
+func (s *store) move(shard int, moved func(slots uint8) uint8) {
+	list := s.list(shard)
+	for i := range list {
+		list[i].slots = moved(list[i].slots)
+	}
+	s.runs[shard].Store(&list)
+}
+
+// slot returns the slot of a run as an opening placed it.
+func (s *store) slot(run *persist.Run) int {
+	for _, r := range s.list(int(run.Meta().Shard)) {
+		if r.run == run {
+			return bits.TrailingZeros8(r.slots)
+		}
+	}
+	return 0
+}
+
+// slotsOf returns the slots of a shard's runs of a form that lie in some segments.
+func (s *store) slotsOf(shard int, form hash.Form, segments map[uint64]bool) (slots uint8) {
+	for _, r := range s.list(shard) {
+		if r.form == form && segments[r.run.Segment().ID()] {
+			slots |= r.slots
+		}
+	}
+	return slots
 }
 
 // uninstall takes the runs of some segments out of the shard's list.

@@ -67,7 +67,9 @@ type Engine struct {
 	roomWanted   atomic.Bool            // a call, or a rotation, waits for room in the journal
 	roomShort    atomic.Bool            // the flusher is to look what of the ring nobody needs
 	snapshotting atomic.Bool            // a snapshot is among the jobs
-	resizing     atomic.Bool            // so is a change of the tables' size, or the ring's
+	resizing     atomic.Bool            // tables or the ring change their size
+	fitDue       atomic.Bool            // a rotation tells of the tables' size
+	growing      atomic.Bool            // so is a growth of the filters
 	snapshots    sync.Map               // sealed generations that have a snapshot of the present filter
 	snapshotEnds map[uint64]journal.Pos // the worker's: how far each generation's snapshot reaches
 	lost         []persist.GapMeta      // known gaps; changed by Open only

@@ -239,7 +239,7 @@ func (e *Engine) finish(f *flush) error {
 			// runs out of the list after it left the window, so one of the two
 			// sees the other.
 			if e.isHeld(done.table.Generation) {
-				e.store.install(done.table.Shard, done.table.Generation, done.runs)
+				e.store.install(done.table.Shard, done.table.Generation, 1<<done.table.Slot, done.runs)
 			}
 		})
 		e.counts.flushes.Add(1)

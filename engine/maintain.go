@@ -67,7 +67,11 @@ func (e *Engine) maintainLoop(onDisk []generation) {
 			e.post(e.afterRotation)
 		}
 		e.relieveJournal()
-		e.watchTables()
+		e.watchSizes()
+		if e.opts.Mode == Exact && !e.growing.Load() && e.capacity.Load() < e.largestFilter() && e.set.Crowded() {
+			e.growing.Store(true)
+			e.post(e.grow)
+		}
 		if now-sweptAt > int64(e.opts.Lease) {
 			// An ended lease is kept for one more: a late commit is still good.
 			sweptAt = now
@@ -77,23 +81,6 @@ func (e *Engine) maintainLoop(onDisk []generation) {
 			diskAt = time.Now()
 			e.checkDisk()
 		}
-	}
-}
-
-// watchTables has the worker make tables larger that were full, and new ones before
-// callers need them.
-func (e *Engine) watchTables() {
-	if e.opts.Mode != Exact || e.resizing.Load() {
-		return
-	}
-	do := e.addTables
-	if e.set.TakeFilled() > e.opts.Shards/2 {
-		do = e.growTables
-	} else if !e.set.WantsTables() {
-		return
-	}
-	if e.resizing.CompareAndSwap(false, true) {
-		e.post(do)
 	}
 }
 
@@ -132,8 +119,8 @@ func (e *Engine) relieveJournal() {
 	if wanted {
 		below = s.End // in a small ring even the newest keys stand in the way
 	}
-	if s.RingBytes < e.ringMost() && s.RingBytes < s.MaxRing && e.resizing.CompareAndSwap(false, true) {
-		e.post(e.growRing)
+	if s.RingBytes < e.ringMost() && s.RingBytes < s.MaxRing {
+		e.resize(e.growRing)
 	}
 	e.set.Seal(below)
 	e.roomShort.Store(true)
@@ -250,9 +237,7 @@ func (e *Engine) afterRotation() error {
 	if _, err := e.store.segmentFor(e.liveNumber(), 0, e.segmentBytes()); err != nil {
 		return err
 	}
-	if err := e.fitTables(); err != nil {
-		return err
-	}
+	e.fitDue.Store(true)
 	return e.grow()
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/firstseen/firstseen/bloom"
 	"github.com/firstseen/firstseen/internal/hash"
 	"github.com/firstseen/firstseen/persist"
 )
@@ -57,15 +58,17 @@ func (e *Engine) mergeDue() error {
 	return nil
 }
 
-// runsOf returns the most runs that a shard and form has in a generation, and
-// the generation's keys in runs.
+// runsOf returns the most runs of a generation that a key of one shard and form may have to
+// ask where one slot of the filter knows it, and the generation's keys in runs.
 func (e *Engine) runsOf(generation uint64) (most int, keys uint64) {
 	for shard := range e.opts.Shards {
-		var count [hash.Forms]int
+		var count [hash.Forms][bloom.MaxGenerations]int
 		for _, r := range e.store.list(shard) {
 			if r.generation == generation {
-				count[r.form]++
-				most = max(most, count[r.form])
+				for slot := range count[r.form] {
+					count[r.form][slot] += int(r.slots >> slot & 1)
+					most = max(most, count[r.form][slot])
+				}
 				keys += r.run.Meta().Keys
 			}
 		}
@@ -195,10 +198,13 @@ func (m *merger) replace() error {
 	}
 	for shard, runs := range m.runs {
 		m.e.set.Install(shard, func() {
-			m.e.store.uninstall(shard, m.old)
-			if m.e.isHeld(m.generation) {
-				m.e.store.install(shard, m.generation, runs)
+			held := m.e.isHeld(m.generation)
+			for _, r := range runs {
+				if slots := m.e.store.slotsOf(shard, hash.Form(r.Meta().Form), m.old); held {
+					m.e.store.install(shard, m.generation, slots, []*persist.Run{r})
+				}
 			}
+			m.e.store.uninstall(shard, m.old)
 		})
 	}
 	m.e.counts.merges.Add(1)

@@ -79,7 +79,7 @@ func (e *Engine) open() error {
 	}
 	e.snapshotEnds = map[uint64]journal.Pos{}
 	e.results.e = e
-	e.store = newStore(e.dir, e.fs, e.opts.Logger, e.opts.Generations)
+	e.store = newStore(e.dir, e.fs, e.opts.Logger)
 	e.store.unsynced = e.opts.Temporary
 	e.store.told = func(m *persist.Manifest) { e.clock.ahead.Store(m.Wall - m.Clock) }
 	m, err := persist.ReadManifest(e.fs, e.dir)
@@ -136,7 +136,14 @@ func (e *Engine) warm() error {
 }
 
 func (e *Engine) warmShard(shard int) error {
-	tables := e.opts.Mode == Exact && e.set.MaxKeys() > warmFrom
+	tables := 0
+	switch keys := e.set.MaxKeys(); {
+	case e.opts.Mode != Exact:
+	case keys > warmFrom:
+		tables = shards.TableSets
+	case e.opts.tableKeys == 0 && keys > minTableKeys:
+		tables = 1
+	}
 	record := 0
 	if e.opts.KeyBytes > fixedSpace {
 		record = recordSpace(e.opts.KeyBytes)

@@ -30,7 +30,7 @@ func newDamagedDir(t *testing.T, mode Mode) *damagedDir {
 	t.Helper()
 	clock := newFakeClock()
 	d := &damagedDir{dir: t.TempDir(), clock: clock, keys: map[string]bool{}, opts: Options{
-		Window: time.Hour, Capacity: 1000, Generations: 4, Shards: 2, MinFreeDisk: -1, Now: clock.now, Mode: mode,
+		Window: time.Hour, Capacity: 3000, Generations: 4, Shards: 2, MinFreeDisk: -1, Now: clock.now, Mode: mode,
 		Sync: SyncNone, tableKeys: 500, ringBytes: 256 << 10,
 	}}
 	e := faultOpen(t, d.dir, d.opts)

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -27,6 +28,11 @@ func (e *Engine) restore(m *persist.Manifest) error {
 	if err := e.clock.start(&e.opts, func(wall int64) int64 { return later(m.Clock, max(0, wall-m.Wall)) }); err != nil {
 		return err
 	}
+	keys := make([]uint64, len(m.Generations))
+	for i, g := range m.Generations {
+		keys[i] = g.Keys
+	}
+	e.set.Share(m.Generations[0].Number, keys)
 	for _, g := range m.Generations {
 		e.window.generations = append(e.window.generations, generation{g.Number, g.Start, g.End})
 		e.set.Hold(g.Number, false, false)
@@ -147,10 +153,18 @@ func (e *Engine) restoreGeneration(g *persist.GenerationMeta) error {
 			delete(lost, r.Meta().ID)
 		}
 	}
+	// A snapshot tells which keys a generation has, and not which run has them.
+	_, err := e.fs.Stat(persist.SnapshotPath(e.dir, g.Number))
+	whole := err == nil || len(lost) > 0 || e.hasGap(g.Number)
 	for shard, runs := range byShard {
-		e.set.Install(shard, func() { e.store.install(shard, g.Number, runs) })
+		slices.SortFunc(runs, func(a, b *persist.Run) int { return cmp.Compare(a.Meta().Seq, b.Meta().Seq) })
 		for _, r := range runs {
 			meta := r.Meta()
+			slot := 0
+			if !meta.Tombstones {
+				slot = e.set.Place(shard, g.Number, meta.Keys, whole)
+			}
+			e.set.Install(shard, func() { e.store.install(shard, g.Number, 1<<slot, []*persist.Run{r}) })
 			e.set.Restart(shard, meta.Seq+1)
 			if meta.Tombstones {
 				if err := e.restoreTombstones(r, g); err != nil {
@@ -241,16 +255,17 @@ func (e *Engine) restoreFilter(g *persist.GenerationMeta, byShard [][]*persist.R
 		e.recovery.Rebuilt++
 	}
 	for _, r := range younger {
-		e.younger = append(e.younger, youngerRun{run: r, g: g})
+		e.younger = append(e.younger, youngerRun{run: r, slot: e.store.slot(r), g: g})
 	}
 	return nil
 }
 
 // A youngerRun is one whose keys its generation's filter lacks.
 type youngerRun struct {
-	run *persist.Run
-	g   *persist.GenerationMeta
-	err error
+	run  *persist.Run
+	slot int // of the filter
+	g    *persist.GenerationMeta
+	err  error
 }
 
 // rebuild adds the keys of all younger runs to the filters, on all processors.
@@ -302,7 +317,7 @@ func (e *Engine) addRuns(shard int, runs []*youngerRun) {
 			}
 			orders = orders[:0]
 			more, err := cursors[i].Until(end, func(b *persist.Block) { orders = e.appendOrders(orders, fixed[i], b) })
-			e.set.AddOrders(shard, r.g.Number, orders)
+			e.set.AddOrders(shard, r.slot, orders)
 			if !more {
 				cursors[i], r.err = nil, err
 				left--

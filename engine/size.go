@@ -17,14 +17,24 @@ import (
 // instances, the Go heap, scratch.
 const fixedMemory = 96 << 20
 
-// fastGrowth is up to how many keys of a set of tables each one is four times as large as
-// the one before, and above twice: the larger they are the more memory is at stake.
-const fastGrowth = 1 << 20
+const (
+	// firstTableKeys is what tables take at first where nothing is known: a set of them 13 MB.
+	firstTableKeys = 32 << 10
+	// firstCapacity is the keys within a window that filters are made for then: 14 MB.
+	firstCapacity = 4_000_000
+	// fastGrowth is up to how many keys of a set of tables the next one is four times as
+	// large at once. Above it is twice as large, and a generation must have filled two sets:
+	// the larger they are the more memory is at stake.
+	fastGrowth = 1 << 20
+)
 
 // size settles how many keys a window the filters are made for: the hint, or
 // what the directory has grown to if its stream is still as dense.
 func (e *Engine) size(m *persist.Manifest) {
 	capacity := e.opts.Capacity
+	if !e.opts.hinted && e.opts.Mode == Exact {
+		capacity = firstCapacity
+	}
 	if m.Capacity > capacity {
 		for _, g := range m.Generations {
 			if g.Keys*uint64(e.opts.Generations-1) > capacity {
@@ -59,6 +69,9 @@ func (e *Engine) firstTables(m *persist.Manifest) int {
 	for _, g := range m.Generations {
 		keys = max(keys, g.Keys)
 	}
+	if keys == 0 {
+		return int(min(firstTableKeys, e.mostTableKeys()))
+	}
 	return e.tableKeys(keys)
 }
 
@@ -92,26 +105,47 @@ func (e *Engine) ringMost() int64 {
 	return max(minRing, (shards.TableSets+1)*2*shards.ArenaPerKey*int64(e.set.MaxKeys())*int64(e.opts.Shards))
 }
 
-// growTables makes tables larger: they were full before their generation was over, and
-// more of them mean more runs to look into and to merge.
-func (e *Engine) growTables() error {
-	defer e.resizing.Store(false)
-	if e.opts.tableKeys > 0 && !e.opts.resizes {
-		return nil
+// watchSizes is called by the maintenance. It has tables made larger that were full before
+// their generation was over, since more of them mean more runs to look into and to merge, fits
+// them after a rotation, and has new ones made before callers need them. That takes a
+// goroutine of its own, for the disk's time.
+func (e *Engine) watchSizes() {
+	if e.opts.Mode != Exact || e.resizing.Load() {
+		return
 	}
-	keys := e.set.MaxKeys()
-	next := 2 * keys
-	if keys*e.opts.Shards < fastGrowth {
-		next = 4 * keys
+	if e.opts.tableKeys == 0 || e.opts.resizes {
+		if e.fitDue.Swap(false) {
+			e.resize(e.fitTables)
+			return
+		}
+		if keys := e.set.MaxKeys(); e.set.Filled() > e.opts.Shards/2 && keys*e.opts.Shards < fastGrowth {
+			e.resize(func() error { return e.setTables(min(4*keys, int(e.mostTableKeys()))) })
+			return
+		} else if e.set.Filled() >= 2*e.opts.Shards {
+			e.resize(func() error { return e.setTables(min(2*keys, int(e.mostTableKeys()))) })
+			return
+		}
 	}
-	return e.setTables(min(next, int(e.mostTableKeys())))
+	if e.set.WantsTables() {
+		e.resize(e.set.AddTables)
+	}
+}
+
+// resize does something to the sizes of tables and ring, one thing at a time.
+func (e *Engine) resize(do func() error) {
+	if !e.resizing.CompareAndSwap(false, true) {
+		return
+	}
+	e.running.Go(func() {
+		defer e.resizing.Store(false)
+		if err := do(); err != nil && e.stop.Err() == nil {
+			e.workFailed(err)
+		}
+	})
 }
 
 // fitTables sizes the tables by the fullest generation of the window that is over.
 func (e *Engine) fitTables() error {
-	if e.opts.Mode != Exact || e.opts.tableKeys > 0 && !e.opts.resizes {
-		return nil
-	}
 	fullest, sealed := e.set.LastKeys(), 0
 	e.store.view(func(m *persist.Manifest) {
 		for _, g := range m.Generations[:len(m.Generations)-1] {
@@ -119,6 +153,9 @@ func (e *Engine) fitTables() error {
 			sealed++
 		}
 	})
+	if fullest == 0 {
+		return nil
+	}
 	fit := e.tableKeys(fullest)
 	if now := e.set.MaxKeys(); fit > now || sealed >= shrinkAfter && shrinkBelow*fit < now {
 		return e.setTables(fit)
@@ -146,19 +183,12 @@ func (e *Engine) setTables(keys int) error {
 	if keys == now {
 		return nil
 	}
-	e.opts.Logger.Debug("tables change their size", "from", now, "to", keys)
+	e.opts.Logger.Info("tables change their size", "from", now, "to", keys)
 	return e.set.SetMaxKeys(keys, e.opts.Shards)
-}
-
-// addTables makes tables resident that will be wanted soon.
-func (e *Engine) addTables() error {
-	defer e.resizing.Store(false)
-	return e.set.AddTables()
 }
 
 // growRing doubles the ring: it was half full before the tables were full.
 func (e *Engine) growRing() error {
-	defer e.resizing.Store(false)
 	return e.setRing(min(2*e.journal.State().RingBytes, e.ringMost()))
 }
 

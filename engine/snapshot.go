@@ -22,6 +22,10 @@ func (e *Engine) snapshot(live bool) error {
 		if isLive && !live || !isLive && e.hasSnapshot(g.number) {
 			continue
 		}
+		if e.opts.Mode == Exact && !e.set.Whole(g.number) {
+			e.removeSnapshots([]uint64{g.number}) // an opening takes its bits from the runs
+			continue
+		}
 		if err := e.writeSnapshot(g); err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"math/bits"
 	"time"
 
 	"github.com/firstseen/firstseen/persist"
@@ -221,7 +222,7 @@ func (e *Engine) Stats() Stats {
 		for _, g := range gs {
 			gm := generationMeta(m, g.number)
 			out := generationStats(gm, g)
-			out.Fill = z.Fill[e.set.Slot(g.number)]
+			out.Fill = fillOf(z.Fill, e.set.Slots(g.number))
 			out.Snapshot = e.hasSnapshot(g.number)
 			s.Generations = append(s.Generations, out)
 		}
@@ -232,6 +233,16 @@ func (e *Engine) Stats() Stats {
 func journalStats(j journal.State, waits uint64) JournalStats {
 	return JournalStats{RingBytes: j.RingBytes, UsedBytes: j.Used, Written: j.Bytes, Syncs: j.Syncs, Unsynced: j.Unsynced, WaitsOnRoom: waits,
 		Durable: j.Durable}
+}
+
+// fillOf is the mean fill of some slots.
+func fillOf(fill []float64, slots uint8) (mean float64) {
+	for i, f := range fill {
+		if slots>>i&1 != 0 {
+			mean += f / float64(bits.OnesCount8(slots))
+		}
+	}
+	return mean
 }
 
 // generationStats sums what the manifest says of a generation; gm may be nil.

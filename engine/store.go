@@ -22,7 +22,6 @@ type store struct {
 	fs       vfs.FS
 	logger   *slog.Logger
 	unsynced bool                      // the directory ends with the process
-	slots    int                       // generations that a filter tells apart
 	told     func(m *persist.Manifest) // of each manifest that is on disk
 
 	// runs holds what a shard's confirms ask, newest first. A list never
@@ -39,14 +38,12 @@ type store struct {
 	dropped  map[uint64]bool             // segments that the manifest has stopped naming, not yet removed
 }
 
-func newStore(dir string, fsys vfs.FS, logger *slog.Logger, slots int) *store {
-	s := &store{dir: dir, fs: fsys, logger: logger, slots: slots, segments: map[uint64]*persist.Segment{}, writing: map[uint64]uint64{},
+func newStore(dir string, fsys vfs.FS, logger *slog.Logger) *store {
+	s := &store{dir: dir, fs: fsys, logger: logger, segments: map[uint64]*persist.Segment{}, writing: map[uint64]uint64{},
 		busy: map[uint64]int{}, dropped: map[uint64]bool{}, help: make(chan *shared)}
 	s.lookups.New = func() any { return new(lookup) }
 	return s
 }
-
-func (s *store) bit(generation uint64) uint8 { return 1 << (generation % uint64(s.slots)) }
 
 // segmentFor returns the segment that takes a generation's runs, with room for so
 // many bytes, and makes one if there is none. It is promised by the manifest with

@@ -133,11 +133,7 @@ func (e *Engine) retireLocked(now int64) {
 // dropOldestLocked takes the n oldest generations out of all answers.
 func (e *Engine) dropOldestLocked(n int) {
 	gs := e.window.generations
-	var held uint8
-	for _, g := range gs[n:] {
-		held |= 1 << e.set.Slot(g.number)
-	}
-	e.set.Retire(held, gs[n].number)
+	e.set.Retire(gs[n].number)
 	e.window.retired += uint64(n)
 	e.window.generations = append([]generation(nil), gs[n:]...)
 }

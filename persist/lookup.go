@@ -21,8 +21,8 @@ type Query struct {
 	// Older says that this asks an older run for the key of the query before, which
 	// is not needed where that one, or one before it, was found.
 	Older bool
-	Found bool  // set by Confirm: the run holds the key
-	Bit   uint8 // the caller's
+	Found bool   // set by Confirm: the run holds the key
+	Mark  uint32 // the caller's
 
 	block uint32
 	rest  uint64 // see blockOf

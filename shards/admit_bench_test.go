@@ -45,7 +45,7 @@ func benchAdmitMemory(b *testing.B, batch int) {
 	}
 	defer s.Close()
 	for i := range s.shards {
-		if err := s.Warm(i, true, 0); err != nil {
+		if err := s.Warm(i, TableSets, 0); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -71,7 +71,7 @@ func benchAdmitMemory(b *testing.B, batch int) {
 	generation := uint64(1)
 	rotate := func() {
 		generation++
-		s.Retire(0xff, max(generation, 7)-6)
+		s.Retire(max(generation, 7) - 6)
 		s.Rotate(generation)
 		for u := s.Next(); u != nil; u = s.Next() {
 			s.Published(u, func() {})

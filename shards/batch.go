@@ -87,9 +87,11 @@ type Counts struct {
 type Pending struct {
 	I     int32  // the key's place in the batch
 	Shard uint16 // its shard
-	Mask  uint8  // generations to ask; with Found the Confirmer leaves that of the run
+	Mask  uint8  // slots of the filter whose runs are to be asked
 	Found bool   // set by the Confirmer
 	Seq   uint64 // with Found: sequence number of the newest run that holds it
+	// With Found: the generation of that run.
+	Generation uint64
 }
 
 // Oldest returns the oldest generation that counts for the batch.

@@ -51,7 +51,7 @@ func newBed(t testing.TB, c Config) *bed {
 		c.MaxSealed = 1000
 	}
 	c.Generation, c.Log = h.live, h.log
-	h.runs = &memRuns{generations: uint64(c.Generations), shardBits: uint(bits.TrailingZeros(uint(c.Shards))), byShard: map[int][]*memRun{}}
+	h.runs = &memRuns{shardBits: uint(bits.TrailingZeros(uint(c.Shards))), byShard: map[int][]*memRun{}}
 	c.Confirmer, c.Sealed = h.runs, func() {}
 	h.c = c
 	h.makeSet()
@@ -170,6 +170,7 @@ func (h *bed) flushOne() bool {
 	h.set.Published(u, func() {
 		h.runs.mu.Lock()
 		defer h.runs.mu.Unlock()
+		r.slots = 1 << u.Slot
 		h.runs.byShard[u.Shard] = append([]*memRun{r}, h.runs.byShard[u.Shard]...)
 	})
 	return true
@@ -199,11 +200,7 @@ func (h *bed) keyOfOrder(order uint64) []byte {
 // retire makes oldest the oldest generation.
 func (h *bed) retire(oldest uint64) {
 	h.oldest = oldest
-	held := uint8(0)
-	for g := oldest; g <= h.live; g++ {
-		held |= 1 << h.set.Slot(g)
-	}
-	h.set.Retire(held, oldest)
+	h.set.Retire(oldest)
 }
 
 // restart makes a new set from the runs and the log, as opening does.
@@ -213,6 +210,15 @@ func (h *bed) restart() {
 	h.set.Close()
 	h.c.Generation = h.live
 	h.makeSet()
+	keys := make([]uint64, h.live-h.oldest+1)
+	for _, runs := range h.runs.byShard {
+		for _, r := range runs {
+			if r.generation >= h.oldest {
+				keys[r.generation-h.oldest] += uint64(len(r.orders))
+			}
+		}
+	}
+	h.set.Share(h.oldest, keys)
 	for g := h.oldest; g <= h.live; g++ {
 		h.set.Hold(g, false, false)
 	}
@@ -221,10 +227,12 @@ func (h *bed) restart() {
 	for shard, runs := range h.runs.byShard {
 		runs = slices.DeleteFunc(runs, func(r *memRun) bool { return r.generation < h.oldest })
 		h.runs.byShard[shard] = runs
-		for _, r := range runs {
+		for _, r := range slices.Backward(runs) {
+			slot := h.set.Place(shard, r.generation, uint64(len(r.orders)), false)
+			r.slots = 1 << slot
 			covered[shard] = max(covered[shard], r.end)
 			h.set.Restart(shard, r.seq+1)
-			h.set.AddOrders(shard, r.generation, r.orders)
+			h.set.AddOrders(shard, slot, r.orders)
 			for _, tomb := range r.tombstones {
 				h.set.AddTombstone(shard, tomb, r.seq, r.generation)
 			}

@@ -280,7 +280,7 @@ func (s *shard) announceSealedKeys(b *Batch, at []int32) {
 // counts reports whether a sealed table has to be looked into for a key that only
 // the generations of m may hold.
 func (s *shard) counts(u *Unflushed, m uint8) bool {
-	return u.Generation >= s.oldest && m&(1<<s.set.Slot(u.Generation)) != 0
+	return u.Generation >= s.oldest && m&(1<<u.Slot) != 0
 }
 
 // tombstoned reports whether a Forget came after the table or run with the
@@ -359,7 +359,7 @@ func (s *shard) settle(b *Batch, p Pending) error {
 		b.Counts.Duplicate++
 		b.Counts.Confirmed++
 		if b.Marked != nil {
-			b.Marked[b.at[i]] = s.generationOf(p.Mask)
+			b.Marked[b.at[i]] = p.Generation
 		}
 		if p.Mask != 1<<s.slot && s.refreshes(b) {
 			b.WaitPos = max(b.WaitPos, s.pos)

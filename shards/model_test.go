@@ -207,14 +207,12 @@ func (m *setModel) background() {
 
 func (m *setModel) grow() {
 	for shard := range m.c.Shards {
-		err := m.set.Grow(shard, m.filterConfig(), func(add func(uint64, []uint64)) error {
-			for _, r := range m.runs.byShard[shard] {
-				if r.generation >= m.oldest {
-					add(r.generation, r.orders)
-				}
+		err := m.set.Grow(shard, m.filterConfig(), func(add func(uint64, uint8, []uint64)) error {
+			for _, r := range m.runs.list(shard) {
+				add(r.generation, r.slots, r.orders)
 			}
 			return nil
-		})
+		}, func(moved func(uint8) uint8) { m.runs.moved(shard, moved) })
 		if err != nil {
 			m.t.Fatal(err)
 		}

@@ -2,7 +2,6 @@ package shards
 
 import (
 	"context"
-	"math/bits"
 
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/internal/hash"
@@ -137,15 +136,4 @@ func (s *Set) LookStored(ctx context.Context, b *Batch, form hash.Form, hi, lo u
 	b.out = b.Out
 	err := s.Look(ctx, b, 0)
 	return b.Out[0], err
-}
-
-// generationFrom returns the generation of a slot among the youngest ones up to live.
-func (s *Set) generationFrom(slot int, live uint64) uint64 {
-	n := uint64(s.c.Generations)
-	return live - (live+n-uint64(slot))%n
-}
-
-// generationOf returns the held generation that a bit of a mask stands for.
-func (s *shard) generationOf(bit uint8) uint64 {
-	return s.set.generationFrom(bits.TrailingZeros8(bit), s.generation)
 }

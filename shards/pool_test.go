@@ -15,7 +15,7 @@ import (
 func TestWarm(t *testing.T) {
 	for _, arenas := range []bool{false, true} {
 		h := newBed(t, Config{Shards: 1, MaxKeys: 20_000, MaxSealed: 7})
-		if err := h.set.Warm(0, true, map[bool]int{true: 20}[arenas]); err != nil {
+		if err := h.set.Warm(0, TableSets, map[bool]int{true: 20}[arenas]); err != nil {
 			t.Fatal(err)
 		}
 		ready := map[*mem.Region]bool{}
@@ -41,7 +41,7 @@ func TestWarm(t *testing.T) {
 // is back; no key is lost on the way.
 func TestBridgeTable(t *testing.T) {
 	h := newBed(t, Config{Shards: 1, MaxKeys: 20_000, MaxSealed: 7})
-	if err := h.set.Warm(0, true, 0); err != nil {
+	if err := h.set.Warm(0, TableSets, 0); err != nil {
 		t.Fatal(err)
 	}
 	full := tableBytes(h.set.fullKeys())
@@ -104,7 +104,7 @@ func TestBridgeTable(t *testing.T) {
 func TestRecycledTable(t *testing.T) {
 	const keys = 19_000
 	h := newBed(t, Config{Shards: 1, MaxKeys: 20_000, MaxSealed: 7})
-	if err := h.set.Warm(0, true, 0); err != nil {
+	if err := h.set.Warm(0, TableSets, 0); err != nil {
 		t.Fatal(err)
 	}
 	used := map[*mem.Region]int{}

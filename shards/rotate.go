@@ -9,9 +9,9 @@ import (
 	"github.com/firstseen/firstseen/internal/hash"
 )
 
-// Rotate makes generation the live one: unflushed keys of the one before are
-// sealed, the filter's slot, whose generation must have been retired, is empty.
-// The bits are cleared later, by Clear.
+// Rotate makes generation the live one: unflushed keys of the one before are sealed. It
+// gets a free slot of the filter, or shares the last one where there is none; without a
+// store one must be free. The bits are cleared later, by Clear.
 func (s *Set) Rotate(generation uint64) {
 	last := uint64(0)
 	for i := range s.shards {
@@ -22,32 +22,33 @@ func (s *Set) Rotate(generation uint64) {
 		sh.mu.Unlock()
 	}
 	s.lastKeys.Store(last)
+	s.filled.Store(0)
 }
 
 func (s *shard) rotate(generation uint64) {
-	s.generation, s.slot, s.live = generation, s.set.Slot(generation), 0
-	s.held |= 1 << s.slot
-	s.blind &^= 1 << s.slot // of the slot's former generation
-	s.lost &^= 1 << s.slot
+	s.generation, s.live = generation, 0
 	s.version++
 	s.seal()
 	s.active.Generation = generation
-	(*s.filter.Load()).Reset(s.slot)
-	if s.larger != nil {
-		s.larger.Reset(s.slot)
-	}
+	s.rotateSlot()
 }
 
-// Retire takes generations before oldest out of all answers: only those whose
-// slots are in held count from now on. Their tombstones go with them.
-func (s *Set) Retire(held uint8, oldest uint64) {
+// Retire takes generations before oldest out of all answers. Their tombstones go with them.
+func (s *Set) Retire(oldest uint64) {
 	s.oldest.Store(oldest)
 	for i := range s.shards {
 		sh := &s.shards[i]
 		sh.mu.Lock()
-		sh.held, sh.oldest = held, oldest
-		sh.blind &= held
-		sh.lost &= held
+		sh.oldest = oldest
+		sh.slots.retire(oldest)
+		sh.growing.retire(oldest)
+		sh.held = sh.slots.used
+		for i, g := range sh.lostAt {
+			if g < oldest {
+				sh.blind &^= 1 << i
+				sh.lost &^= 1 << i
+			}
+		}
 		for k, t := range sh.tombs {
 			if t.generation < oldest {
 				delete(sh.tombs, k)
@@ -75,19 +76,97 @@ func (s *Set) Oldest() uint64 { return s.oldest.Load() }
 // Hold makes a generation count, at opening; lost says that runs of it are
 // missing, blind that its filter can't be had either.
 func (s *Set) Hold(generation uint64, lost, blind bool) {
-	bit := uint8(1) << s.Slot(generation)
 	for i := range s.shards {
 		sh := &s.shards[i]
 		sh.mu.Lock()
-		sh.held |= bit
+		sh.assign(generation)
+		mask := sh.slots.of(generation)
+		for i := range sh.lostAt {
+			if mask>>i&1 != 0 && (lost || blind) {
+				sh.lostAt[i] = max(sh.lostAt[i], generation)
+			}
+		}
 		if lost {
-			sh.lost |= bit
+			sh.lost |= mask
 		}
 		if blind {
-			sh.blind |= bit
+			sh.blind |= mask
 		}
 		sh.mu.Unlock()
 	}
+}
+
+// assign gives a generation a slot, at opening, unless it has one.
+func (s *shard) assign(generation uint64) {
+	t := &s.slots
+	switch {
+	case t.of(generation) != 0:
+	case s.set.c.Confirmer == nil:
+		t.give(int(generation%uint64(t.n)), generation)
+	case t.free() > 0:
+		t.take(generation)
+	default: // Share says otherwise where there are many
+		t.slot[s.slot].first = min(t.slot[s.slot].first, generation)
+	}
+	s.held = t.used
+}
+
+// Share gives slots to the generations of a directory that is being opened, oldest first,
+// with the keys that each one has; the last one is live. Where they are more than slots, several
+// share one.
+func (s *Set) Share(first uint64, keys []uint64) {
+	total := uint64(0)
+	for _, n := range keys {
+		total += n
+	}
+	for i := range s.shards {
+		sh := &s.shards[i]
+		sh.mu.Lock()
+		t := &sh.slots
+		*t = newSlots(s.c.Filter)
+		for k, n := range keys {
+			g := first + uint64(k)
+			n /= uint64(len(s.shards))
+			last := &t.slot[sh.slot]
+			switch {
+			case s.c.Confirmer == nil:
+				sh.slot = int(g % uint64(t.n))
+				t.give(sh.slot, g)
+			case k == 0 || t.free() >= len(keys)-k || t.free() > 0 && last.keys+n/2 > total/uint64(t.n*len(s.shards)):
+				sh.slot, _ = t.take(g)
+			default:
+				last.last = g
+			}
+			t.slot[sh.slot].keys += n
+		}
+		for j := range t.n {
+			t.slot[j].keys = 0 // Place counts them
+		}
+		sh.held, sh.active.Slot = t.used, sh.slot
+		sh.mu.Unlock()
+	}
+}
+
+// Place returns the slot for a run of so many keys, at opening; runs come by generation
+// and in their order. whole says that the generation must stay in one slot.
+func (s *Set) Place(shard int, generation, keys uint64, whole bool) int {
+	sh := &s.shards[shard]
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	sh.assign(generation)
+	t := &sh.slots
+	slot := t.newest(generation)
+	// One stays free, for the next generation.
+	if !whole && t.slot[slot].keys > 0 && !t.takes(slot, keys) && t.free() > 1 {
+		was := slot
+		slot, _ = t.take(generation)
+		if was == sh.slot && generation == sh.generation {
+			sh.slot, sh.active.Slot = slot, slot
+		}
+	}
+	t.slot[slot].keys += keys
+	sh.held = t.used
+	return slot
 }
 
 // Clear does a bounded piece of the work that rotations and flushes left
@@ -128,12 +207,12 @@ func (s *Set) AddTombstone(shard int, t Tombstone, seq, generation uint64) {
 	}
 }
 
-// AddOrders adds keys of one shard, by their orders, to the filter, to rebuild it.
-func (s *Set) AddOrders(shard int, generation uint64, orders []uint64) {
+// AddOrders adds keys of one shard, by their orders, to a slot of the filter, to rebuild it.
+func (s *Set) AddOrders(shard, slot int, orders []uint64) {
 	sh := &s.shards[shard]
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	(*sh.filter.Load()).AddBatch(s.Slot(generation), orders)
+	(*sh.filter.Load()).AddBatch(slot, orders)
 }
 
 // Replay applies one record of the log that starts and ends at the given
@@ -148,13 +227,12 @@ func (s *Set) Replay(b *Batch, r *Record, start, end uint64) error {
 	}
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if r.Generation != sh.active.Generation {
+	if full := s.c.Confirmer != nil && !sh.active.room(b.n, int(s.maxKeys.Load())); full || r.Generation != sh.active.Generation {
 		sh.seal()
-		sh.active.Generation = r.Generation
-	}
-	if s.c.Confirmer != nil && !sh.active.room(b.n, int(s.maxKeys.Load())) {
-		sh.seal()
-		sh.active.Generation = r.Generation
+		if r.Generation == sh.generation {
+			sh.followSlot()
+		}
+		sh.replayInto(r.Generation)
 	}
 	sh.replaying = end
 	sh.active.logged(start)
@@ -165,7 +243,8 @@ func (s *Set) Replay(b *Batch, r *Record, start, end uint64) error {
 		}
 	default:
 		sh.announce(r.Form, b.order)
-		(*sh.filter.Load()).AddBatch(s.Slot(r.Generation), b.order)
+		(*sh.filter.Load()).AddBatch(sh.active.Slot, b.order)
+		sh.slots.slot[sh.active.Slot].keys += uint64(b.n)
 		if s.c.Confirmer == nil {
 			break
 		}
@@ -183,10 +262,19 @@ func (s *Set) Replay(b *Batch, r *Record, start, end uint64) error {
 // replayMark is mark without an answer; a full table is sealed without a log.
 func (s *shard) replayMark(b *Batch, i int) error {
 	b.fresh.reset() // nothing to log: it came from there
-	generation := s.active.Generation
+	generation, slot := s.active.Generation, s.active.Slot
 	err := s.mark(b, i)
-	s.active.Generation = generation
+	s.active.Generation, s.active.Slot = generation, slot
 	return err
+}
+
+// replayInto makes the active table, which is empty, one of a generation.
+func (s *shard) replayInto(generation uint64) {
+	s.assign(generation)
+	s.active.Generation = generation
+	if s.active.Slot = s.slot; generation != s.generation {
+		s.active.Slot = s.slots.newest(generation)
+	}
 }
 
 // EndReplay leaves every shard's active table to the live generation.
@@ -196,7 +284,7 @@ func (s *Set) EndReplay() {
 		sh.mu.Lock()
 		if sh.active.Generation != sh.generation {
 			sh.seal()
-			sh.active.Generation = sh.generation
+			sh.active.Generation, sh.active.Slot = sh.generation, sh.slot
 		}
 		sh.mu.Unlock()
 	}
@@ -251,14 +339,15 @@ func (s *Set) decode(b *Batch, r *Record) error {
 	return nil
 }
 
-// Column copies the bits of one generation and shard. The copy of the live
+// Column copies the bits of one generation and shard, which must be in one slot (Whole); those
+// of other generations in that slot come with them. The copy of the live
 // generation is made piece by piece with the lock held for each: it holds every
 // key that was marked before the call and some of those marked during it.
 func (s *Set) Column(shard int, generation uint64, dst []byte) []byte {
 	const piece = 4 << 10 // of a column: 32 KiB of a filter's lines, some µs under the lock
 	sh := &s.shards[shard]
-	slot := s.Slot(generation)
 	sh.lockLater()
+	slot := sh.column(generation)
 	n := (*sh.filter.Load()).SlotBytes()
 	sh.mu.Unlock()
 	dst = append(dst[:0], make([]byte, n)...)
@@ -280,9 +369,12 @@ func (s *Set) MergeColumn(shard int, generation uint64, column []byte) error {
 	if len(column) != f.SlotBytes() {
 		return fmt.Errorf("a snapshot's column has %d bytes, the filter's %d", len(column), f.SlotBytes())
 	}
-	f.MergeSlot(s.Slot(generation), 0, column)
+	f.MergeSlot(sh.column(generation), 0, column)
 	return nil
 }
+
+// column is the slot of a generation that has one: see Whole.
+func (s *shard) column(generation uint64) int { return s.slots.newest(generation) }
 
 // SlotBytes returns the size of one shard's and generation's bits.
 func (s *Set) SlotBytes() int { return (*s.shards[0].filter.Load()).SlotBytes() }

@@ -82,7 +82,7 @@ type Set struct {
 	nSealed   atomic.Int64
 	oldest    atomic.Uint64 // generation: those before it are out of the window
 	maxKeys   atomic.Int64  // see Config.MaxKeys
-	filled    atomic.Int64  // see TakeFilled
+	filled    atomic.Int64  // see Filled
 	lastKeys  atomic.Uint64 // see LastKeys
 	refusal   atomic.Pointer[error]
 	waits     atomic.Uint64 // see Waits
@@ -112,8 +112,47 @@ func NewSet(c Config) (*Set, error) {
 	return s, nil
 }
 
-// Slot returns the filter's slot of a generation.
-func (s *Set) Slot(generation uint64) int { return int(generation % uint64(s.c.Generations)) }
+// Slots returns the filter's slots that hold a generation's keys in any shard, as bits.
+func (s *Set) Slots(generation uint64) (mask uint8) {
+	for i := range s.shards {
+		sh := &s.shards[i]
+		sh.lockLater()
+		mask |= sh.slots.of(generation)
+		sh.mu.Unlock()
+	}
+	return mask
+}
+
+// Whole reports whether each shard has all of a generation's keys in one slot, so that
+// Column gives its bits.
+func (s *Set) Whole(generation uint64) bool {
+	for i := range s.shards {
+		sh := &s.shards[i]
+		sh.lockLater()
+		n := bits.OnesCount8(sh.slots.of(generation))
+		sh.mu.Unlock()
+		if n != 1 {
+			return false
+		}
+	}
+	return true
+}
+
+// Crowded reports whether more than a quarter of the shards have far more keys in their
+// live slot than it is made for: none is free, or tables hold more than a slot. The filter is
+// too small then.
+func (s *Set) Crowded() bool {
+	crowded := 0
+	for i := range s.shards {
+		sh := &s.shards[i]
+		sh.lockLater()
+		if sh.slots.crowded(sh.slot) {
+			crowded++
+		}
+		sh.mu.Unlock()
+	}
+	return 4*crowded > len(s.shards)
+}
 
 // Route fills b with keys, at most MaxPart of valid length, and announces the
 // filter lines and table rows of the first shards to the memory, so that they
@@ -139,12 +178,12 @@ func (s *Set) fullKeys() int { return int(s.maxKeys.Load()) + MaxPart }
 const TableSets = 3
 
 // Warm makes the memory of a shard resident, before calls come: its filter's and,
-// with tables, that of TableSets full ones, with that of their records where one is
+// that of some full tables, with that of their records where one is
 // expected to take record bytes, its length included, and not 0. In
 // a caller the first touch costs up to 3 ms a MB. It may run for several shards at once.
-func (s *Set) Warm(shard int, tables bool, record int) error {
+func (s *Set) Warm(shard, tables, record int) error {
 	(*s.shards[shard].filter.Load()).Touch()
-	for i := 0; tables && i < TableSets; i++ {
+	for range tables {
 		if err := s.pool.add(&s.pool.mu.clean, &s.pool.mu.table, math.MaxInt); err != nil {
 			return err
 		}
@@ -175,6 +214,7 @@ func (s *Set) SetMaxKeys(keys, ahead int) error {
 		ready = append(ready, r)
 	}
 	s.maxKeys.Store(int64(keys))
+	s.filled.Store(0)
 	s.pool.resize(tableBytes(full), indexBytes(full), arenaBytes(keys), ready)
 	return nil
 }
@@ -182,23 +222,32 @@ func (s *Set) SetMaxKeys(keys, ahead int) error {
 // MaxKeys returns Config.MaxKeys as it is now.
 func (s *Set) MaxKeys() int { return int(s.maxKeys.Load()) }
 
-// TakeFilled returns how many tables were sealed since the last call because they were full.
-func (s *Set) TakeFilled() int { return int(s.filled.Swap(0)) }
+// Filled returns how many tables were sealed because they were full since the live generation
+// began, or SetMaxKeys.
+func (s *Set) Filled() int { return int(s.filled.Load()) }
 
-// WantsTables reports whether the active tables are more than half full and none are ready to
-// take their place, nor on their way back from a flush.
+// WantsTables reports whether no full table is ready to take the place of the active ones,
+// those are a quarter full, and there are fewer than TableSets for each shard: see AddTables.
 func (s *Set) WantsTables() bool {
-	if s.pool.ready() > 0 || s.nSealed.Load() > 0 {
+	if s.pool.ready() > 0 {
 		return false
 	}
-	unflushed := 0
+	unflushed, most, full := 0, s.MaxKeys(), 0
+	bytes := tableBytes(s.fullKeys())
 	for i := range s.shards {
 		sh := &s.shards[i]
 		sh.lockLater()
 		unflushed += sh.active.keys
+		for _, u := range append(sh.sealed, sh.active) {
+			for _, t := range u.tables {
+				if t != nil && len(t.region.Bytes()) == bytes {
+					full++
+				}
+			}
+		}
 		sh.mu.Unlock()
 	}
-	return 2*unflushed > s.MaxKeys()*len(s.shards)
+	return 4*unflushed > most*len(s.shards) && full < TableSets*len(s.shards)
 }
 
 // AddTables makes full tables resident, one for each shard.

@@ -39,12 +39,12 @@ func TestConcurrentMarks(t *testing.T) {
 				shard := i % h.c.Shards
 				c := h.c.Filter
 				c.Keys += uint64(i)
-				err := h.set.Grow(shard, c, func(add func(uint64, []uint64)) error {
-					for _, r := range h.runs.byShard[shard] {
-						add(r.generation, r.orders)
+				err := h.set.Grow(shard, c, func(add func(uint64, uint8, []uint64)) error {
+					for _, r := range h.runs.list(shard) {
+						add(r.generation, r.slots, r.orders)
 					}
 					return nil
-				})
+				}, func(moved func(uint8) uint8) { h.runs.moved(shard, moved) })
 				if err != nil {
 					t.Error(err)
 				}

@@ -391,7 +391,7 @@ func TestNoMemory(t *testing.T) {
 		}
 	}
 	h.admit(keys[0])
-	_ = h.set.SetMaxKeys(1 << 46, 0) // more records than any mapping holds
+	_ = h.set.SetMaxKeys(1<<46, 0) // more records than any mapping holds
 	var b Batch
 	b.Out = make([]dedup.Verdict, len(keys))
 	h.set.Route(&b, keys)

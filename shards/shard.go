@@ -25,10 +25,12 @@ type shard struct {
 
 	mu         sync.Mutex
 	generation uint64
-	slot       int
+	slots      slots
+	slot       int // that gets the marks
 	active     *Unflushed
 	sealed     []*Unflushed // oldest first
-	larger     bloom.Filter // while the filter is rebuilt larger: gets every mark too
+	larger     bloom.Filter // while the filter is rebuilt: gets every mark too
+	growing    growing      // what lies where in it
 	claims     claims
 	tombs      map[string]tombstoned
 	pos        uint64 // log position behind the shard's last frame
@@ -38,21 +40,22 @@ type shard struct {
 	added      uint64 // counts keys put into the tables and the claims
 	live       uint64 // keys marked in the live generation
 	sweepAt    int
-	held       uint8  // slots that count
-	oldest     uint64 // generation that counts
-	blind      uint8  // slots whose filter is lost: every key is "maybe"
-	lost       uint8  // slots whose runs are incomplete: a "maybe" that is not found is Unknown
+	held       uint8                        // slots that count: those in use
+	lostAt     [bloom.MaxGenerations]uint64 // newest generation with a gap in each slot
+	oldest     uint64                       // generation that counts
+	blind      uint8                        // slots whose filter is lost: every key is "maybe"
+	lost       uint8                        // slots whose runs are incomplete: a "maybe" that is not found is Unknown
 }
 
 func (s *shard) init(set *Set, index int, f bloom.Filter) {
 	s.set, s.index = set, index
 	s.filter.Store(&f)
-	s.generation, s.slot = set.c.Generation, set.Slot(set.c.Generation)
-	s.held = 1 << s.slot
+	s.generation, s.slots = set.c.Generation, newSlots(set.c.Filter)
 	s.tombs = map[string]tombstoned{}
 	s.claims.free = -1
 	s.seq = 1
 	s.newActive()
+	s.beginSlot()
 }
 
 // lockLater is Lock for background work. It never queues: a mutex that somebody
@@ -65,7 +68,7 @@ func (s *shard) lockLater() {
 }
 
 func (s *shard) newActive() {
-	s.active = &Unflushed{Shard: s.index, Generation: s.generation, Seq: s.seq}
+	s.active = &Unflushed{Shard: s.index, Generation: s.generation, Slot: s.slot, Seq: s.seq}
 	for f := range s.hint {
 		s.hint[f].Store(nil)
 	}
@@ -77,7 +80,7 @@ func (u *Unflushed) empty() bool { return u.keys == 0 && len(u.Tombstones) == 0 
 func (s *shard) seal() {
 	if s.active.empty() {
 		// Its memory may be there all the same, after a Forget.
-		s.active.Generation = s.generation
+		s.active.Generation, s.active.Slot = s.generation, s.slot
 		return
 	}
 	u := s.active
@@ -102,12 +105,16 @@ func (s *shard) lockForMarks(ctx context.Context, n int) error {
 		if s.set.c.Confirmer == nil || begun && s.active.room(n, int(s.set.maxKeys.Load())) {
 			return nil
 		}
+		// Nothing of the part is in the filter yet: its bits and its table will agree on the slot.
 		if !begun {
 			most++ // none is added to the sealed ones
 		}
 		if s.set.nSealed.Load() < most {
-			s.set.filled.Add(1)
+			if begun {
+				s.set.filled.Add(1)
+			}
 			s.seal()
+			s.followSlot()
 			return nil
 		}
 		s.mu.Unlock()
@@ -302,9 +309,11 @@ func (s *shard) logMarks(b *Batch) error {
 		(*s.filter.Load()).AddBatch(s.slot, b.fresh.orders)
 	}
 	if s.larger != nil {
-		s.larger.AddBatch(s.slot, b.fresh.orders)
+		s.larger.AddBatch(s.growing.live, b.fresh.orders)
+		s.growing.slot[s.growing.live].keys += uint64(n)
 	}
 	s.live += uint64(n)
+	s.slots.slot[s.slot].keys += uint64(n)
 	b.Counts.Fresh += uint64(n - b.fresh.old)
 	b.Counts.Refreshed += uint64(b.fresh.old)
 	err := s.log(b, Mark)

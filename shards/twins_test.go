@@ -61,11 +61,10 @@ func (l *memLog) Append(r *Record) (start, end uint64, err error) {
 
 // memRuns is a Confirmer over maps. A run is what became of one table.
 type memRuns struct {
-	mu          sync.Mutex
-	generations uint64
-	shardBits   uint
-	byShard     map[int][]*memRun // newest first
-	asked       int
+	mu        sync.Mutex
+	shardBits uint
+	byShard   map[int][]*memRun // newest first
+	asked     int
 	// after is called once, behind an answer and before its caller gets it, with
 	// no lock of ours held.
 	after func()
@@ -73,6 +72,7 @@ type memRuns struct {
 
 type memRun struct {
 	generation, seq, end uint64
+	slots                uint8
 	keys                 map[string]bool
 	orders               []uint64
 	tombstones           []Tombstone
@@ -119,6 +119,26 @@ func (o *offered) moved(pending []Pending) {
 	}
 }
 
+// moved takes over what a filter that took another's place has in its slots.
+func (m *memRuns) moved(shard int, to func(slots uint8) uint8) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, r := range m.byShard[shard] {
+		r.slots = to(r.slots)
+	}
+}
+
+// list returns a shard's runs.
+func (m *memRuns) list(shard int) []memRun {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var out []memRun
+	for _, r := range m.byShard[shard] {
+		out = append(out, *r)
+	}
+	return out
+}
+
 func (m *memRuns) answer(b *Batch, pending []Pending) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -128,8 +148,8 @@ func (m *memRuns) answer(b *Batch, pending []Pending) {
 		shard := int(p.Shard)
 		key := tombKey(form, whole(order, shard, m.shardBits), lo, record)
 		for _, r := range m.byShard[shard] {
-			if r.generation >= b.Oldest() && p.Mask>>(r.generation%m.generations)&1 != 0 && r.keys[key] {
-				p.Found, p.Seq = true, r.seq
+			if r.generation >= b.Oldest() && p.Mask&r.slots != 0 && r.keys[key] {
+				p.Found, p.Seq, p.Generation = true, r.seq, r.generation
 				break
 			}
 		}

@@ -10,6 +10,7 @@ import (
 type Unflushed struct {
 	Shard      int
 	Generation uint64
+	Slot       int    // of the filter, in which its keys are; guarded by the shard's lock
 	Seq        uint64 // counts the tables of a shard: newer overrides older
 	End        uint64 // set by sealing: log position behind all frames that are in it or older tables as a whole
 	MaxPos     uint64 // log position behind the last frame that it has a key of

@@ -29,8 +29,7 @@ func (j *Journal) Grow(bytes int64) error {
 	j.growing.Lock()
 	defer j.growing.Unlock()
 	j.mu.Lock()
-	err, there := j.usableLocked(), j.mu.there
-	stop := j.stop
+	err, there, stop := j.usableLocked(), j.mu.there, j.stop
 	j.mu.Unlock()
 	if err != nil {
 		return err
@@ -47,24 +46,28 @@ func (j *Journal) Grow(bytes int64) error {
 			return true
 		}
 	}
-	err = writeZeroes(j.file, ringStart+there, ringStart+to, more)
-	if err == nil && !more() {
-		err = dedup.ErrClosed
-	}
-	if err == nil {
-		// Through this file too: an error of the sync may be of frames, and then nobody else
-		// would hear of it (I7).
+	for there < to {
+		next := min(there+growPiece, to)
+		err := writeZeroes(j.file, ringStart+there, ringStart+next, more)
+		if err == nil && !more() {
+			err = dedup.ErrClosed
+		}
+		if err != nil {
+			return fmt.Errorf("journal: growing %s: %w", j.cfg.Path, vfs.DiskFull(err))
+		}
+		// An error of the sync may be of frames, and then nobody else would hear of it (I7).
 		if err := j.file.Sync(); err != nil {
 			j.fail("growing", err)
 			return j.failed.Load().err
 		}
+		j.mu.Lock()
+		j.mu.there = next
+		j.grantLocked()
+		j.mu.Unlock()
+		there = next
 	}
-	if err != nil {
-		return fmt.Errorf("journal: growing %s: %w", j.cfg.Path, vfs.DiskFull(err))
-	}
-	j.mu.Lock()
-	j.mu.there = to
-	j.grantLocked()
-	j.mu.Unlock()
 	return nil
 }
+
+// growPiece is what is written at once: callers that wait for the disk wait behind it.
+const growPiece = 4 << 20

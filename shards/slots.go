@@ -1,0 +1,198 @@
+package shards
+
+import (
+	"cmp"
+	"math/bits"
+	"slices"
+
+	"github.com/firstseen/firstseen/bloom"
+)
+
+// slots says what lies in which slot of a shard's filter.
+//
+// A table's keys, and later its run's, are in one slot, so a key is looked for where its
+// slot is "maybe". In a stream as expected each generation has a slot. A slot that is full
+// before its generation is over is followed by another one, while one is free: keys that
+// come all at once find a filter for all of them, not for the part of one generation. Where
+// none is free what comes shares the last one, whose answers are "maybe" more often then
+// until the filter has grown. A slot is free again when all its generations have left the window.
+//
+// None of this is on disk: an opening, and each growth, hands the slots out anew.
+type slots struct {
+	n     int    // of the filter
+	share uint64 // keys that a slot is made for
+	used  uint8  // hold keys of the window
+	dirty uint8  // have held keys, and must be emptied before the next ones
+	begun uint64 // counts those handed out
+	slot  [bloom.MaxGenerations]struct {
+		first, last uint64 // generations in it
+		keys        uint64
+		begun       uint64
+	}
+}
+
+func newSlots(c bloom.Config) slots {
+	return slots{n: c.Generations, share: max(1, c.Keys/uint64(c.Generations))}
+}
+
+// of returns the slots that hold keys of a generation.
+func (t *slots) of(generation uint64) (mask uint8) {
+	for i := range t.n {
+		if s := &t.slot[i]; t.used>>i&1 != 0 && s.first <= generation && generation <= s.last {
+			mask |= 1 << i
+		}
+	}
+	return mask
+}
+
+// newest returns the slot of a generation that was begun last.
+func (t *slots) newest(generation uint64) (slot int) {
+	begun := uint64(0)
+	for i := range t.n {
+		if t.of(generation)>>i&1 != 0 && t.slot[i].begun > begun {
+			slot, begun = i, t.slot[i].begun
+		}
+	}
+	return slot
+}
+
+// retire frees the slots whose generations are all before oldest.
+func (t *slots) retire(oldest uint64) {
+	for i := range t.n {
+		if t.slot[i].last < oldest {
+			t.used &^= 1 << i
+		}
+	}
+}
+
+// free counts the slots that hold nothing of the window.
+func (t *slots) free() int { return t.n - bits.OnesCount8(t.used) }
+
+// take hands a free slot to a generation, one that needs no emptying if there is one.
+func (t *slots) take(generation uint64) (slot int, dirty bool) {
+	free := ^t.used & (1<<t.n - 1)
+	if clean := free &^ t.dirty; clean != 0 {
+		free = clean
+	}
+	slot = bits.TrailingZeros8(free)
+	return slot, t.give(slot, generation)
+}
+
+// give hands a certain slot to a generation. It reports whether it must be emptied.
+func (t *slots) give(slot int, generation uint64) (dirty bool) {
+	dirty = t.dirty>>slot&1 != 0
+	t.used |= 1 << slot
+	t.dirty |= 1 << slot
+	t.begun++
+	s := &t.slot[slot]
+	s.first, s.last, s.keys, s.begun = generation, generation, 0, t.begun
+	return dirty
+}
+
+// takes reports whether a slot has room for so many keys more, by and large.
+func (t *slots) takes(slot int, keys uint64) bool {
+	return t.slot[slot].keys+keys/2 <= t.share+t.share/8
+}
+
+// crowded reports that a slot holds far more than it is made for.
+func (t *slots) crowded(slot int) bool { return t.slot[slot].keys > t.share+t.share/2 }
+
+// pack says which slot of a larger or smaller filter takes what lies in each one: in the
+// order they were begun, as few as hold it.
+func (t *slots) pack(to *slots) (move [bloom.MaxGenerations]uint8) {
+	var order []int
+	for i := range t.n {
+		if t.used>>i&1 != 0 {
+			order = append(order, i)
+		}
+	}
+	slices.SortFunc(order, func(a, b int) int { return cmp.Compare(t.slot[a].begun, t.slot[b].begun) })
+	at := -1
+	for _, i := range order {
+		from := &t.slot[i]
+		if at < 0 || to.slot[at].keys > 0 && !to.takes(at, from.keys) && to.free() > 0 {
+			at, _ = to.take(from.first)
+		}
+		s := &to.slot[at]
+		s.first, s.last = min(s.first, from.first), max(s.last, from.last)
+		s.keys += from.keys
+		move[i] = uint8(at)
+	}
+	return move
+}
+
+// rotateSlot gives a new generation a slot. It shares the one before where none is free, or
+// few are and that one is half empty.
+func (s *shard) rotateSlot() {
+	t := &s.slots
+	live := &t.slot[s.slot]
+	used := t.used>>s.slot&1 != 0
+	if s.set.c.Confirmer == nil || !used || t.free() > 0 && (2*t.free() > t.n || live.keys > t.share/2) {
+		s.beginSlot()
+		return
+	}
+	live.last, s.active.Slot = s.generation, s.slot
+	if s.larger != nil {
+		s.growing.extend(s.generation)
+	}
+}
+
+// beginSlot has the live generation's marks go to a free slot. The active table must be empty.
+func (s *shard) beginSlot() {
+	t := &s.slots
+	slot, dirty := 0, false
+	if s.set.c.Confirmer == nil {
+		slot = int(s.generation % uint64(t.n)) // a generation's bits are all there is of it
+		dirty = t.give(slot, s.generation)
+	} else {
+		slot, dirty = t.take(s.generation)
+	}
+	s.slot, s.active.Slot = slot, slot
+	s.held = t.used
+	s.blind &^= 1 << slot
+	s.lost &^= 1 << slot
+	if dirty {
+		(*s.filter.Load()).Reset(slot)
+	}
+	if s.larger != nil {
+		s.growing.follow(slot, s.generation)
+	}
+}
+
+// followSlot leaves a full slot, before a part is decided.
+func (s *shard) followSlot() {
+	if s.slots.free() > 0 && !s.slots.takes(s.slot, uint64(s.set.maxKeys.Load())) {
+		s.beginSlot()
+	}
+}
+
+// growing is what a filter under way to take the place of another one will have in its slots.
+type growing struct {
+	slots
+	move [bloom.MaxGenerations]uint8 // by the present filter's slots
+	live int                         // gets what the live slot gets
+}
+
+// follow tells of a slot that was begun in the present filter.
+func (g *growing) follow(slot int, generation uint64) {
+	if g.free() > 0 && !g.takes(g.live, g.share/2) {
+		g.live, _ = g.take(generation)
+	}
+	g.extend(generation)
+	g.move[slot] = uint8(g.live)
+}
+
+// extend has the live slot hold keys of a generation.
+func (g *growing) extend(generation uint64) {
+	g.used |= 1 << g.live // even if what was in it has just left the window
+	s := &g.slot[g.live]
+	s.last = max(s.last, generation)
+}
+
+// moved returns the slots that take the place of those in mask.
+func (g *growing) moved(mask uint8) (to uint8) {
+	for ; mask != 0; mask &= mask - 1 {
+		to |= 1 << g.move[bits.TrailingZeros8(mask)]
+	}
+	return to
+}
