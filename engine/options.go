@@ -9,6 +9,7 @@ import (
 
 	"github.com/firstseen/firstseen/bloom"
 	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/internal/mem"
 	"github.com/firstseen/firstseen/internal/vfs"
 	"github.com/firstseen/firstseen/shards"
 )
@@ -254,7 +255,7 @@ func (o Options) withDefaults() (Options, error) {
 	if len(problems) > 0 {
 		return o, fmt.Errorf("engine: bad options: %w", errors.Join(problems...))
 	}
-	o.MemoryBudget = orDefault(o.MemoryBudget, int64(400e6+4*o.Capacity))
+	o.MemoryBudget = orDefault(o.MemoryBudget, defaultBudget(mem.Limit(), o.Capacity))
 	return o, nil
 }
 

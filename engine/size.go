@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"math"
 
 	"github.com/firstseen/firstseen/bloom"
 	"github.com/firstseen/firstseen/dedup"
@@ -22,6 +23,9 @@ const (
 	firstTableKeys = 32 << 10
 	// firstCapacity is the keys within a window that filters are made for then: 14 MB.
 	firstCapacity = 4_000_000
+	// mostUnflushed is what a set of tables takes at most, whatever the memory: 600 MB for
+	// three sets, and half a gigabyte of ring.
+	mostUnflushed = 8 << 20
 	// fastGrowth is up to how many keys of a set of tables the next one is four times as
 	// large at once. Above it is twice as large, and a generation must have filled two sets:
 	// the larger they are the more memory is at stake.
@@ -42,7 +46,19 @@ func (e *Engine) size(m *persist.Manifest) {
 			}
 		}
 	}
-	e.capacity.Store(capacity)
+	e.capacity.Store(max(1, min(capacity, e.largestFilter())))
+}
+
+// defaultBudget is the memory budget where a process may take limit bytes: half of a small
+// container, which has the rest for the caller and the cache of the operating system, and a
+// quarter of what is larger, or what a hint needs. Where no limit is known it is 400 MB and 4
+// bytes a key.
+func defaultBudget(limit int64, capacity uint64) int64 {
+	usual := 400e6 + 4*float64(capacity)
+	if limit > 0 {
+		usual = min(float64(limit)/2, max(usual, float64(limit)/4))
+	}
+	return int64(min(usual, 1<<62))
 }
 
 // filterConfig sizes one shard's filter. All slots together hold a window and
@@ -80,10 +96,7 @@ func (e *Engine) firstTables(m *persist.Manifest) int {
 // more, so that a generation a little fuller still fits.
 func (e *Engine) tableKeys(generation uint64) int {
 	share := 1.1 * float64(generation) / float64(e.opts.Shards)
-	most, parts := e.mostTableKeys(), 1.0
-	for share/parts > most {
-		parts++
-	}
+	parts := max(1, math.Ceil(share/max(1, e.mostTableKeys())))
 	return max(minTableKeys, int(share/parts))
 }
 
@@ -91,7 +104,11 @@ func (e *Engine) tableKeys(generation uint64) int {
 func (e *Engine) mostTableKeys() float64 {
 	budget := float64(e.opts.MemoryBudget)
 	budget = max(budget-e.filterBytes(e.capacity.Load())-float64(fixedMemory), budget/8)
-	return min(budget/float64(e.opts.Shards)/(shards.TableSets*shards.TableKeyBytes), shards.MaxTableKeys/2)
+	key := float64(shards.TableKeyBytes)
+	if e.opts.KeyBytes > fixedSpace || e.set != nil && e.set.HasRecords() {
+		key += shards.ArenaPerKey
+	}
+	return min(budget/shards.TableSets/key, mostUnflushed) / float64(e.opts.Shards)
 }
 
 // ringFor is the ring for tables of so many keys: one more than there are, for headers.

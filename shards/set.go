@@ -84,6 +84,7 @@ type Set struct {
 	maxKeys   atomic.Int64  // see Config.MaxKeys
 	filled    atomic.Int64  // see Filled
 	lastKeys  atomic.Uint64 // see LastKeys
+	records   atomic.Bool   // see HasRecords
 	refusal   atomic.Pointer[error]
 	waits     atomic.Uint64 // see Waits
 
@@ -218,6 +219,10 @@ func (s *Set) SetMaxKeys(keys, ahead int) error {
 	s.pool.resize(tableBytes(full), indexBytes(full), arenaBytes(keys), ready)
 	return nil
 }
+
+// HasRecords reports whether keys of variable length have come: tables for them take
+// ArenaPerKey bytes a key more.
+func (s *Set) HasRecords() bool { return s.records.Load() }
 
 // MaxKeys returns Config.MaxKeys as it is now.
 func (s *Set) MaxKeys() int { return int(s.maxKeys.Load()) }

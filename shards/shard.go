@@ -192,6 +192,7 @@ func (s *shard) growTable(b *Batch, form hash.Form, n int) error {
 		}
 		s.set.pool.put(old.region)
 	case !form.Fixed():
+		s.set.records.Store(true)
 		r, err := s.set.pool.anArena()
 		if err != nil {
 			s.set.pool.put(region)
