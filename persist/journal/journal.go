@@ -218,16 +218,17 @@ func (j *Journal) openFile() error {
 	j.size, j.salt = j.head.ring, j.head.salt()
 	// A store into the mapping of a file that was cut short ends the process, so
 	// the length is checked first.
-	if size, err := f.Size(); err != nil {
+	size, err := f.Size()
+	if err != nil {
 		return err
-	} else if least := ringStart + int64(j.head.there); size < least || size > ringStart+int64(j.size) {
+	}
+	if least := ringStart + int64(j.head.there); size < least || size > ringStart+int64(j.size) {
 		return &dedup.CorruptError{File: c.Path, Offset: min(size, least),
 			Detail: fmt.Sprintf("the file has %d bytes, header and ring have %d", size, least)}
-	} else {
-		// What a growth that was not finished had written is as good as the rest.
-		j.opened = uint64(size-ringStart) / headerLen * headerLen
-		j.largest, j.mu.there = j.opened/4, j.opened
 	}
+	// What a growth that was not finished had written is as good as the rest.
+	j.opened = uint64(size-ringStart) / headerLen * headerLen
+	j.largest, j.mu.there = j.opened/4, j.opened
 	// All that the file may ever have: what it has not yet is never touched.
 	if j.size > math.MaxInt/2 {
 		return nil
