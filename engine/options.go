@@ -73,16 +73,17 @@ type Options struct {
 	// for one generation's span (Window / (Generations-1)) more. At most a hundred years.
 	// Required.
 	Window time.Duration
-	// Capacity is the number of keys expected within a window. It sizes the
-	// filters and is a hint, never a limit: a denser stream makes them grow.
-	// Default 1,000,000. The filters must fit into the machine's memory; a MemoryBudget
-	// that is too small for them cuts the hint.
+	// Capacity is the number of keys expected within a window: a hint that hardly anybody
+	// needs, never a limit. Without it filters, tables and the journal's ring begin small
+	// and follow what comes; a directory remembers what it needed. With it they have
+	// their size from the first key on. Approximate filters can't grow: there it
+	// counts, 1,000,000 by default.
 	Capacity uint64
 	// KeyBytes is the usual length of a key in bytes, a hint as well; UUID and ULID texts
-	// count as 16, the default. It sizes the journal's ring, which a directory gets when it
-	// is made and then keeps: four times what the keys of one set of full tables take,
-	// 16 MiB at least. With much longer keys than said flushes come early and callers wait for them:
-	// 36-byte keys lose a fifth of their rate. In Approximate mode the ring has 64 MiB at most.
+	// count as 16, the default. It sizes the journal's ring at first: four times what the
+	// keys of one set of full tables take, 16 MiB at least. A ring that is half full before the
+	// tables are full grows, but for one that an earlier version made, or a repair. In
+	// Approximate mode the ring has 64 MiB at most.
 	// With more than 16 the memory for their bytes is made resident beforehand.
 	KeyBytes int
 	// Generations is the number of pieces the window is forgotten in, 3 to 8:
@@ -121,10 +122,12 @@ type Options struct {
 	// claims of duplicates some 10 µs each; without any nothing is spent on them.
 	// Approximate mode keeps none.
 	MaxResult int
-	// MemoryBudget bounds filters and unflushed keys, in bytes, 16 MiB at least; callers wait for
-	// the disk rather than exceed it. What keys of other forms than 16 bytes, UUID or
-	// ULID text take beside their hash comes on top: up to 48 bytes for each 24 of a table. Default 400 MB
-	// and 4 bytes a key of Capacity.
+	// MemoryBudget bounds filters, unflushed keys with their bytes, and what the store and the
+	// heap are expected to take (96 MB), in bytes: with less memory filters say "maybe" more
+	// often, and tables are smaller; callers wait for the disk rather than exceed it. Pages of
+	// files are the operating system's and not counted. Default: half of what the container or
+	// the machine allows, at most the larger of a quarter of it and 400 MB and 4 bytes a
+	// key of Capacity. The limit of Go's collector is the program's to set.
 	MemoryBudget int64
 	// MinFreeDisk is the free space in bytes below which marks are refused with
 	// ErrDiskFull. Default 256 MiB; negative turns the guard off.
