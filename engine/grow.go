@@ -22,10 +22,10 @@ func (e *Engine) grow() error {
 	if e.opts.Mode == Approximate || !e.set.Crowded() || e.gapHeld() {
 		return nil
 	}
-	next := min(growTo*capacity, e.largestFilter())
-	if float64(next) < growAt*float64(capacity) {
-		return nil // what the memory budget allows; Stats tells the rate
+	if !e.canGrow() {
+		return nil // Stats tells the rate
 	}
+	next := min(growTo*capacity, e.largestFilter())
 	e.opts.Logger.Info("the stream is denser than expected: filters grow", "from", capacity, "to", next)
 	for shard := range e.opts.Shards {
 		if err := e.set.Grow(shard, e.filterConfig(next), func(add func(uint64, uint8, []uint64)) error {
@@ -41,6 +41,11 @@ func (e *Engine) grow() error {
 	numbers, err := persist.ListSnapshots(e.fs, e.dir)
 	e.removeSnapshots(numbers)
 	return err
+}
+
+// canGrow reports whether the memory budget allows filters that are worth a rebuild.
+func (e *Engine) canGrow() bool {
+	return float64(e.largestFilter()) >= growAt*float64(e.capacity.Load())
 }
 
 // largestFilter is the capacity whose filters take half of the memory budget.

@@ -68,7 +68,7 @@ func (e *Engine) maintainLoop(onDisk []generation) {
 		}
 		e.relieveJournal()
 		e.watchSizes()
-		if e.opts.Mode == Exact && !e.growing.Load() && e.capacity.Load() < e.largestFilter() && e.set.Crowded() {
+		if e.opts.Mode == Exact && !e.growing.Load() && e.canGrow() && e.set.Crowded() {
 			e.growing.Store(true)
 			e.post(e.grow)
 		}

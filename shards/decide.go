@@ -361,7 +361,7 @@ func (s *shard) settle(b *Batch, p Pending) error {
 		if b.Marked != nil {
 			b.Marked[b.at[i]] = p.Generation
 		}
-		if p.Mask != 1<<s.slot && s.refreshes(b) {
+		if p.Generation != s.generation && s.refreshes(b) {
 			b.WaitPos = max(b.WaitPos, s.pos)
 			return s.refresh(b, i)
 		}

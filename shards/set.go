@@ -139,15 +139,15 @@ func (s *Set) Whole(generation uint64) bool {
 	return true
 }
 
-// Crowded reports whether more than a quarter of the shards have far more keys in their
-// live slot than it is made for: none is free, or tables hold more than a slot. The filter is
+// Crowded reports whether more than a quarter of the shards have far more keys in some
+// slot than it is made for: none is free, or tables hold more than a slot. The filter is
 // too small then.
 func (s *Set) Crowded() bool {
 	crowded := 0
 	for i := range s.shards {
 		sh := &s.shards[i]
 		sh.lockLater()
-		if sh.slots.crowded(sh.slot) {
+		if sh.slots.crowded() {
 			crowded++
 		}
 		sh.mu.Unlock()

@@ -94,8 +94,15 @@ func (t *slots) takes(slot int, keys uint64) bool {
 	return t.slot[slot].keys+keys/2 <= t.share+t.share/8
 }
 
-// crowded reports that a slot holds far more than it is made for.
-func (t *slots) crowded(slot int) bool { return t.slot[slot].keys > t.share+t.share/2 }
+// crowded reports that a slot in use holds far more than it is made for.
+func (t *slots) crowded() bool {
+	for i := range t.n {
+		if t.used>>i&1 != 0 && t.slot[i].keys > t.share+t.share/2 {
+			return true
+		}
+	}
+	return false
+}
 
 // pack says which slot of a larger or smaller filter takes what lies in each one: in the
 // order they were begun, as few as hold it.
