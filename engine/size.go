@@ -46,7 +46,11 @@ func (e *Engine) size(m *persist.Manifest) {
 			}
 		}
 	}
-	e.capacity.Store(max(1, min(capacity, e.largestFilter())))
+	capacity = max(1, min(capacity, e.largestFilter()))
+	if e.opts.Mode == Approximate && m.Capacity > 0 {
+		capacity = m.Capacity // its filters are all there is, and can't be made anew
+	}
+	e.capacity.Store(capacity)
 }
 
 // defaultBudget is the memory budget where a process may take limit bytes: half of a small
