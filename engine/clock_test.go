@@ -24,14 +24,16 @@ func TestI4OvertakenReader(t *testing.T) {
 	source := newFakeClock()
 	var between func()
 	var c clock
-	c.start(&Options{Now: func() time.Time {
+	if err := c.start(&Options{Now: func() time.Time {
 		now := source.now()
 		if f := between; f != nil {
 			between = nil
 			f()
 		}
 		return now
-	}}, func(int64) int64 { return 0 })
+	}}, func(int64) int64 { return int64(24 * time.Hour) }); err != nil { // times are since 1970: none is negative
+		t.Fatal(err)
+	}
 	began := c.read()
 	between = func() {
 		source.advance(time.Minute)

@@ -89,7 +89,11 @@ func TestUnfinishedDirectory(t *testing.T) {
 		t.Helper()
 		dir := t.TempDir()
 		for _, name := range names {
-			if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			var content []byte
+			if name == "CREATING" {
+				content = []byte("firstseen: this directory is being made\n")
+			}
+			if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -151,7 +151,7 @@ func TestFilterFlagsThatDontFit(t *testing.T) {
 	f("--append is for", "--append")
 	f("--force is for", "--force")
 	f("a size such as", "--memory", "much")
-	f("the least is 32 MiB", "--memory", "1M")
+	f("the least is 40 MiB", "--memory", "1M")
 	f("a size such as", "--min-free", "-1")
 	f("twice", "--key", "csv:1,1")
 }

@@ -171,9 +171,9 @@ func openTemporary(a *app, o filterFlags, inputs []*input) (marker, func() error
 	o.tune(a, &opts, temp.path, inputs)
 	quiet := &quietable{Writer: a.err}
 	opts.Logger = newLogger(quiet)
-	e, err := engine.Open(temp.path, opts)
+	e, err := engine.Open(temp.engine(), opts)
 	if err != nil {
-		return nil, nil, errors.Join(explain(err, temp.path), temp.remove())
+		return nil, nil, errors.Join(explain(err, temp.engine()), temp.remove())
 	}
 	return admitting{e}, func() error {
 		quiet.off.Store(true) // its directory goes under its feet

@@ -11,7 +11,7 @@ import (
 const commandMemory = 24 << 20
 
 // minMemory is the least that makes sense: with less the engine would flush all the time.
-const minMemory = 32 << 20
+const minMemory = 40 << 20
 
 // apply bounds the memory of the process, when the flag is given.
 func (n sizeFlag) apply(opts *engine.Options) {

@@ -16,6 +16,10 @@ type tempDir struct {
 	file *os.File // holds the lock
 }
 
+// engine returns where the engine's own directory lies. It is one below, since the
+// engine locks its directory, too.
+func (t *tempDir) engine() string { return filepath.Join(t.path, "keys") }
+
 // makeTemp makes a directory for this run, and removes those of runs that were
 // killed.
 func (a *app) makeTemp() (*tempDir, error) {

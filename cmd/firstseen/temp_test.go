@@ -99,7 +99,7 @@ func TestTemporaryIsNotSynced(t *testing.T) {
 	syncs := func(args ...string) int {
 		t.Helper()
 		log := filepath.Join(t.TempDir(), "log")
-		cmd := command(t, append([]string{"filter", "--memory", "32MiB", path}, args...)...)
+		cmd := command(t, append([]string{"filter", "--memory", "40MiB", path}, args...)...)
 		cmd.Args = append([]string{strace, "-f", "-qq", "-y", "-e", "trace=fsync,fdatasync,msync,sync_file_range,syncfs", "-o", log}, cmd.Args...)
 		cmd.Path = strace
 		if out, err := cmd.CombinedOutput(); err != nil {
