@@ -358,7 +358,7 @@ func (m *model) endClaims(ctx context.Context, now int64) {
 			}
 			m.marked[key] = now
 			delete(m.kept, key)
-			if len(h.claim.Result) > 0 && err == nil {
+			if len(h.claim.Result) > 0 && err == nil && !m.opts.Refresh { // which notes no unwanted ones
 				m.kept[key] = string(h.claim.Result)
 			}
 		case 1:

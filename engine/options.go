@@ -141,7 +141,8 @@ type Options struct {
 	// once per generation. It is then remembered for Window from its last repeat on. In
 	// Approximate mode the window of a key that is wrongly taken for a duplicate is
 	// extended as well. It does not go with MaxResult: a result ends with the mark that it
-	// was committed with.
+	// was committed with. One that is given all the same is refused by Commit with
+	// ErrResultTooLarge, and later claims don't repeat that.
 	Refresh bool
 	// Temporary says that nobody opens the directory again: no file is ever synced,
 	// whatever Sync is, and a power loss can leave a directory that is refused.

@@ -39,9 +39,10 @@ func hasResults(cs []dedup.Claim) bool {
 }
 
 // commitResults is commitPart for claims of which some bring results. Without a store they are
-// not kept, but their keys are marked.
+// not kept, but their keys are marked. With Refresh the mark outlives the generation in which a
+// note of an unwanted result would lie, so none is made.
 func (c *call) commitResults(ctx context.Context, cs []dedup.Claim, lost []bool) error {
-	if c.e.opts.Mode == Approximate {
+	if c.e.opts.Mode == Approximate || c.e.opts.Refresh {
 		return c.commitPart(ctx, cs, lost)
 	}
 	if c.keep == nil {

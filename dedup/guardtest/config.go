@@ -17,6 +17,9 @@ type Config struct {
 	// MaxResult is the length in bytes of the longest result that the guard
 	// keeps. 0: it keeps none, and a result that is given is too large.
 	MaxResult int
+	// ToldOnce says that the memory has no room to note that a result was too large
+	// or unwanted: Commit says so, and later claims don't.
+	ToldOnce bool
 	// Window is how long the guard remembers a mark at least, and Forgotten the
 	// time after which it has surely forgotten it. They need Subject.Advance.
 	// 0: not checked.

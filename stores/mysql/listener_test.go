@@ -321,7 +321,7 @@ func TestListenerGuard(t *testing.T) {
 	t.Cleanup(func() { db.Close() })
 	db.SetMaxOpenConns(16)
 	db.SetMaxIdleConns(16)
-	guardtest.Run(t, guardtest.Config{New: func(t testing.TB, lease time.Duration) guardtest.Subject {
+	guardtest.Run(t, guardtest.Config{ToldOnce: true, New: func(t testing.TB, lease time.Duration) guardtest.Subject {
 		listenerTables++
 		o := mysqlstore.Options{Table: fmt.Sprintf("t_rocketmq_dedup_%d", listenerTables), SweepEvery: -1, Lease: lease}
 		s, err := mysqlstore.NewListener(db, o)
