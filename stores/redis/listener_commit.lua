@@ -8,7 +8,7 @@ for i = 2, #KEYS do
   local owner = 'firstseen:owner:' .. key
   local found = redis.call('GET', key)
   local held = mine == '' or redis.call('GET', owner) == mine
-  local theirs = found == 'CONSUMED' or mine ~= '' and found and redis.call('PTTL', owner) < late
+  local theirs = found == 'CONSUMED' or mine ~= '' and found and redis.call('PTTL', owner) < late and redis.call('PTTL', key) > 5
   if held and not theirs then
     redis.call('SET', key, 'CONSUMED', 'PX', window)
   elseif mine ~= '' then

@@ -5,7 +5,7 @@ for i = 2, #KEYS do
   local key = KEYS[i]
   local owner = 'firstseen:owner:' .. key
   local held, found = redis.call('GET', owner) == ARGV[i + 1], redis.call('GET', key)
-  local theirs = found == 'CONSUMED' or found and redis.call('PTTL', owner) < late
+  local theirs = found == 'CONSUMED' or found and redis.call('PTTL', owner) < late and redis.call('PTTL', key) > 5
   if held and not theirs then
     redis.call('DEL', key)
   else
