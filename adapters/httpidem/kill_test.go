@@ -139,13 +139,13 @@ func killed(t *testing.T, kills int, withIntents bool) {
 	// Every key is asked for once more by a server that lives.
 	child := startChild(t, dir, withIntents)
 	defer child.kill()
-	begun, effects := readLedger(t, dir)
+	begun, _ := readLedger(t, dir)
 	for key := range begun {
 		if !ask(t, child.url, key, answers, doubts) {
 			t.Fatalf("%s: no answer from a server that lives", key)
 		}
 	}
-	begun, effects = readLedger(t, dir)
+	begun, effects := readLedger(t, dir)
 	twice := 0
 	for key, n := range effects {
 		if n > 1 {
