@@ -38,8 +38,9 @@ func TestMain(m *testing.M) {
 	if err != nil {
 		panic(err)
 	}
-	os.Setenv("rocketmq.client.logRoot", logs)
-	os.Setenv("rocketmq.client.logLevel", "error")
+	if err := errors.Join(os.Setenv("rocketmq.client.logRoot", logs), os.Setenv("rocketmq.client.logLevel", "error")); err != nil {
+		panic(err)
+	}
 	rmq.ResetLogger()
 	rmq.EnableSsl = false
 	adaptertest.Main(servertest.With(m), simple, push)

@@ -32,7 +32,7 @@ func (a *Adapter) Run(ctx context.Context, sc rmq.SimpleConsumer, h Handler) err
 			}
 			timer.Stop()
 		case len(msgs) > 0:
-			a.Process(ctx, sc, h, msgs...)
+			_ = a.Process(ctx, sc, h, msgs...) // it has logged what the broker refused; those come again
 		}
 	}
 	return nil
