@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/internal/vfs"
@@ -22,8 +23,8 @@ type DirLock struct {
 	}
 }
 
-// LockDir locks the existing directory dir. It fails at once with
-// dedup.ErrLocked when the directory is in use, by this process or another.
+// LockDir locks the existing directory dir. It fails within
+// some 20 ms with dedup.ErrLocked when the directory is in use, by this process or another.
 func LockDir(dir string) (*DirLock, error) {
 	path := filepath.Join(dir, LockName)
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
@@ -41,7 +42,7 @@ func LockDir(dir string) (*DirLock, error) {
 	if err != nil {
 		return nil, fmt.Errorf("persist: locking: %w", err)
 	}
-	if err := lockFile(f); err != nil {
+	if err := lockPatiently(f); err != nil {
 		if errors.Is(err, errLockHeld) {
 			err = dedup.ErrLocked
 		}
@@ -63,10 +64,22 @@ func lockSelf(dir string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := lockFile(f); err != nil {
+	if err := lockPatiently(f); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
+}
+
+// lockPatiently tries again for a moment: a process that this one is just starting holds
+// copies of all locks between its fork and its exec, also of those given back meanwhile.
+func lockPatiently(f *os.File) error {
+	for try := 0; ; try++ {
+		err := lockFile(f)
+		if !errors.Is(err, errLockHeld) || try == 20 {
+			return err
+		}
+		<-time.After(time.Millisecond)
+	}
 }
 
 // Unlock gives the directory back. The file stays: removing it would let two
