@@ -145,6 +145,7 @@ func (f *filler) fill() error {
 		o.workEvery = time.Hour // the worker must not be quicker
 	case "snapshot", "close":
 		o.workEvery = time.Hour // what a merge gives back would be room
+		o.Capacity = 1 << 20    // or the generation is spread over slots, and nothing is written
 	}
 	e, err := Open(f.c.dir, o)
 	if err != nil {
