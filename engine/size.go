@@ -56,7 +56,7 @@ func (e *Engine) size(m *persist.Manifest) {
 // defaultBudget is the memory budget where a process may take limit bytes: half of a small
 // container, which has the rest for the caller and the cache of the operating system, and a
 // quarter of what is larger, or what a hint needs. Where no limit is known it is 400 MB and 4
-// bytes a key.
+// bytes per key.
 func defaultBudget(limit int64, capacity uint64) int64 {
 	usual := 400e6 + 4*float64(capacity)
 	if limit > 0 {

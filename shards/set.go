@@ -25,7 +25,7 @@ const (
 )
 
 // A Record is what a shard hands to the log: keys of one form, marked or
-// forgotten in one generation. The payload holds 16 bytes a key of the fixed
+// forgotten in one generation. The payload holds 16 bytes per key of the fixed
 // forms (hash and rest, little endian), a length byte and the record for the
 // others, and 8 bytes (the hash) without a store.
 type Record struct {
@@ -221,7 +221,7 @@ func (s *Set) SetMaxKeys(keys, ahead int) error {
 }
 
 // HasRecords reports whether keys of variable length have come: tables for them take
-// ArenaPerKey bytes a key more.
+// ArenaPerKey bytes per key more.
 func (s *Set) HasRecords() bool { return s.records.Load() }
 
 // MaxKeys returns Config.MaxKeys as it is now.
