@@ -6,7 +6,17 @@ import (
 	"fmt"
 )
 
-// The layout stands in the package's documentation.
+// An envelope on disk:
+//
+//	offset  bytes  content
+//	0       1      version, 0xD1
+//	1       1      flags: 1 the rest is the text of a final error, 2 a fingerprint comes first
+//	2       32     SHA-256 of the fingerprint, only with flag 2
+//	2 or 34 rest   the result, or the text of the error
+//
+// A reader refuses other versions and flags, and an envelope that says nothing (no
+// flag, no rest): no result is kept instead of that one. The guard stores the envelope
+// with its own checksum.
 const (
 	envelopeVersion = 0xD1
 	flagFinal       = 1 << 0 // the rest is the text of an error

@@ -110,3 +110,123 @@ func ExampleGuard() {
 	// handle it: <nil>
 	// duplicate
 }
+
+// A batch is claimed in one call. What cannot be handled is told from what was
+// handled before by its verdict.
+func ExampleVerdict() {
+	ctx, guard := context.Background(), &memguard.Guard{}
+	claims, err := guard.ClaimBatch(ctx, nil, [][]byte{[]byte("a"), []byte("b"), []byte("a")})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for _, c := range claims {
+		switch c.Verdict {
+		case dedup.Fresh:
+			fmt.Printf("%s: handle it, then Commit\n", c.Key)
+		case dedup.InFlight:
+			fmt.Printf("%s: have it delivered again later\n", c.Key)
+		case dedup.Duplicate:
+			fmt.Printf("%s: acknowledge it\n", c.Key)
+		default:
+			fmt.Printf("%s: cannot say\n", c.Key)
+		}
+	}
+	// Output:
+	// a: handle it, then Commit
+	// b: handle it, then Commit
+	// a: have it delivered again later
+}
+
+// The answer to a message is kept with its mark.
+func ExampleClaim() {
+	ctx, guard := context.Background(), &memguard.Guard{}
+	claim, err := guard.Claim(ctx, []byte("order-1"))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	claim.Result = []byte("invoice 17")
+	if err := guard.Commit(ctx, claim); err != nil {
+		fmt.Println(err)
+		return
+	}
+	again, err := guard.Claim(ctx, []byte("order-1"))
+	fmt.Printf("%s: %s %v\n", again.Verdict, again.Result, err)
+	// Output: duplicate: invoice 17 <nil>
+}
+
+// A failed handler gives its key up, and the next delivery has another token.
+func ExampleToken() {
+	ctx, guard := context.Background(), &memguard.Guard{}
+	first, err := guard.Claim(ctx, []byte("order-1"))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(guard.Release(ctx, first))
+	second, err := guard.Claim(ctx, []byte("order-1"))
+	fmt.Println(second.Verdict, second.Token != first.Token, err)
+	fmt.Println(guard.Commit(ctx, first))
+	// Output:
+	// <nil>
+	// fresh true <nil>
+	// dedup: lease lost: claim 0 of the call is no longer held
+}
+
+// Empty keys do not stop the rest of their batch.
+func ExampleKeyError() {
+	claims, err := (&memguard.Guard{}).ClaimBatch(context.Background(), nil, [][]byte{[]byte("a"), nil})
+	var bad *dedup.KeyError
+	if errors.As(err, &bad) {
+		fmt.Println("without a key:", bad.Index)
+	}
+	fmt.Println(claims[0].Verdict, claims[1].Verdict)
+	// Output:
+	// without a key: 1
+	// fresh unknown
+}
+
+// A handler that took too long finds that its key was claimed by somebody else.
+func ExampleLeaseError() {
+	ctx, guard := context.Background(), &memguard.Guard{}
+	claim, err := guard.Claim(ctx, []byte("order-1"))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	guard.Steal([]byte("order-1"))
+	err = guard.Commit(ctx, claim)
+	var lost *dedup.LeaseError
+	fmt.Println(errors.As(err, &lost), errors.Is(err, dedup.ErrLeaseLost))
+	// Output: true true
+}
+
+// A result that is too long does not undo the effect: the key is marked.
+func ExampleResultError() {
+	ctx, guard := context.Background(), &memguard.Guard{MaxResult: 8}
+	claim, err := guard.Claim(ctx, []byte("report"))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	claim.Result = []byte("more than eight bytes")
+	err = guard.Commit(ctx, claim)
+	var result *dedup.ResultError
+	fmt.Println(errors.As(err, &result), errors.Is(err, dedup.ErrResultTooLarge))
+	again, err := guard.Claim(ctx, []byte("report"))
+	fmt.Println(again.Verdict, errors.Is(err, dedup.ErrResultTooLarge))
+	// Output:
+	// true true
+	// duplicate true
+}
+
+// Where a file is damaged, the error says which one.
+func ExampleCorruptError() {
+	err := fmt.Errorf("opening: %w", &dedup.CorruptError{File: "journal", Offset: 4096, Detail: "wrong checksum"})
+	var damage *dedup.CorruptError
+	if errors.Is(err, dedup.ErrCorrupt) && errors.As(err, &damage) {
+		fmt.Println(damage.File, damage.Offset)
+	}
+	// Output: journal 4096
+}
