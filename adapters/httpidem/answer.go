@@ -2,53 +2,30 @@ package httpidem
 
 import (
 	"encoding/binary"
-	"errors"
 	"net/http"
+
+	"github.com/firstseen/firstseen/adapters/internal/idem"
 )
 
-// An answer is what is stored for a key. Its bytes:
+// An answer is what a record of package idem has as its payload. Its bytes:
 //
-//	1   version, 1
-//	1   state: 0 stored, 1 streamed, 2 too large, 3 settled by hand without an answer
-//	16  fingerprint of the request
-//	2   status, big endian            (state 0 only, as all that follows)
+//	2   status, big endian
 //	2   number of header fields, big endian
 //	    for each: length of name and value (2 and 4 bytes, big endian), name, value
 //	    the body, up to the end
 type answer struct {
-	state       answerState
-	fingerprint fingerprint
-	status      int
-	header      http.Header
-	body        []byte
+	status int
+	header http.Header
+	body   []byte
 }
 
-type answerState uint8
-
 const (
-	stored answerState = iota
-	streamed
-	tooLarge
-	settled
+	answerHead = 4
+	maxFields  = 1<<16 - 1
 )
 
-const (
-	answerVersion = 1
-	answerFixed   = 2 + len(fingerprint{})
-	answerHead    = answerFixed + 4
-	maxFields     = 1<<16 - 1
-)
-
-var errAnswer = errors.New("httpidem: the stored answer can't be read: it was written by something else")
-
-// encode writes the answer with the header fields in names only.
-func (a *answer) encode(names []string) []byte {
-	b := make([]byte, 0, answerHead+512+len(a.body))
-	b = append(b, answerVersion, byte(a.state))
-	b = append(b, a.fingerprint[:]...)
-	if a.state != stored {
-		return b
-	}
+// append appends the answer to b, with the header fields in names only.
+func (a *answer) append(b []byte, names []string) []byte {
 	b = binary.BigEndian.AppendUint16(b, uint16(a.status))
 	at := len(b)
 	b = append(b, 0, 0)
@@ -68,37 +45,26 @@ func (a *answer) encode(names []string) []byte {
 	return append(b, a.body...)
 }
 
-// decodeAnswer reads what encode wrote. The body is a piece of data.
+// decodeAnswer reads what append wrote. The body is a piece of data.
 func decodeAnswer(data []byte) (a answer, err error) {
-	if len(data) < answerFixed || data[0] != answerVersion || answerState(data[1]) > settled {
-		return answer{}, errAnswer
-	}
-	a.state = answerState(data[1])
-	copy(a.fingerprint[:], data[2:])
-	if a.state != stored {
-		if len(data) != answerFixed {
-			return answer{}, errAnswer
-		}
-		return a, nil
-	}
 	if len(data) < answerHead {
-		return answer{}, errAnswer
+		return answer{}, idem.ErrRecord
 	}
-	a.status = int(binary.BigEndian.Uint16(data[answerFixed:]))
+	a.status = int(binary.BigEndian.Uint16(data))
 	if a.status < 200 || a.status > 999 {
-		return answer{}, errAnswer
+		return answer{}, idem.ErrRecord
 	}
-	fields := int(binary.BigEndian.Uint16(data[answerFixed+2:]))
+	fields := int(binary.BigEndian.Uint16(data[2:]))
 	rest := data[answerHead:]
 	a.header = http.Header{}
 	for range fields {
 		if len(rest) < 6 {
-			return answer{}, errAnswer
+			return answer{}, idem.ErrRecord
 		}
 		name, value := uint64(binary.BigEndian.Uint16(rest)), uint64(binary.BigEndian.Uint32(rest[2:]))
 		rest = rest[6:]
 		if uint64(len(rest)) < name+value {
-			return answer{}, errAnswer
+			return answer{}, idem.ErrRecord
 		}
 		a.header.Add(string(rest[:name]), string(rest[name:name+value]))
 		rest = rest[name+value:]

@@ -19,18 +19,18 @@ type Stats struct {
 	Panics      uint64 `json:"panics"`      // of handlers
 }
 
+// counts are those of the front; the others are idem's.
 type counts struct {
-	run, replayed, inFlight, mismatches, notStored, notFinal, inDoubt atomic.Uint64
-	leaseLost, unavailable, unguarded, withoutKey, refused, panics    atomic.Uint64
+	inFlight, unavailable, unguarded, withoutKey, refused atomic.Uint64
 }
 
 // Stats returns the counters.
 func (m *Middleware) Stats() Stats {
-	c := &m.counts
+	c, d := &m.counts, &m.config.Counts
 	return Stats{
-		Run: c.run.Load(), Replayed: c.replayed.Load(), InFlight: c.inFlight.Load(), Mismatches: c.mismatches.Load(),
-		NotStored: c.notStored.Load(), NotFinal: c.notFinal.Load(), InDoubt: c.inDoubt.Load(), LeaseLost: c.leaseLost.Load(),
+		Run: d.Run.Load(), Replayed: d.Replayed.Load(), InFlight: c.inFlight.Load(), Mismatches: d.Mismatches.Load(),
+		NotStored: d.NotStored.Load(), NotFinal: d.NotFinal.Load(), InDoubt: d.InDoubt.Load(), LeaseLost: d.LeaseLost.Load(),
 		Unavailable: c.unavailable.Load(), Unguarded: c.unguarded.Load(), WithoutKey: c.withoutKey.Load(),
-		Refused: c.refused.Load(), Panics: c.panics.Load(),
+		Refused: c.refused.Load(), Panics: d.Panics.Load(),
 	}
 }

@@ -2,15 +2,12 @@ package httpidem
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"io"
 	"net/http"
-)
 
-// A fingerprint tells one request from another with the same key.
-type fingerprint [16]byte
+	"github.com/firstseen/firstseen/adapters/internal/idem"
+)
 
 var errBodyTooLarge = errors.New("httpidem: request body too large")
 
@@ -37,21 +34,7 @@ func readBody(r *http.Request, limit int64) ([]byte, error) {
 	return body, nil
 }
 
-// fingerprintOf hashes method, path, query, content type and body, each with its
-// length before it, so that no two requests are written alike.
-func fingerprintOf(r *http.Request, body []byte) (f fingerprint) {
-	h := sha256.New()
-	var size [8]byte
-	part := func(p []byte) {
-		binary.BigEndian.PutUint64(size[:], uint64(len(p)))
-		h.Write(size[:])
-		h.Write(p)
-	}
-	part([]byte(r.Method))
-	part([]byte(r.URL.EscapedPath()))
-	part([]byte(r.URL.RawQuery))
-	part([]byte(r.Header.Get("Content-Type")))
-	part(body)
-	copy(f[:], h.Sum(nil))
-	return f
+// fingerprintOf hashes what makes a request another one.
+func fingerprintOf(r *http.Request, body []byte) idem.Fingerprint {
+	return idem.FingerprintOf(body, r.Method, r.URL.EscapedPath(), r.URL.RawQuery, r.Header.Get("Content-Type"))
 }

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/firstseen/firstseen/adapters/httpidem"
+	"github.com/firstseen/firstseen/adapters/intents"
 	"github.com/firstseen/firstseen/engine"
 )
 
@@ -46,7 +47,7 @@ func serveChild(dir string, withIntents bool) error {
 	}
 	o := httpidem.Options{Scope: httpidem.Everybody, Wait: 5 * time.Second}
 	if withIntents {
-		if o.Intents, err = httpidem.OpenIntentFile(filepath.Join(dir, "intents")); err != nil {
+		if o.Intents, err = intents.Open(filepath.Join(dir, "intents")); err != nil {
 			return err
 		}
 	}

@@ -1,23 +1,23 @@
 package httpidem
 
 import (
-	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net/http"
 	"time"
 
+	"github.com/firstseen/firstseen/adapters/intents"
+	"github.com/firstseen/firstseen/adapters/internal/idem"
 	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/dedup/keys"
 )
 
 // A Middleware runs the handler of each operation once and gives its answer to
 // every retry. New makes one; it may be used by any number of goroutines.
 type Middleware struct {
-	guard   dedup.Guard
 	o       Options
 	methods map[string]bool
+	config  idem.Config
 	counts  counts
 }
 
@@ -29,7 +29,9 @@ func New(guard dedup.Guard, o Options) (*Middleware, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Middleware{guard: guard, o: o, methods: map[string]bool{}}
+	m := &Middleware{o: o, methods: map[string]bool{}}
+	m.config.Guard, m.config.Intents, m.config.Logger = guard, o.Intents, o.Logger
+	m.config.Wait, m.config.CallLimit = o.Wait, o.CallLimit
 	for _, method := range o.Methods {
 		m.methods[method] = true
 	}
@@ -47,7 +49,7 @@ func (m *Middleware) serve(next http.Handler, w http.ResponseWriter, r *http.Req
 		next.ServeHTTP(w, r)
 		return
 	}
-	key, err := parseKey(r.Header, m.o.Header, m.o.MaxKeyLen)
+	key, err := idem.ParseKey(r.Header.Values(m.o.Header), m.o.Header, m.o.MaxKeyLen)
 	if err != nil {
 		m.refuse(w, Problem{TypeKeyInvalid, "Idempotency key not valid", http.StatusBadRequest, err.Error()})
 		return
@@ -76,8 +78,14 @@ func (m *Middleware) serve(next http.Handler, w http.ResponseWriter, r *http.Req
 		m.refuse(w, Problem{TypeBodyUnread, "Request body not readable", http.StatusBadRequest, "the request body could not be read"})
 		return
 	}
-	q := &request{m: m, next: next, w: w, r: r, key: join(scope, key), name: r.Method + " " + r.URL.EscapedPath() + " " + key}
-	q.fingerprint = fingerprintOf(r, body)
+	q := &request{m: m, next: next, w: w, r: r}
+	q.op = idem.Operation{
+		Config: &m.config, Context: r.Context(), Key: keys.Join(scope, key), Name: r.Method + " " + r.URL.EscapedPath() + " " + key,
+		Fingerprint: fingerprintOf(r, body), Answer: m.settledAnswer,
+	}
+	if m.o.Settle != nil {
+		q.op.Settle = func(in intents.Intent) (intents.Outcome, error) { return m.o.Settle(r, in) }
+	}
 	q.decide()
 }
 
@@ -98,59 +106,27 @@ func (m *Middleware) refuse(w http.ResponseWriter, p Problem) {
 	p.write(w)
 }
 
-// join writes scope and key so that no two pairs are written alike.
-func join(scope, key string) []byte {
-	b := binary.AppendUvarint(make([]byte, 0, len(scope)+len(key)+2), uint64(len(scope)))
-	return append(append(b, scope...), key...)
-}
-
 // A request is one with an idempotency key on its way through the middleware.
 type request struct {
-	m           *Middleware
-	next        http.Handler
-	w           http.ResponseWriter
-	r           *http.Request
-	key         []byte // the guard's
-	name        string
-	fingerprint fingerprint
+	m    *Middleware
+	next http.Handler
+	w    http.ResponseWriter
+	r    *http.Request
+	op   idem.Operation
 }
 
-// Pauses between two looks at a twin that is running.
-const (
-	firstPause = 5 * time.Millisecond
-	lastPause  = 100 * time.Millisecond
-)
-
-// decide asks the guard until it has an answer for the client.
+// decide asks the guard and answers the client.
 func (q *request) decide() {
-	deadline := time.Now().Add(q.m.o.Wait)
-	for pause := firstPause; ; pause = min(2*pause, lastPause) {
-		claim, err := q.m.guard.Claim(q.r.Context(), q.key)
-		switch {
-		case claim.Verdict == dedup.Fresh:
-			q.run(claim)
-			return
-		case claim.Verdict == dedup.Duplicate:
-			q.replay(claim, err)
-			return
-		case err != nil || claim.Verdict != dedup.InFlight:
-			q.storeDown(err)
-			return
-		}
-		left := time.Until(deadline)
-		if left <= 0 {
-			q.inFlight(claim)
-			return
-		}
-		// Many twins that wait together should not ask together.
-		timer := time.NewTimer(min(left, pause/2+rand.N(pause)))
-		select {
-		case <-q.r.Context().Done():
-			timer.Stop()
-			q.inFlight(claim)
-			return
-		case <-timer.C:
-		}
+	claim, err := q.op.Ask()
+	switch {
+	case claim.Verdict == dedup.Fresh:
+		q.run(claim)
+	case claim.Verdict == dedup.Duplicate:
+		q.replay(claim, err)
+	case err != nil || claim.Verdict != dedup.InFlight:
+		q.storeDown(err)
+	default:
+		q.inFlight(claim)
 	}
 }
 
@@ -165,46 +141,27 @@ func (q *request) inFlight(claim dedup.Claim) {
 
 // replay answers a request whose operation has been done.
 func (q *request) replay(claim dedup.Claim, err error) {
-	notStored := func(why string) {
-		q.m.counts.notStored.Add(1)
-		Problem{
-			TypeNotStored, "Done, answer not stored", http.StatusConflict,
-			"the operation with this idempotency key was completed, and its answer can't be given again: " + why,
-		}.write(q.w)
+	var a answer
+	payload, err := q.op.Read(claim, err)
+	if err == nil {
+		if a, err = decodeAnswer(payload); err != nil {
+			err = q.op.Unread(err)
+		}
 	}
 	switch {
-	case errors.Is(err, dedup.ErrResultTooLarge):
-		notStored("it was too large to be stored")
-		return
-	case err != nil || len(claim.Result) == 0:
-		q.m.o.Logger.Warn("httpidem: a key is marked and has no answer", "request", q.name, "error", err)
-		notStored("it is lost")
-		return
-	}
-	a, err := decodeAnswer(claim.Result)
-	if err != nil {
-		q.m.o.Logger.Error("httpidem: stored answer not readable", "request", q.name, "error", err)
-		notStored("it is not readable")
-		return
-	}
-	if a.state != settled && a.fingerprint != q.fingerprint {
-		q.m.counts.mismatches.Add(1)
+	case err == nil:
+		q.m.config.Counts.Replayed.Add(1)
+		a.replay(q.w)
+	case errors.Is(err, idem.ErrMismatch):
 		Problem{
 			TypeMismatch, "Idempotency key used for another request", http.StatusUnprocessableEntity,
 			"this idempotency key belongs to a request with another method, path, query, content type or body; use a new key for a new operation",
 		}.write(q.w)
-		return
-	}
-	switch a.state {
-	case stored:
-		q.m.counts.replayed.Add(1)
-		a.replay(q.w)
-	case streamed:
-		notStored("it was streamed")
-	case tooLarge:
-		notStored("it was too large to be stored")
-	case settled:
-		notStored("its outcome was settled by hand")
+	default:
+		Problem{
+			TypeNotStored, "Done, answer not stored", http.StatusConflict,
+			"the operation with this idempotency key was completed, and its answer can't be given again: " + err.Error(),
+		}.write(q.w)
 	}
 }
 
@@ -212,23 +169,17 @@ func (q *request) replay(claim dedup.Claim, err error) {
 func (q *request) storeDown(err error) {
 	if q.m.o.StoreDown == LetThrough && q.r.Context().Err() == nil {
 		q.m.counts.unguarded.Add(1)
-		q.m.o.Logger.Error("httpidem: a request runs unguarded", "request", q.name, "error", err)
+		q.m.o.Logger.Error("a request runs unguarded", "request", q.op.Name, "error", err)
 		q.w.Header().Set("Idempotency-Unguarded", "true")
 		q.next.ServeHTTP(q.w, q.r)
 		return
 	}
 	q.m.counts.unavailable.Add(1)
-	q.m.o.Logger.Error("httpidem: the guard can't be asked", "request", q.name, "error", err)
+	q.m.o.Logger.Error("the guard can't be asked", "request", q.op.Name, "error", err)
 	retryAfter(q.w, time.Second)
 	q.unavailable("whether this operation was done before can't be found out at the moment; it was not run")
 }
 
 func (q *request) unavailable(detail string) {
 	Problem{TypeUnavailable, "Idempotency store not available", http.StatusServiceUnavailable, detail}.write(q.w)
-}
-
-// ending returns a context for a call that ends a claim: the client's going away
-// must not leave the key in flight, or its effect unmarked.
-func (q *request) ending() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(q.r.Context()), q.m.o.CallLimit)
 }

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"net/http"
 	"time"
+
+	"github.com/firstseen/firstseen/adapters/intents"
 )
 
 // Defaults of Options.
@@ -73,10 +75,10 @@ type Options struct {
 	// Intents, where set, makes every begin of a handler durable before it runs
 	// (DurableIntent): a request whose handler was running when the process died
 	// is never run again by itself. Default nil: it is run again.
-	Intents Intents
+	Intents intents.Store
 	// Settle, where set, is asked about an intent that is in doubt before the
-	// client is told so; see Outcome. It must be safe for concurrent use.
-	Settle func(*http.Request, Intent) (Outcome, error)
+	// client is told so. It must be safe for concurrent use.
+	Settle func(*http.Request, intents.Intent) (intents.Outcome, error)
 	// Logger gets what an operator should know. Default: none.
 	Logger *slog.Logger
 }
@@ -135,6 +137,7 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
+	o.Logger = o.Logger.With("adapter", "httpidem")
 	if len(problems) > 0 {
 		return o, fmt.Errorf("httpidem: bad options: %w", errors.Join(problems...))
 	}

@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"github.com/firstseen/firstseen/adapters/internal/idem"
 )
 
 // A recorder keeps the handler's answer back until its key is marked. A handler
@@ -21,14 +23,14 @@ type recorder struct {
 	limit  int
 
 	// begin marks the key before the first byte passes and says whether it may.
-	begin   func(status int, why answerState) bool
+	begin   func(status int, why idem.State) bool
 	passing bool
 	refused bool // begin said no: the client has been told, the handler writes into the void
 }
 
 var errRefused = errors.New("httpidem: the answer was not sent: its key could not be marked")
 
-func newRecorder(w http.ResponseWriter, limit int, begin func(int, answerState) bool) *recorder {
+func newRecorder(w http.ResponseWriter, limit int, begin func(int, idem.State) bool) *recorder {
 	return &recorder{w: w, header: w.Header().Clone(), limit: limit, begin: begin}
 }
 
@@ -64,7 +66,7 @@ func (r *recorder) Write(p []byte) (int, error) {
 		r.WriteHeader(http.StatusOK)
 	}
 	if !r.passing && !r.refused && len(r.body)+len(p) > r.limit {
-		r.pass(tooLarge)
+		r.pass(idem.TooLarge)
 	}
 	switch {
 	case r.refused:
@@ -77,7 +79,7 @@ func (r *recorder) Write(p []byte) (int, error) {
 }
 
 // pass lets the answer through from here on.
-func (r *recorder) pass(why answerState) {
+func (r *recorder) pass(why idem.State) {
 	if r.passing || r.refused {
 		return
 	}
@@ -121,7 +123,7 @@ func (r *recorder) FlushError() error {
 	if r.status == 0 {
 		r.WriteHeader(http.StatusOK)
 	}
-	r.pass(streamed)
+	r.pass(idem.Streamed)
 	if r.refused {
 		return errRefused
 	}
@@ -131,7 +133,7 @@ func (r *recorder) FlushError() error {
 // Hijack implements [http.Hijacker].
 func (r *recorder) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if !r.passing && !r.refused {
-		if !r.begin(http.StatusSwitchingProtocols, streamed) {
+		if !r.begin(http.StatusSwitchingProtocols, idem.Streamed) {
 			r.refused = true
 		}
 		r.passing = !r.refused
@@ -148,7 +150,7 @@ func (r *recorder) Push(target string, opts *http.PushOptions) error {
 	if !ok {
 		return http.ErrNotSupported
 	}
-	if r.pass(streamed); r.refused {
+	if r.pass(idem.Streamed); r.refused {
 		return errRefused
 	}
 	return pusher.Push(target, opts)

@@ -5,9 +5,9 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 
+	"github.com/firstseen/firstseen/internal/sqlretry"
 	"github.com/firstseen/firstseen/stores/internal/sqlstore"
 )
 
@@ -49,7 +49,7 @@ func schemaOf(table string, steps [][]string) sqlstore.Schema {
 			(table_name VARBINARY(255) PRIMARY KEY, version INT NOT NULL) ENGINE=InnoDB`),
 		Get:     fill(`SELECT version FROM {versions} WHERE table_name = ?`),
 		Set:     fill(`REPLACE INTO {versions} (table_name, version) VALUES (?, ?)`),
-		Missing: func(err error) bool { return errorNumber(err) == "1146" },
+		Missing: func(err error) bool { return sqlretry.ErrorNumber(err) == "1146" },
 	}
 }
 
@@ -95,30 +95,7 @@ func migrate(ctx context.Context, db *sql.DB, schema *sqlstore.Schema, table str
 }
 
 // Again implements sqlstore.Dialect.
-func (d *dialect) Again(err error) bool { return again(err) }
-
-// again: deadlocks, lock timeouts, and MariaDB's "record has changed since last
-// read".
-func again(err error) bool {
-	switch errorNumber(err) {
-	case "1213", "1205", "1020":
-		return true
-	}
-	return false
-}
-
-var numbered = regexp.MustCompile(`^Error (\d+)[ :]`)
-
-// errorNumber returns the server's error number, or "". The driver's error has a
-// field for it, but no method; its text begins with it.
-func errorNumber(err error) string {
-	for ; err != nil; err = errors.Unwrap(err) {
-		if m := numbered.FindStringSubmatch(err.Error()); m != nil {
-			return m[1]
-		}
-	}
-	return ""
-}
+func (d *dialect) Again(err error) bool { return sqlretry.MySQL(err) }
 
 // affected runs a statement and returns how many rows it changed.
 func affected(ctx context.Context, q sqlstore.Querier, t *text) (int, error) {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/internal/sqlretry"
 	"github.com/firstseen/firstseen/stores/internal/sqlstore"
 )
 
@@ -196,4 +197,4 @@ func (d *listener) Migrate(ctx context.Context, db *sql.DB) error {
 }
 
 // Again implements sqlstore.Dialect.
-func (d *listener) Again(err error) bool { return again(err) }
+func (d *listener) Again(err error) bool { return sqlretry.MySQL(err) }

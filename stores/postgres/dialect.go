@@ -4,12 +4,12 @@ import (
 	"context"
 	"database/sql"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"strconv"
 	"time"
 
 	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/internal/sqlretry"
 	"github.com/firstseen/firstseen/stores/internal/sqlstore"
 )
 
@@ -38,7 +38,7 @@ func newDialect(table string) *dialect {
 			Get:      f(`SELECT version FROM {versions} WHERE table_name = $1`),
 			Set: f(`INSERT INTO {versions} (table_name, version) VALUES ($1, $2)
 				ON CONFLICT (table_name) DO UPDATE SET version = excluded.version`),
-			Missing: func(err error) bool { return hasState(err, "42P01") },
+			Missing: func(err error) bool { return sqlretry.HasState(err, "42P01") },
 		},
 	}
 }
@@ -220,13 +220,4 @@ func (d *dialect) Migrate(ctx context.Context, db *sql.DB) error {
 }
 
 // Again implements sqlstore.Dialect: serialization failures and deadlocks.
-func (d *dialect) Again(err error) bool { return hasState(err, "40001") || hasState(err, "40P01") }
-
-// hasState looks for an SQLSTATE. The errors of pgx and pq tell it by this method.
-func hasState(err error, state string) bool {
-	var e interface {
-		error
-		SQLState() string
-	}
-	return errors.As(err, &e) && e.SQLState() == state
-}
+func (d *dialect) Again(err error) bool { return sqlretry.PostgreSQL(err) }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/internal/sqlretry"
 )
 
 // A Store is a dedup.Guard in a table. All methods may be called by any number
@@ -128,11 +129,11 @@ func (s *Store) claim(ctx context.Context, q Querier, r Request, items []*Item) 
 			if part = unanswered(part, before); len(part) == 0 {
 				break
 			}
-			if round == maxTries {
+			if round == sqlretry.MaxTries {
 				return fmt.Errorf("%d keys changed %d times while they were looked at", len(part), round)
 			}
 			s.stats.retries.Add(1)
-			if err := pause(ctx, backoff(round)); err != nil {
+			if err := sqlretry.Pause(ctx, sqlretry.Backoff(round)); err != nil {
 				return err
 			}
 		}
@@ -293,4 +294,10 @@ func (s *Store) extend(ctx context.Context, r Request, it *Item) (before time.Ti
 		err = dedup.ErrLeaseLost
 	}
 	return before, err
+}
+
+// retry repeats f while the database says that it changed nothing and should be
+// repeated.
+func (s *Store) retry(ctx context.Context, f func() error) error {
+	return sqlretry.Do(ctx, s.dialect.Again, func() { s.stats.retries.Add(1) }, f)
 }

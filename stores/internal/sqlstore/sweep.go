@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/internal/sqlretry"
 )
 
 const (
@@ -32,7 +33,7 @@ func (s *Store) startSweeper() {
 		for {
 			// Half of the pause is random, so that processes that were started
 			// together don't come together.
-			if pause(ctx, s.opts.SweepEvery/2+rand.N(s.opts.SweepEvery)) != nil {
+			if sqlretry.Pause(ctx, s.opts.SweepEvery/2+rand.N(s.opts.SweepEvery)) != nil {
 				return
 			}
 			if _, err := s.Sweep(ctx); err != nil && ctx.Err() == nil {
@@ -95,7 +96,7 @@ func (s *Store) sweepChunks(ctx context.Context, r Request, turn *Item) (deleted
 			}
 			extended = time.Now()
 		}
-		if err := pause(ctx, time.Since(start)); err != nil {
+		if err := sqlretry.Pause(ctx, time.Since(start)); err != nil {
 			return deleted, err
 		}
 	}

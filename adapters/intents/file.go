@@ -1,4 +1,4 @@
-package httpidem
+package intents
 
 import (
 	"bytes"
@@ -17,14 +17,14 @@ import (
 	"github.com/firstseen/firstseen/dedup"
 )
 
-// An IntentFile keeps intents in one file of its own, beside an embedded engine.
-// It implements Intents. One process has it open at a time.
+// An File keeps intents in one file of its own, beside an embedded engine.
+// It implements Store. One process has it open at a time.
 //
 // The file is a log of frames: length of the payload and CRC32C of it (4 bytes
 // each, little endian), then the payload, a JSON object. An incomplete frame at
 // the end is what a crash left of a write that nobody was told of; any other
 // damage is dedup.ErrCorrupt.
-type IntentFile struct {
+type File struct {
 	path string
 
 	mu struct {
@@ -62,30 +62,30 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// OpenIntentFile opens the file at path, or makes it. dedup.ErrLocked says that
+// Open opens the file at path, or makes it. dedup.ErrLocked says that
 // another process has it open, dedup.ErrCorrupt that it is damaged.
-func OpenIntentFile(path string) (*IntentFile, error) {
+func Open(path string) (*File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("httpidem: opening intents: %w", err)
+		return nil, fmt.Errorf("intents: opening: %w", err)
 	}
 	if err := lockFile(f); err != nil {
-		return nil, errors.Join(fmt.Errorf("httpidem: opening intents %s: %w", path, err), f.Close())
+		return nil, errors.Join(fmt.Errorf("intents: opening %s: %w", path, err), f.Close())
 	}
-	i := &IntentFile{path: path}
+	i := &File{path: path}
 	i.mu.file, i.mu.intents = f, map[string]keptIntent{}
 	err = i.load()
 	if err == nil {
 		err = syncDir(path)
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("httpidem: opening intents %s: %w", path, err), f.Close())
+		return nil, errors.Join(fmt.Errorf("intents: opening %s: %w", path, err), f.Close())
 	}
 	return i, nil
 }
 
 // load reads all frames and cuts off an unfinished one at the end.
-func (i *IntentFile) load() error {
+func (i *File) load() error {
 	data, err := io.ReadAll(i.mu.file)
 	if err != nil {
 		return err
@@ -140,7 +140,7 @@ func unfinished(rest []byte) bool {
 	return len(bytes.Trim(rest, "\x00")) == 0
 }
 
-func (i *IntentFile) applyLocked(f intentFrame, bytes int64) {
+func (i *File) applyLocked(f intentFrame, bytes int64) {
 	switch {
 	case f.Begin != nil:
 		i.mu.intents[string(f.Begin.Key)] = keptIntent{*f.Begin, bytes}
@@ -158,8 +158,8 @@ func (i *IntentFile) applyLocked(f intentFrame, bytes int64) {
 	}
 }
 
-// Begin implements Intents.
-func (i *IntentFile) Begin(ctx context.Context, in Intent) (Intent, error) {
+// Begin implements Store.
+func (i *File) Begin(ctx context.Context, in Intent) (Intent, error) {
 	if err := ctx.Err(); err != nil {
 		return Intent{}, context.Cause(ctx)
 	}
@@ -177,8 +177,8 @@ func (i *IntentFile) Begin(ctx context.Context, in Intent) (Intent, error) {
 	return in, i.sync(frame)
 }
 
-// End implements Intents.
-func (i *IntentFile) End(_ context.Context, key []byte) error {
+// End implements Store.
+func (i *File) End(_ context.Context, key []byte) error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if _, ok := i.mu.intents[string(key)]; !ok {
@@ -188,8 +188,8 @@ func (i *IntentFile) End(_ context.Context, key []byte) error {
 	return err
 }
 
-// Resolve implements Intents.
-func (i *IntentFile) Resolve(_ context.Context, key []byte, o Outcome) error {
+// Resolve implements Store.
+func (i *File) Resolve(_ context.Context, key []byte, o Outcome) error {
 	if err := CheckOutcome(o); err != nil {
 		return err
 	}
@@ -206,8 +206,8 @@ func (i *IntentFile) Resolve(_ context.Context, key []byte, o Outcome) error {
 	return i.sync(frame)
 }
 
-// List implements Intents.
-func (i *IntentFile) List(context.Context) ([]Intent, error) {
+// List implements Store.
+func (i *File) List(context.Context) ([]Intent, error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if i.mu.failed != nil {
@@ -227,7 +227,7 @@ func (i *IntentFile) List(context.Context) ([]Intent, error) {
 }
 
 // Close ends the file. Calls after it fail with dedup.ErrClosed.
-func (i *IntentFile) Close() error {
+func (i *File) Close() error {
 	i.syncing.Lock()
 	defer i.syncing.Unlock()
 	i.mu.Lock()
@@ -236,7 +236,7 @@ func (i *IntentFile) Close() error {
 		return dedup.ErrClosed
 	}
 	failed := i.mu.failed
-	i.mu.failed = fmt.Errorf("httpidem: intents %s: %w", i.path, dedup.ErrClosed)
+	i.mu.failed = fmt.Errorf("intents: %s: %w", i.path, dedup.ErrClosed)
 	if failed != nil {
 		return i.mu.file.Close()
 	}
@@ -244,7 +244,7 @@ func (i *IntentFile) Close() error {
 }
 
 // appendLocked writes a frame and returns its number, to be given to sync.
-func (i *IntentFile) appendLocked(f intentFrame) (uint64, error) {
+func (i *File) appendLocked(f intentFrame) (uint64, error) {
 	if i.mu.failed != nil {
 		return 0, i.mu.failed
 	}
@@ -269,10 +269,10 @@ func (i *IntentFile) appendLocked(f intentFrame) (uint64, error) {
 func encodeFrame(f intentFrame) ([]byte, error) {
 	payload, err := json.Marshal(f)
 	if err != nil {
-		return nil, fmt.Errorf("httpidem: encoding an intent: %w", err)
+		return nil, fmt.Errorf("intents: encoding an intent: %w", err)
 	}
 	if len(payload) > maxIntentFrame {
-		return nil, fmt.Errorf("httpidem: an intent of %d bytes, at most %d are kept", len(payload), maxIntentFrame)
+		return nil, fmt.Errorf("intents: an intent of %d bytes, at most %d are kept", len(payload), maxIntentFrame)
 	}
 	b := binary.LittleEndian.AppendUint32(make([]byte, 0, intentHead+len(payload)), uint32(len(payload)))
 	b = binary.LittleEndian.AppendUint32(b, crc32.Checksum(payload, castagnoli))
@@ -281,14 +281,14 @@ func encodeFrame(f intentFrame) ([]byte, error) {
 
 // failLocked refuses all that comes (I7): after a failed write or sync it is not
 // known what is on disk.
-func (i *IntentFile) failLocked(doing string, err error) error {
-	i.mu.failed = fmt.Errorf("httpidem: %s intents %s: %w: %w", doing, i.path, dedup.ErrFailed, err)
+func (i *File) failLocked(doing string, err error) error {
+	i.mu.failed = fmt.Errorf("intents: %s %s: %w: %w", doing, i.path, dedup.ErrFailed, err)
 	return i.mu.failed
 }
 
 // sync returns when the frame with that number is durable. One caller syncs for
 // all whose frames are written (group commit).
-func (i *IntentFile) sync(frame uint64) error {
+func (i *File) sync(frame uint64) error {
 	i.syncing.Lock()
 	defer i.syncing.Unlock()
 	if i.syncing.synced >= frame {
@@ -314,7 +314,7 @@ func (i *IntentFile) sync(frame uint64) error {
 
 // compactLocked writes the intents that have not ended to a new file, which
 // replaces the old one when it is durable.
-func (i *IntentFile) compactLocked() error {
+func (i *File) compactLocked() error {
 	var all []byte
 	for key, in := range i.mu.intents {
 		b, err := encodeFrame(intentFrame{Begin: &in.Intent})

@@ -1,7 +1,7 @@
-// Package sqlintents keeps httpidem's intents in a table of PostgreSQL, MySQL or
+// Package sqlintents keeps intents in a table of PostgreSQL, MySQL or
 // MariaDB, for services with several replicas.
 //
-// The table is firstseen_intents; [Intents.Migrate] makes it and is never run
+// The table is firstseen_intents; [Table.Migrate] makes it and is never run
 // unasked. An intent is one row from the begin of a handler to the end of its
 // request, so the table holds as many rows as requests are running, and those in
 // doubt. Rows are as durable as the database makes its commits.

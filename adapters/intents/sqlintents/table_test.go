@@ -16,8 +16,8 @@ import (
 	_ "github.com/go-sql-driver/mysql"
 	_ "github.com/jackc/pgx/v5/stdlib"
 
-	"github.com/firstseen/firstseen/adapters/httpidem"
-	"github.com/firstseen/firstseen/adapters/httpidem/sqlintents"
+	"github.com/firstseen/firstseen/adapters/intents"
+	"github.com/firstseen/firstseen/adapters/intents/sqlintents"
 	"github.com/firstseen/firstseen/internal/servertest"
 )
 
@@ -58,18 +58,18 @@ func check(t *testing.T, driver, dsn string, d sqlintents.Dialect) {
 			t.Fatal(err)
 		}
 	}
-	in := httpidem.Intent{
+	in := intents.Intent{
 		Key: append(bytes.Repeat([]byte("k"), 4000), 0, 0xff), Name: "POST /päy " + strings.Repeat("n", 4000),
 		Begun: time.UnixMicro(1_700_000_000_123_456), Fingerprint: [16]byte{1, 0, 255},
 	}
 	if _, err := i.Begin(ctx, in); err != nil {
 		t.Fatal(err)
 	}
-	prior, err := i.Begin(ctx, httpidem.Intent{Key: in.Key, Name: "another"})
-	if !errors.Is(err, httpidem.ErrInDoubt) || !same(prior, in) {
+	prior, err := i.Begin(ctx, intents.Intent{Key: in.Key, Name: "another"})
+	if !errors.Is(err, intents.ErrInDoubt) || !same(prior, in) {
 		t.Errorf("%+v, %v", prior, err)
 	}
-	o := httpidem.Outcome{Kind: httpidem.Happened, Status: 201, ContentType: "text/plain", Body: []byte{0, 255}}
+	o := intents.Outcome{Kind: intents.Happened, Status: 201, ContentType: "text/plain", Body: []byte{0, 255}}
 	for range 2 {
 		if err := i.Resolve(ctx, in.Key, o); err != nil {
 			t.Error(err)
@@ -79,7 +79,7 @@ func check(t *testing.T, driver, dsn string, d sqlintents.Dialect) {
 	if all, err := i.List(ctx); err != nil || len(all) != 1 || !same(all[0], in) {
 		t.Errorf("%+v, %v", all, err)
 	}
-	if err := i.Resolve(ctx, []byte("none"), o); !errors.Is(err, httpidem.ErrNoIntent) {
+	if err := i.Resolve(ctx, []byte("none"), o); !errors.Is(err, intents.ErrNoIntent) {
 		t.Error(err)
 	}
 	for range 2 {
@@ -92,15 +92,15 @@ func check(t *testing.T, driver, dsn string, d sqlintents.Dialect) {
 
 // oneWinner: of many that begin with one key one is told to run, also while it
 // ends all the time.
-func oneWinner(t *testing.T, i *sqlintents.Intents) {
+func oneWinner(t *testing.T, i *sqlintents.Table) {
 	ctx := context.Background()
 	var running, ran atomic.Int64
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
 			for range 20 {
-				_, err := i.Begin(ctx, httpidem.Intent{Key: []byte("contended"), Begun: time.Now()})
-				if errors.Is(err, httpidem.ErrInDoubt) {
+				_, err := i.Begin(ctx, intents.Intent{Key: []byte("contended"), Begun: time.Now()})
+				if errors.Is(err, intents.ErrInDoubt) {
 					continue
 				}
 				if err != nil {
@@ -124,7 +124,7 @@ func oneWinner(t *testing.T, i *sqlintents.Intents) {
 	}
 }
 
-func same(a, b httpidem.Intent) bool {
+func same(a, b intents.Intent) bool {
 	return bytes.Equal(a.Key, b.Key) && a.Name == b.Name && a.Begun.Equal(b.Begun) && a.Fingerprint == b.Fingerprint &&
 		a.Outcome.Kind == b.Outcome.Kind && a.Outcome.Status == b.Outcome.Status &&
 		a.Outcome.ContentType == b.Outcome.ContentType && bytes.Equal(a.Outcome.Body, b.Outcome.Body)

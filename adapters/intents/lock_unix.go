@@ -1,6 +1,6 @@
 //go:build unix
 
-package httpidem
+package intents
 
 import (
 	"errors"

@@ -8,7 +8,8 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/firstseen/firstseen/adapters/httpidem"
+	"github.com/firstseen/firstseen/adapters/intents"
+	"github.com/firstseen/firstseen/internal/sqlretry"
 )
 
 // A Dialect is the SQL that a database speaks.
@@ -21,39 +22,40 @@ const (
 	MySQL
 )
 
-// Intents implements httpidem.Intents.
-type Intents struct {
-	db *sql.DB
-	q  *statements
+// A Table implements intents.Store.
+type Table struct {
+	db    *sql.DB
+	q     *statements
+	again func(error) bool
 }
 
-var _ httpidem.Intents = (*Intents)(nil)
+var _ intents.Store = (*Table)(nil)
 
 // New returns intents in the table of db.
-func New(db *sql.DB, d Dialect) (*Intents, error) {
+func New(db *sql.DB, d Dialect) (*Table, error) {
 	switch d {
 	case PostgreSQL:
-		return &Intents{db: db, q: &postgres}, nil
+		return &Table{db: db, q: &postgres, again: sqlretry.PostgreSQL}, nil
 	case MySQL:
-		return &Intents{db: db, q: &mysql}, nil
+		return &Table{db: db, q: &mysql, again: sqlretry.MySQL}, nil
 	}
 	return nil, fmt.Errorf("sqlintents: dialect %d, it must be PostgreSQL or MySQL", d)
 }
 
 // Migrate makes the table where it is not there yet.
-func (i *Intents) Migrate(ctx context.Context) error {
+func (i *Table) Migrate(ctx context.Context) error {
 	if _, err := i.db.ExecContext(ctx, i.q.create); err != nil {
 		return fmt.Errorf("sqlintents: making the table: %w", err)
 	}
 	return nil
 }
 
-// Begin implements httpidem.Intents.
-func (i *Intents) Begin(ctx context.Context, in httpidem.Intent) (httpidem.Intent, error) {
+// Begin implements intents.Store.
+func (i *Table) Begin(ctx context.Context, in intents.Intent) (intents.Intent, error) {
 	for {
 		n, err := i.exec(ctx, i.q.begin, digest(in.Key), in.Key, in.Name, in.Begun.UnixMicro(), in.Fingerprint[:])
 		if err != nil {
-			return httpidem.Intent{}, fmt.Errorf("sqlintents: begin: %w", err)
+			return intents.Intent{}, fmt.Errorf("sqlintents: begin: %w", err)
 		}
 		if n > 0 {
 			return in, nil
@@ -63,23 +65,23 @@ func (i *Intents) Begin(ctx context.Context, in httpidem.Intent) (httpidem.Inten
 			continue // it ended in between
 		}
 		if err != nil {
-			return httpidem.Intent{}, fmt.Errorf("sqlintents: begin: %w", err)
+			return intents.Intent{}, fmt.Errorf("sqlintents: begin: %w", err)
 		}
-		return prior, httpidem.ErrInDoubt
+		return prior, intents.ErrInDoubt
 	}
 }
 
-// End implements httpidem.Intents.
-func (i *Intents) End(ctx context.Context, key []byte) error {
+// End implements intents.Store.
+func (i *Table) End(ctx context.Context, key []byte) error {
 	if _, err := i.exec(ctx, i.q.end, digest(key)); err != nil {
 		return fmt.Errorf("sqlintents: end: %w", err)
 	}
 	return nil
 }
 
-// Resolve implements httpidem.Intents.
-func (i *Intents) Resolve(ctx context.Context, key []byte, o httpidem.Outcome) error {
-	if err := httpidem.CheckOutcome(o); err != nil {
+// Resolve implements intents.Store.
+func (i *Table) Resolve(ctx context.Context, key []byte, o intents.Outcome) error {
+	if err := intents.CheckOutcome(o); err != nil {
 		return err
 	}
 	// MySQL counts rows that change, so a second Resolve with the same outcome
@@ -89,7 +91,7 @@ func (i *Intents) Resolve(ctx context.Context, key []byte, o httpidem.Outcome) e
 	}
 	_, err := scan(i.db.QueryRowContext(ctx, i.q.get, digest(key)))
 	if errors.Is(err, sql.ErrNoRows) {
-		return httpidem.ErrNoIntent
+		return intents.ErrNoIntent
 	}
 	if err != nil {
 		return fmt.Errorf("sqlintents: resolve: %w", err)
@@ -97,8 +99,8 @@ func (i *Intents) Resolve(ctx context.Context, key []byte, o httpidem.Outcome) e
 	return nil
 }
 
-// List implements httpidem.Intents.
-func (i *Intents) List(ctx context.Context) (all []httpidem.Intent, err error) {
+// List implements intents.Store.
+func (i *Table) List(ctx context.Context) (all []intents.Intent, err error) {
 	rows, err := i.db.QueryContext(ctx, i.q.list)
 	if err != nil {
 		return nil, fmt.Errorf("sqlintents: list: %w", err)
@@ -117,16 +119,15 @@ func (i *Intents) List(ctx context.Context) (all []httpidem.Intent, err error) {
 	return all, nil
 }
 
-func (i *Intents) exec(ctx context.Context, statement string, args ...any) (int64, error) {
-	for try := 0; ; try++ {
+func (i *Table) exec(ctx context.Context, statement string, args ...any) (n int64, err error) {
+	err = sqlretry.Do(ctx, i.again, nil, func() error {
 		res, err := i.db.ExecContext(ctx, statement, args...)
 		if err == nil {
-			return res.RowsAffected()
+			n, err = res.RowsAffected()
 		}
-		if !again(ctx, err, try) {
-			return 0, err
-		}
-	}
+		return err
+	})
+	return n, err
 }
 
 // digest is the primary key: keys may be longer than an index takes.
@@ -135,13 +136,13 @@ func digest(key []byte) []byte {
 	return sum[:]
 }
 
-func scan(row interface{ Scan(dest ...any) error }) (in httpidem.Intent, err error) {
+func scan(row interface{ Scan(dest ...any) error }) (in intents.Intent, err error) {
 	var begun int64
 	var fingerprint, body []byte
 	var contentType sql.NullString
 	err = row.Scan(&in.Key, &in.Name, &begun, &fingerprint, &in.Outcome.Kind, &in.Outcome.Status, &contentType, &body)
 	if err != nil {
-		return httpidem.Intent{}, err
+		return intents.Intent{}, err
 	}
 	in.Begun = time.UnixMicro(begun)
 	copy(in.Fingerprint[:], fingerprint)

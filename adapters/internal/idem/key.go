@@ -1,20 +1,18 @@
-package httpidem
+package idem
 
 import (
 	"errors"
 	"fmt"
-	"net/http"
 	"strings"
 
 	"github.com/dunglas/httpsfv"
 )
 
-// parseKey returns the idempotency key of a request, or "" where the header is
-// not there. The value is a String of Structured Fields (RFC 9651), in quotes, as
-// the IETF draft has it, or bare, as most services have it; both forms of one key
-// are the same key.
-func parseKey(h http.Header, name string, maxLen int) (string, error) {
-	values := h.Values(name)
+// ParseKey returns the idempotency key in a header or in metadata, or "" where
+// there is none. The value is a String of Structured Fields (RFC 9651), in
+// quotes, as the IETF draft has it, or bare, as most services have it; both forms
+// of one key are the same key. name is what errors call it.
+func ParseKey(values []string, name string, maxLen int) (string, error) {
 	switch {
 	case len(values) == 0:
 		return "", nil

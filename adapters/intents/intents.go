@@ -1,4 +1,4 @@
-package httpidem
+package intents
 
 import (
 	"context"
@@ -46,14 +46,14 @@ const (
 )
 
 // ErrInDoubt says that an intent of the key is there already.
-var ErrInDoubt = errors.New("httpidem: the outcome of an earlier request is in doubt")
+var ErrInDoubt = errors.New("intents: the outcome of an earlier request is in doubt")
 
 // ErrNoIntent says that there is no intent of the key.
-var ErrNoIntent = errors.New("httpidem: no such intent")
+var ErrNoIntent = errors.New("intents: no such intent")
 
-// Intents keeps intents durably. All methods may be called by any number of
+// Store keeps intents durably. All methods may be called by any number of
 // goroutines at once.
-type Intents interface {
+type Store interface {
 	// Begin makes the intent durable before it returns. Where an intent with the
 	// same key is there already, nothing changes: it returns that intent and
 	// ErrInDoubt.
@@ -74,13 +74,13 @@ type Intents interface {
 func CheckOutcome(o Outcome) error {
 	switch {
 	case o.Kind != NeverHappened && o.Kind != Happened:
-		return fmt.Errorf("httpidem: an outcome is NeverHappened or Happened, not %d", o.Kind)
+		return fmt.Errorf("intents: an outcome is NeverHappened or Happened, not %d", o.Kind)
 	case o.Kind == NeverHappened && (o.Status != 0 || len(o.Body) > 0):
-		return errors.New("httpidem: what never happened has no answer")
+		return errors.New("intents: what never happened has no answer")
 	case o.Status != 0 && (o.Status < 200 || o.Status > 599):
-		return fmt.Errorf("httpidem: status %d, it must be from 200 to 599", o.Status)
+		return fmt.Errorf("intents: status %d, it must be from 200 to 599", o.Status)
 	case o.Status == 0 && len(o.Body) > 0:
-		return errors.New("httpidem: an answer with a body has a status")
+		return errors.New("intents: an answer with a body has a status")
 	}
 	return nil
 }
