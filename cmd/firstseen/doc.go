@@ -1,6 +1,8 @@
 // Command firstseen passes on what is seen for the first time.
 //
 //	firstseen filter [FILE…]        write the records whose key is new, byte for byte
+//	firstseen kafka                 copy a Kafka topic without its duplicates, exactly once
+//	firstseen kafka marks           read the log of marks that it keeps
 //	firstseen inspect DIR           what a directory holds
 //	firstseen verify DIR            read everything, list all damage
 //	firstseen repair DIR            keep what is sound, state what is lost

@@ -43,6 +43,7 @@ is 0, 1 when something went wrong, or 2 when the command line makes no sense.`,
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usagef("%w", err) })
 	root.AddCommand(
 		newFilter(a),
+		newKafka(a),
 		newInspect(a),
 		newVerify(a),
 		newRepair(a),

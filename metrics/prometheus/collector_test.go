@@ -17,6 +17,7 @@ import (
 
 	"github.com/firstseen/firstseen/adapters/consume"
 	"github.com/firstseen/firstseen/adapters/httpidem"
+	"github.com/firstseen/firstseen/adapters/kafka/partitioned/stats"
 	"github.com/firstseen/firstseen/engine"
 	fsprom "github.com/firstseen/firstseen/metrics/prometheus"
 )
@@ -90,9 +91,18 @@ func TestEveryNumber(t *testing.T) {
 	reg.MustRegister(fsprom.Engine(func() engine.Stats { return es }, nil),
 		fsprom.Consumer(func() []consume.Counts { return cs }, nil), fsprom.HTTP(func() httpidem.Stats { return hs }, nil))
 	lint(t, reg)
+	ks := stats.Node{Partitions: make([]stats.Partition, 1)}
+	p := &ks.Partitions[0]
+	p.Engine.Generations = make([]engine.GenerationStats, 1)
+	number(reflect.ValueOf(&ks).Elem(), "stats.Node", &next, want)
+	ofKafka := prometheus.NewPedanticRegistry()
+	ofKafka.MustRegister(fsprom.Kafka(func() stats.Node { return ks }, nil))
+	lint(t, ofKafka)
 	times := map[float64]int{}
-	for _, v := range gather(t, reg) {
-		times[v]++
+	for _, from := range []prometheus.Gatherer{reg, ofKafka} {
+		for _, v := range gather(t, from) {
+			times[v]++
+		}
 	}
 	left := map[string]bool{
 		"engine.Stats.Lookups.PredictedMaybe": true, // the filter's PredictedRate
@@ -103,6 +113,7 @@ func TestEveryNumber(t *testing.T) {
 		"engine.Stats.Recovery.LostSince":     true, // for people: the status page has it
 	}
 	for v, field := range want {
+		field = strings.Replace(field, "stats.Node.Partitions.Engine", "engine.Stats", 1)
 		if field == "engine.Stats.Filter.BitsPerKey" {
 			v /= 8 // exported in bytes
 		}
@@ -138,8 +149,12 @@ func TestAlertsKnowTheirMetrics(t *testing.T) {
 	reg.MustRegister(fsprom.Engine(func() engine.Stats { return es }, nil), fsprom.HTTP(func() httpidem.Stats { return httpidem.Stats{} }, nil),
 		fsprom.Consumer(func() []consume.Counts { return make([]consume.Counts, 1) }, nil))
 	known := map[string]bool{}
-	for name := range gather(t, reg) {
-		known[name[:strings.IndexByte(name, '{')]] = true
+	ofKafka := prometheus.NewPedanticRegistry()
+	ofKafka.MustRegister(fsprom.Kafka(func() stats.Node { return stats.Node{Partitions: make([]stats.Partition, 1)} }, nil))
+	for _, from := range []prometheus.Gatherer{reg, ofKafka} {
+		for name := range gather(t, from) {
+			known[name[:strings.IndexByte(name, '{')]] = true
+		}
 	}
 	used := regexp.MustCompile(`firstseen_[a-z0-9_]+`).FindAllString(string(rules), -1)
 	if len(used) < 10 {

@@ -4,11 +4,12 @@
 //		fsprom.Engine(e.Stats, nil),
 //		fsprom.Consumer(c.Snapshot, nil),
 //		fsprom.HTTP(m.Stats, nil),
+//		fsprom.Kafka(n.Stats, nil),
 //	)
 //
 // # What it guarantees
 //
-// Every number of engine.Stats, consume.Counts and httpidem.Stats is there, in
+// Every number of engine.Stats, consume.Counts, httpidem.Stats and partitioned.Stats is there, in
 // base units: seconds, bytes, ratios from 0 to 1. Counters start at 0 when the
 // engine is opened, or the consumer or middleware is made. An engine that is
 // closed exports nothing, so that its counters don't seem to fall to 0.

@@ -20,14 +20,21 @@ type engineCollector struct {
 // labels, which may be nil, are added to every series; they tell two engines
 // of one process apart.
 func Engine(stats func() engine.Stats, labels prometheus.Labels) prometheus.Collector {
-	c := &engineCollector{stats: stats}
-	c.page = page[engine.Stats]{prefix: "firstseen_engine_", fixed: labels}
+	c := enginePages(labels)
+	c.stats = stats
+	return &c
+}
+
+// enginePages returns a collector without a source. names are labels whose values
+// collect is given.
+func enginePages(labels prometheus.Labels, names ...string) (c engineCollector) {
+	c.page = page[engine.Stats]{prefix: "firstseen_engine_", labels: names, fixed: labels}
 	engineAnswers(&c.page)
 	engineMemory(&c.page)
 	engineDisk(&c.page)
 	engineCalls(&c.page)
 	engineRecovery(&c.page)
-	c.generations = generations(labels)
+	c.generations = generations(labels, names)
 	return c
 }
 
@@ -40,13 +47,18 @@ func (c *engineCollector) Describe(ch chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (c *engineCollector) Collect(ch chan<- prometheus.Metric) {
 	s := c.stats()
+	c.collect(ch, &s)
+}
+
+func (c *engineCollector) collect(ch chan<- prometheus.Metric, s *engine.Stats, values ...string) {
 	if s.Window.Asked == 0 {
 		return // closed: no open engine has a window of 0
 	}
-	c.page.collect(ch, &s)
+	c.page.collect(ch, s, values...)
 	for i := range s.Generations {
 		// By age, not by number: the number would make new series with every rotation.
-		c.generations.collect(ch, &s.Generations[i], strconv.Itoa(len(s.Generations)-1-i))
+		age := strconv.Itoa(len(s.Generations) - 1 - i)
+		c.generations.collect(ch, &s.Generations[i], append(values[:len(values):len(values)], age)...)
 	}
 }
 
@@ -159,9 +171,9 @@ func engineRecovery(p *page[engine.Stats]) {
 		})
 }
 
-func generations(labels prometheus.Labels) page[engine.GenerationStats] {
+func generations(labels prometheus.Labels, names []string) page[engine.GenerationStats] {
 	type G = engine.GenerationStats
-	p := page[G]{prefix: "firstseen_engine_generation_", labels: []string{"age"}, fixed: labels}
+	p := page[G]{prefix: "firstseen_engine_generation_", labels: append(names[:len(names):len(names)], "age"), fixed: labels}
 	gauge(&p, "keys", "Keys in the generation's runs. Age 0 is the live generation.", func(g *G) uint64 { return g.Keys })
 	gauge(&p, "runs", "Runs of the generation.", func(g *G) int { return g.Runs })
 	gauge(&p, "bytes", "Bytes of the generation's runs.", func(g *G) int64 { return g.Bytes })

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -27,6 +28,9 @@ type memory struct {
 	ready  chan struct{} // closed when the load has ended
 	closed chan struct{} // closed when the directory is
 	once   sync.Once     // of shut
+
+	progress progress
+	open     atomic.Pointer[engine.Engine] // that is or was e, for Stats
 
 	// mu is held by a round that uses the memory, and to close it.
 	mu       sync.Mutex
@@ -84,7 +88,7 @@ func (s *session) fill(m *memory) error {
 		m.before = nil
 	}
 	began := time.Now()
-	pos, stats, err := s.replay(m.ctx, m.id)
+	pos, stats, err := s.replay(m.ctx, m)
 	if err != nil {
 		return err
 	}
@@ -95,10 +99,12 @@ func (s *session) fill(m *memory) error {
 		return fmt.Errorf("opening the directory: %w", err)
 	}
 	pos.NotBefore = e.Stats().Journal.Durable
+	m.progress.took.Store(int64(time.Since(began)))
 	s.loads.Add(1)
 	s.o.Logger.Info("partitioned: partition ready", "partition", m.id, "keys", stats.Keys, "new", stats.Marked, "took", time.Since(began))
 	m.mu.Lock()
 	m.e, m.position = e, pos
+	m.open.Store(e)
 	m.mu.Unlock()
 	return pos.write(s.directory(m.id) + ".position")
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/firstseen/firstseen/engine"
 )
 
-// restartAfter is the pause before a session that failed is followed by another.
+// restartAfter is the pause before what failed is tried again.
 const restartAfter = time.Second
 
 // A Node copies the partitions that its group gives it.
@@ -24,25 +24,16 @@ type Node struct {
 	engine engine.Options // of one partition
 	ran    atomic.Bool
 
-	loads, loaded, fresh, duplicate, noKey, committed, aborted, gaps atomic.Uint64
+	partitions int // of the input, since Run
+
+	fresh, duplicate, noKey, misplaced   atomic.Uint64
+	committed, aborted, sessions         atomic.Uint64
+	loads, loadedKeys, loadedBytes, gaps atomic.Uint64
 
 	mu struct {
 		sync.Mutex
 		memories map[int32]*memory // the newest of each partition, also those that are shut
 	}
-}
-
-// Stats are counters since New. What a transaction that was aborted had counted is
-// counted again with its records.
-type Stats struct {
-	Loads      uint64 `json:"loads"`       // partitions whose log was read
-	LoadedKeys uint64 `json:"loaded_keys"` // from the logs of marks
-	Fresh      uint64 `json:"fresh"`
-	Duplicate  uint64 `json:"duplicate"`
-	NoKey      uint64 `json:"no_key"`
-	Committed  uint64 `json:"committed"` // transactions
-	Aborted    uint64 `json:"aborted"`
-	Gaps       uint64 `json:"gaps"` // see Options.OnGap
 }
 
 // New makes a Node. Its error names every problem of the options.
@@ -54,12 +45,6 @@ func New(o Options) (*Node, error) {
 	n := &Node{o: o}
 	n.mu.memories = map[int32]*memory{}
 	return n, nil
-}
-
-// Stats returns the counters.
-func (n *Node) Stats() Stats {
-	return Stats{Loads: n.loads.Load(), LoadedKeys: n.loaded.Load(), Fresh: n.fresh.Load(), Duplicate: n.duplicate.Load(),
-		NoKey: n.noKey.Load(), Committed: n.committed.Load(), Aborted: n.aborted.Load(), Gaps: n.gaps.Load()}
 }
 
 // Run checks the topics and copies until ctx ends; then it ends its transaction,
@@ -77,25 +62,29 @@ func (n *Node) Run(ctx context.Context) error {
 		return fmt.Errorf("partitioned: client: %w", err)
 	}
 	defer cl.Close()
-	partitions, err := prepare(ctx, kadm.NewClient(cl), n.o)
-	if err != nil {
+	if n.partitions, err = prepare(ctx, kadm.NewClient(cl), n.o); err != nil {
 		return err
 	}
-	n.divide(partitions)
+	n.divide(n.partitions)
 	for ctx.Err() == nil {
 		err := n.session(ctx, cl)
 		if ctx.Err() != nil {
 			break
 		}
 		n.o.Logger.Warn("partitioned: the session ended, another follows", "error", err)
-		timer := time.NewTimer(restartAfter)
-		select {
-		case <-ctx.Done():
-		case <-timer.C:
-		}
-		timer.Stop()
+		pause(ctx, restartAfter)
 	}
 	return nil
+}
+
+// pause waits, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
 }
 
 // divide gives each partition its part of the memory.
@@ -127,6 +116,7 @@ func (n *Node) session(ctx context.Context, admin *kgo.Client) error {
 		return fmt.Errorf("partitioned: client: %w", err)
 	}
 	s.kafka = kafka
+	n.sessions.Add(1)
 	defer n.shutAll()
 	defer kafka.Close()
 	for ctx.Err() == nil {

@@ -31,6 +31,15 @@ type Options struct {
 	TransactionalID string
 	// Client says how brokers are reached: seeds, TLS, SASL, timeouts.
 	Client []kgo.Opt
+	// Duplicates is a topic that duplicates are copied to, with at least as many
+	// partitions as Input. By default they are dropped.
+	Duplicates string
+	// Observe makes outputs of duplicates, too: they are counted, marked and copied to
+	// Duplicates, but nothing is kept from Output.
+	Observe bool
+	// AnyPartition says that producers don't partition by the key on purpose: no record
+	// is counted as misplaced.
+	AnyPartition bool
 	// Engine configures the memory. Capacity and MemoryBudget are for the whole
 	// topic; they are divided by the number of its partitions. NotBefore is set by
 	// this package.
@@ -41,7 +50,7 @@ type Options struct {
 	// Handle makes the outputs of a fresh record; their topic is Output and their
 	// partition the record's, whatever they say. By default the output is the record:
 	// key, value, headers and timestamp. After an error the transaction is aborted
-	// and its records come again.
+	// and its records come again, after a second.
 	Handle func(ctx context.Context, r *kgo.Record) ([]*kgo.Record, error)
 	// Batch is the most records of one transaction. Default 10,000.
 	Batch int
@@ -78,7 +87,7 @@ func (o Options) withDefaults() (Options, error) {
 		o.TransactionalID = o.Group + "-" + rand.Text()
 	}
 	if o.Handle == nil {
-		o.Handle = copied
+		o.Handle = func(_ context.Context, r *kgo.Record) ([]*kgo.Record, error) { return []*kgo.Record{copied(r)}, nil }
 	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()
@@ -89,8 +98,8 @@ func (o Options) withDefaults() (Options, error) {
 	return o, nil
 }
 
-func copied(_ context.Context, r *kgo.Record) ([]*kgo.Record, error) {
-	return []*kgo.Record{{Key: r.Key, Value: r.Value, Headers: r.Headers, Timestamp: r.Timestamp}}, nil
+func copied(r *kgo.Record) *kgo.Record {
+	return &kgo.Record{Key: r.Key, Value: r.Value, Headers: r.Headers, Timestamp: r.Timestamp}
 }
 
 // reach is how far back the log has to be read: the window and the longest span of a

@@ -16,6 +16,9 @@ import (
 	"github.com/firstseen/firstseen/engine"
 )
 
+// tellEvery is how often the progress of a long load is logged.
+const tellEvery = 5 * time.Second
+
 // A reach is the piece of a partition's log that has to be read.
 type reach struct {
 	id           int32
@@ -27,7 +30,8 @@ type reach struct {
 
 // replay brings a partition's directory up to its log. It returns the position that
 // it has come to.
-func (s *session) replay(ctx context.Context, id int32) (position, engine.LoadStats, error) {
+func (s *session) replay(ctx context.Context, m *memory) (position, engine.LoadStats, error) {
+	id := m.id
 	r, err := s.reachOf(ctx, id)
 	if err != nil {
 		return position{}, engine.LoadStats{}, err
@@ -37,7 +41,7 @@ func (s *session) replay(ctx context.Context, id int32) (position, engine.LoadSt
 	if ok && pos.Topic == r.topic && pos.TopicID == r.topID && pos.Offset <= r.end {
 		o := s.engine
 		o.NotBefore = pos.NotBefore
-		got, stats, err := s.read(ctx, r, pos.Offset, o)
+		got, stats, err := s.read(ctx, m, r, pos.Offset, o)
 		if !errors.Is(err, dedup.ErrCorrupt) {
 			return got, stats, err
 		}
@@ -51,7 +55,7 @@ func (s *session) replay(ctx context.Context, id int32) (position, engine.LoadSt
 	}
 	o := s.engine
 	o.NotBefore = 0
-	return s.read(ctx, r, r.window, o)
+	return s.read(ctx, m, r, r.window, o)
 }
 
 // reachOf asks for the end of the log after the group's offsets are stable: the
@@ -70,12 +74,8 @@ func (s *session) reachOf(ctx context.Context, id int32) (reach, error) {
 		if !errors.Is(err, kerr.UnstableOffsetCommit) {
 			return r, fmt.Errorf("offsets of the group: %w", err)
 		}
-		timer := time.NewTimer(100 * time.Millisecond)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
+		if pause(ctx, 100*time.Millisecond); ctx.Err() != nil {
 			return r, context.Cause(ctx)
-		case <-timer.C:
 		}
 	}
 	topics, err := s.adm.ListTopics(ctx, s.o.Marks)
@@ -107,22 +107,16 @@ func (s *session) reachOf(ctx context.Context, id int32) (reach, error) {
 }
 
 // read loads the log from an offset on until its end has been passed.
-func (s *session) read(ctx context.Context, r reach, from int64, o engine.Options) (position, engine.LoadStats, error) {
+func (s *session) read(ctx context.Context, m *memory, r reach, from int64, o engine.Options) (position, engine.LoadStats, error) {
 	if from < r.start {
 		s.gap(r.id, fmt.Sprintf("the log begins at offset %d, the directory ends at %d", r.start, from))
 		from = r.start
 	}
 	pos := position{Topic: r.topic, TopicID: r.topID, Offset: max(from, r.end)}
-	opts := append(append([]kgo.Opt{}, s.o.Client...), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords(),
-		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{s.o.Marks: {r.id: kgo.NewOffset().At(from)}}))
-	cl, err := kgo.NewClient(opts...)
-	if err != nil {
-		return pos, engine.LoadStats{}, fmt.Errorf("client: %w", err)
-	}
-	defer cl.Close()
+	m.progress.begin(from, r.end)
 	var failed error
 	stats, err := engine.Load(ctx, s.directory(r.id), o, func(yield func(time.Time, [][]byte) bool) {
-		failed = s.records(ctx, cl, r, from, yield)
+		failed = s.records(ctx, m, r, from, yield)
 	})
 	if err == nil {
 		err = failed
@@ -130,34 +124,37 @@ func (s *session) read(ctx context.Context, r reach, from int64, o engine.Option
 	return pos, stats, err
 }
 
-// records yields the marks of the log's records. An abort leaves a control record
-// behind what it aborted, so the end is always passed by a record that is seen.
-func (s *session) records(ctx context.Context, cl *kgo.Client, r reach, from int64, yield func(time.Time, [][]byte) bool) error {
+// records yields the marks of the log's records.
+func (s *session) records(ctx context.Context, m *memory, r reach, from int64, yield func(time.Time, [][]byte) bool) error {
 	var keys [][]byte
-	for next := from; next < r.end; {
-		fetches := cl.PollFetches(ctx)
-		if err := fetches.Err(); err != nil {
-			return fmt.Errorf("reading: %w", err)
+	told := time.Now()
+	return span{r.topic, r.id, from, r.end}.read(ctx, s.o.Client, func(rec *kgo.Record) error {
+		m.progress.at.Store(rec.Offset + 1)
+		if rec.Attrs.IsControl() {
+			return nil
 		}
-		for _, rec := range fetches.Records() {
-			if next = rec.Offset + 1; rec.Attrs.IsControl() {
-				continue
-			}
-			at, got, err := marks.Decode(keys[:0], rec.Value)
-			if err != nil {
-				return fmt.Errorf("offset %d: %w", rec.Offset, err)
-			}
-			if rec.Offset == r.start && r.start > 0 && from == r.start && at.After(time.Now().Add(-s.o.Engine.Window)) {
-				s.gap(r.id, fmt.Sprintf("the log begins at %v, within the window", at))
-			}
-			keys = got
-			s.loaded.Add(uint64(len(got)))
-			if !yield(at, got) {
-				return errors.New("the load was cut short")
-			}
+		at, got, err := marks.Decode(keys[:0], rec.Value)
+		if err != nil {
+			return fmt.Errorf("offset %d: %w", rec.Offset, err)
 		}
-	}
-	return nil
+		if rec.Offset == r.start && r.start > 0 && from == r.start && at.After(time.Now().Add(-s.o.Engine.Window)) {
+			s.gap(r.id, fmt.Sprintf("the log begins at %v, within the window", at))
+		}
+		keys = got
+		m.progress.keys.Add(uint64(len(got)))
+		m.progress.bytes.Add(uint64(len(rec.Value)))
+		s.loadedKeys.Add(uint64(len(got)))
+		s.loadedBytes.Add(uint64(len(rec.Value)))
+		if time.Since(told) > tellEvery {
+			told = time.Now()
+			p := m.progress.stats()
+			s.o.Logger.Info("partitioned: reading the log", "partition", r.id, "keys", p.Keys, "bytes", p.Bytes, "time_left", p.TimeLeft)
+		}
+		if !yield(at, got) {
+			return errors.New("the load was cut short")
+		}
+		return nil
+	})
 }
 
 func (s *session) gap(id int32, why string) {

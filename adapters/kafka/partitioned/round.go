@@ -2,19 +2,21 @@ package partitioned
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
-
-	"github.com/firstseen/firstseen/adapters/kafka/marks"
-	"github.com/firstseen/firstseen/dedup"
 )
 
-// marksBytes is the most a record of marks takes, below Kafka's limit of 1 MB.
-const marksBytes = 900_000
+var (
+	// errLost: a partition went to somebody else while its records were on the way.
+	errLost = errors.New("the partition was lost")
+	// errMemory: a directory fails, and has to be opened again.
+	errMemory = errors.New("its memory failed")
+)
 
 // A session is one membership of the group.
 type session struct {
@@ -77,9 +79,16 @@ func (s *session) round(ctx context.Context) error {
 	switch {
 	case err != nil:
 		return fmt.Errorf("partitioned: ending a transaction: %w", err)
-	case failed != nil:
+	case errors.Is(failed, errMemory):
 		s.aborted.Add(1)
 		return failed
+	case failed != nil: // the records come again
+		s.aborted.Add(1)
+		if !errors.Is(failed, errLost) {
+			s.o.Logger.Warn("partitioned: a transaction was aborted, its records come again", "error", failed)
+			pause(ctx, restartAfter)
+		}
+		return nil
 	case !committed: // a rebalance; the records come again
 		s.aborted.Add(1)
 		return nil
@@ -109,74 +118,7 @@ func (s *session) lock(ctx context.Context, id int32) (*share, error) {
 	m.mu.Lock()
 	if m.e == nil {
 		m.mu.Unlock()
-		return nil, fmt.Errorf("partitioned: partition %d was lost", id)
+		return nil, fmt.Errorf("partitioned: partition %d: %w", id, errLost)
 	}
 	return &share{m: m}, nil
-}
-
-// handle produces the outputs of a partition's fresh records, and their marks.
-func (s *session) handle(ctx context.Context, sh *share, rs []*kgo.Record, promise *kgo.FirstErrPromise) error {
-	met := make(map[string]struct{}, len(rs))
-	for _, r := range rs {
-		key := s.key(r)
-		if len(key) > 0 {
-			_, twin := met[string(key)]
-			if !twin {
-				var err error
-				if twin, err = sh.m.e.Contains(ctx, key); err != nil {
-					return fmt.Errorf("partitioned: looking up a key of partition %d: %w", sh.m.id, err)
-				}
-			}
-			if twin {
-				s.duplicate.Add(1)
-				continue
-			}
-			met[string(key)] = struct{}{}
-			sh.keys = append(sh.keys, key)
-			s.fresh.Add(1)
-		} else {
-			s.noKey.Add(1)
-		}
-		outs, err := s.o.Handle(ctx, r)
-		if err != nil {
-			return fmt.Errorf("partitioned: handling offset %d of partition %d: %w", r.Offset, r.Partition, err)
-		}
-		for _, out := range outs {
-			out.Topic, out.Partition = s.o.Output, r.Partition
-			s.kafka.Produce(ctx, out, promise.Promise())
-		}
-	}
-	s.log(ctx, sh, promise)
-	return nil
-}
-
-// key returns a record's key, or none.
-func (s *session) key(r *kgo.Record) []byte {
-	key := r.Key
-	if s.o.Key != nil {
-		var err error
-		if key, err = s.o.Key(r); err != nil {
-			return nil
-		}
-	}
-	if len(key) > dedup.MaxKeyLen {
-		return nil
-	}
-	return key
-}
-
-// log produces the records of a partition's marks.
-func (s *session) log(ctx context.Context, sh *share, promise *kgo.FirstErrPromise) {
-	now := time.Now()
-	for keys := sh.keys; len(keys) > 0; {
-		value, n := marks.Append(nil, now, keys, marksBytes)
-		keys = keys[n:]
-		done := promise.Promise()
-		s.kafka.Produce(ctx, &kgo.Record{Topic: s.o.Marks, Partition: sh.m.id, Value: value}, func(r *kgo.Record, err error) {
-			if err == nil {
-				sh.end.Store(max(sh.end.Load(), r.Offset+1)) // promises follow each other
-			}
-			done(r, err)
-		})
-	}
 }

@@ -25,28 +25,30 @@ func prepare(ctx context.Context, adm *kadm.Client, o Options) (int, error) {
 		if !errors.Is(err, kerr.UnknownTopicOrPartition) || time.Now().After(giveUp) {
 			return n, err
 		}
-		timer := time.NewTimer(100 * time.Millisecond)
-		select {
-		case <-ctx.Done():
-		case <-timer.C:
-		}
-		timer.Stop()
+		pause(ctx, 100*time.Millisecond)
 	}
 }
 
 func prepareOnce(ctx context.Context, adm *kadm.Client, o Options) (int, error) {
-	topics, err := adm.ListTopics(ctx, o.Input, o.Output, o.Marks)
+	names := []string{o.Input, o.Output, o.Marks}
+	if o.Duplicates != "" {
+		names = append(names, o.Duplicates)
+	}
+	topics, err := adm.ListTopics(ctx, names...)
 	if err != nil {
 		return 0, fmt.Errorf("partitioned: listing topics: %w", err)
 	}
-	for _, name := range []string{o.Input, o.Output} {
+	n := len(topics[o.Input].Partitions)
+	for _, name := range names {
+		if name == o.Marks {
+			continue
+		}
 		if err := topics[name].Err; err != nil {
 			return 0, fmt.Errorf("partitioned: topic %q: %w", name, err)
 		}
-	}
-	n := len(topics[o.Input].Partitions)
-	if out := len(topics[o.Output].Partitions); out < n {
-		return 0, fmt.Errorf("partitioned: topic %q has %d partitions, the input has %d", o.Output, out, n)
+		if out := len(topics[name].Partitions); out < n {
+			return 0, fmt.Errorf("partitioned: topic %q has %d partitions, the input has %d", name, out, n)
+		}
 	}
 	if errors.Is(topics[o.Marks].Err, kerr.UnknownTopicOrPartition) {
 		policy, keep, unbounded := "delete", strconv.FormatInt(o.reach().Milliseconds(), 10), "-1"
@@ -60,8 +62,12 @@ func prepareOnce(ctx context.Context, adm *kadm.Client, o Options) (int, error) 
 	if err := topics[o.Marks].Err; err != nil {
 		return 0, fmt.Errorf("partitioned: topic %q: %w", o.Marks, err)
 	}
-	if logs := len(topics[o.Marks].Partitions); logs != n {
+	switch logs := len(topics[o.Marks].Partitions); {
+	case logs > n:
 		return 0, fmt.Errorf("partitioned: the log of marks %q has %d partitions, the input has %d", o.Marks, logs, n)
+	case logs < n:
+		return 0, fmt.Errorf("partitioned: the log of marks %q has %d partitions, the input has %d: where partitions were added to the input,"+
+			" keys have moved, and duplicates of earlier records may pass for a window; add as many to the log and start again", o.Marks, logs, n)
 	}
 	return n, checkRetention(ctx, adm, o)
 }

@@ -1,0 +1,116 @@
+package partitioned
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/firstseen/firstseen/adapters/kafka"
+	"github.com/firstseen/firstseen/adapters/kafka/marks"
+	"github.com/firstseen/firstseen/dedup"
+)
+
+// marksBytes is the most a record of marks takes, below Kafka's limit of 1 MB.
+const marksBytes = 900_000
+
+// handle produces the outputs of a partition's fresh records, and their marks.
+func (s *session) handle(ctx context.Context, sh *share, rs []*kgo.Record, promise *kgo.FirstErrPromise) error {
+	met := make(map[string]struct{}, len(rs))
+	for _, r := range rs {
+		known, err := s.known(ctx, sh, met, r)
+		if err != nil {
+			return err
+		}
+		if known && s.o.Duplicates != "" {
+			s.produce(ctx, s.o.Duplicates, r.Partition, copied(r), promise)
+		}
+		if known && !s.o.Observe {
+			continue
+		}
+		outs, err := s.o.Handle(ctx, r)
+		if err != nil {
+			return fmt.Errorf("partitioned: handling offset %d of partition %d: %w", r.Offset, r.Partition, err)
+		}
+		for _, out := range outs {
+			s.produce(ctx, s.o.Output, r.Partition, out, promise)
+		}
+	}
+	s.log(ctx, sh, promise)
+	return nil
+}
+
+func (s *session) produce(ctx context.Context, topic string, id int32, out *kgo.Record, promise *kgo.FirstErrPromise) {
+	out.Topic, out.Partition = topic, id
+	s.kafka.Produce(ctx, out, promise.Promise())
+}
+
+// known reports whether a record's key is marked or came earlier in the round, and
+// takes it down if not.
+func (s *session) known(ctx context.Context, sh *share, met map[string]struct{}, r *kgo.Record) (bool, error) {
+	key := s.key(r)
+	if len(key) == 0 {
+		s.noKey.Add(1)
+		return false, nil
+	}
+	s.place(r, key)
+	_, known := met[string(key)]
+	if !known {
+		var err error
+		if known, err = sh.m.e.Contains(ctx, key); err != nil {
+			return false, fmt.Errorf("partitioned: looking up a key of partition %d: %w: %w", sh.m.id, errMemory, err)
+		}
+	}
+	if known {
+		s.duplicate.Add(1)
+		return true, nil
+	}
+	met[string(key)] = struct{}{}
+	sh.keys = append(sh.keys, key)
+	s.fresh.Add(1)
+	return false, nil
+}
+
+// key returns a record's key, or none.
+func (s *session) key(r *kgo.Record) []byte {
+	key := r.Key
+	if s.o.Key != nil {
+		var err error
+		if key, err = s.o.Key(r); err != nil {
+			return nil
+		}
+	}
+	if len(key) > dedup.MaxKeyLen {
+		return nil
+	}
+	return key
+}
+
+// place counts a record that is not in the partition of its key.
+func (s *session) place(r *kgo.Record, key []byte) {
+	if s.o.AnyPartition || kafka.KeyPartition(key, s.partitions) == r.Partition {
+		return
+	}
+	if s.misplaced.Add(1) == 1 {
+		s.o.Logger.Warn("partitioned: records don't lie in the partition of their key for deduplication, so duplicates may pass in other partitions;"+
+			" have producers partition by that key (murmur2), or set AnyPartition", "topic", r.Topic, "partition", r.Partition,
+			"offset", r.Offset, "partition_of_key", kafka.KeyPartition(key, s.partitions))
+	}
+}
+
+// log produces the records of a partition's marks.
+func (s *session) log(ctx context.Context, sh *share, promise *kgo.FirstErrPromise) {
+	now := time.Now()
+	for keys := sh.keys; len(keys) > 0; {
+		value, n := marks.Append(nil, now, keys, marksBytes)
+		keys = keys[n:]
+		done := promise.Promise()
+		s.kafka.Produce(ctx, &kgo.Record{Topic: s.o.Marks, Partition: sh.m.id, Value: value}, func(r *kgo.Record, err error) {
+			if err == nil {
+				sh.end.Store(max(sh.end.Load(), r.Offset+1)) // promises follow each other
+			}
+			done(r, err)
+		})
+	}
+}
