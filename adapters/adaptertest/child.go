@@ -157,11 +157,15 @@ func (d *dying) Commit(ctx context.Context, claims ...dedup.Claim) error {
 	}
 	if err == nil || len(lost) > 0 || errors.Is(err, dedup.ErrResultTooLarge) {
 		for at, c := range claims {
-			if c.Verdict != dedup.Fresh || lost[at] {
+			if c.Verdict != dedup.Fresh {
 				continue
 			}
+			event := "commit"
+			if lost[at] {
+				event = "lost"
+			}
 			// The message's key ends the guard's key, whatever the scope before it.
-			if err := d.ledger.note("commit", string(c.Key[max(0, len(c.Key)-keyLen):])); err != nil {
+			if err := d.ledger.note(event, string(c.Key[max(0, len(c.Key)-keyLen):])); err != nil {
 				return err
 			}
 		}

@@ -63,7 +63,7 @@ func (b *bed) wantJudged(keys []string, children ...*child) {
 		return
 	}
 	all := b.tallies(children...)
-	missing, twice := judge(all, keys)
+	missing, twice, left := judge(all, keys)
 	if len(missing) > 0 {
 		b.Errorf("%d of %d keys had no effect: %q …", len(missing), len(keys), missing[:min(5, len(missing))])
 	}
@@ -71,6 +71,9 @@ func (b *bed) wantJudged(keys []string, children ...*child) {
 		t := all[twice[0]]
 		b.Errorf("%d of %d keys had an effect too many, the first of them %q: %d effects, %d of which a kill excuses",
 			len(twice), len(keys), twice[0], t.effects, t.excused)
+	}
+	if len(left) > 0 {
+		b.Errorf("%d of %d keys had an effect that its consumer ended without committing: %q …", len(left), len(keys), left[:min(5, len(left))])
 	}
 	if n := len(all) - len(keys); n > 0 {
 		extra := slices.DeleteFunc(slices.Sorted(maps.Keys(all)), func(key string) bool { return slices.Contains(keys, key) })

@@ -12,6 +12,7 @@ import (
 //
 //	effect KEY   the handler's effect has happened
 //	commit KEY   the guard's Commit of the key has returned
+//	lost KEY     the guard's Commit of the key has found its lease lost
 type ledger struct{ f *os.File }
 
 func openLedger(path string) (ledger, error) {
@@ -35,6 +36,8 @@ type tally struct {
 	// excused are effects in processes that were killed before they had told of
 	// the commit: the handler had run, and the message has to come again.
 	excused int
+	// left are effects in processes that ended well without having committed them.
+	left int
 }
 
 // readLedger adds the ledger of one process to tallies.
@@ -43,7 +46,7 @@ func readLedger(path string, killed bool, tallies map[string]*tally) error {
 	if err != nil {
 		return fmt.Errorf("adaptertest: %w", err)
 	}
-	open := map[string]int{} // effects without a commit yet
+	open, lost := map[string]int{}, map[string]bool{} // effects without a commit yet, and those without a lease
 	for line := range strings.Lines(string(text)) {
 		event, key, ok := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
 		if !ok {
@@ -60,19 +63,24 @@ func readLedger(path string, killed bool, tallies map[string]*tally) error {
 			open[key]++
 		case "commit":
 			open[key] = 0
+		case "lost":
+			lost[key] = true
 		}
 	}
-	if killed {
-		for key, n := range open {
+	for key, n := range open {
+		switch {
+		case killed:
 			tallies[key].excused += n
+		case !lost[key]:
+			tallies[key].left += n
 		}
 	}
 	return nil
 }
 
-// judge returns what is wrong: keys without an effect, and effects too many that
-// no kill excuses.
-func judge(tallies map[string]*tally, keys []string) (missing, twice []string) {
+// judge returns what is wrong: keys without an effect, effects too many that no kill
+// excuses, and effects that nobody committed though no kill came between.
+func judge(tallies map[string]*tally, keys []string) (missing, twice, left []string) {
 	for _, key := range keys {
 		t := tallies[key]
 		switch {
@@ -80,7 +88,9 @@ func judge(tallies map[string]*tally, keys []string) (missing, twice []string) {
 			missing = append(missing, key)
 		case t.effects > 1+t.excused:
 			twice = append(twice, key)
+		case t.left > 0:
+			left = append(left, key)
 		}
 	}
-	return missing, twice
+	return missing, twice, left
 }
