@@ -68,7 +68,7 @@ func TestStormFindsFaults(t *testing.T) {
 			c := configOf(f)
 			c.Patience = 2 * time.Second
 			r := &recorder{TB: t}
-			r.run(func() { adaptertest.CheckStorm(r, c, adaptertest.Storm{Messages: 500, Kills: 6, Twice: 0.5, Seed: 1}) })
+			r.run(func() { adaptertest.CheckStorm(r, c, adaptertest.Storm{Messages: 2000, Kills: 6, Twice: 0.5, Seed: 1}) })
 			r.wantFailure(t)
 		})
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -11,6 +12,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -54,6 +56,9 @@ const (
 func Main(m interface{ Run() int }, configs ...Config) {
 	text := os.Getenv(childEnv)
 	if text == "" {
+		if slices.ContainsFunc(configs, func(c Config) bool { return c.AtOnce }) {
+			runAtOnce()
+		}
 		os.Exit(m.Run())
 	}
 	if err := runChild(text, configs); err != nil {
@@ -61,6 +66,17 @@ func Main(m interface{ Run() int }, configs ...Config) {
 		os.Exit(1)
 	}
 	os.Exit(0)
+}
+
+// runAtOnce lets more tests run at a time than there are processors: they wait most
+// of the time.
+func runAtOnce() {
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if !given {
+		_ = flag.Set("test.parallel", "8") // every test binary has this flag
+	}
 }
 
 func runChild(text string, configs []Config) error {

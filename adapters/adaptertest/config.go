@@ -2,6 +2,7 @@ package adaptertest
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"time"
 
@@ -48,6 +49,10 @@ type Config struct {
 	// Quiet is how long the suite looks for effects too many where it has no
 	// Drained. By default 2 seconds.
 	Quiet time.Duration
+	// AtOnce has the cases of Run go on at once, for brokers with long pauses
+	// between deliveries. Main then lets eight tests of the package run at a time,
+	// unless -parallel says something else.
+	AtOnce bool
 }
 
 // A Session is what Consume works with.
@@ -89,13 +94,26 @@ type testCase struct {
 
 func cases() []testCase { return append(handlerCases, crashCases...) }
 
-// Run checks an adapter, one subtest for each case. The package's TestMain must
-// call Main.
-func Run(t *testing.T, c Config) {
+// Run checks an adapter, one subtest for each case, or for those that are named.
+// The package's TestMain must call Main.
+func Run(t *testing.T, c Config, only ...string) {
 	t.Helper()
 	c = c.withDefaults()
+	ran := 0
 	for _, tc := range cases() {
-		t.Run(tc.name, func(t *testing.T) { c.check(t, tc) })
+		if len(only) > 0 && !slices.Contains(only, tc.name) {
+			continue
+		}
+		ran++
+		t.Run(tc.name, func(t *testing.T) {
+			if c.AtOnce {
+				t.Parallel()
+			}
+			c.check(t, tc)
+		})
+	}
+	if len(only) > 0 && ran != len(only) {
+		t.Errorf("%d cases ran of those that were named: %q", ran, only)
 	}
 }
 

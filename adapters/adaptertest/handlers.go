@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -17,6 +18,7 @@ var handlerCases = []testCase{
 	{"SentAgainLater", longLease, sentAgainLater},
 	{"HandlerError", longLease, handlerError},
 	{"HandlerPanic", longLease, handlerPanic},
+	{"SentTwiceFailing", longLease, sentTwiceFailing},
 	{"SlowHandler", shortLease, slowHandler},
 	{"TwinsOnTwoConsumers", longLease, twinsOnTwoConsumers},
 	{"FailingTwin", longLease, failingTwin},
@@ -81,6 +83,29 @@ func handlerPanic(b *bed) {
 	b.start(b.failing(1, func() error { panic("a handler of the suite panics") }))
 	b.Produce(b.TB, b.address, append(keys, keys[0])...)
 	b.wantOnce(keys)
+}
+
+// sentTwiceFailing: of messages that all come twice, some of whose handlers fail or
+// panic at first, each has one effect.
+func sentTwiceFailing(b *bed) {
+	keys := keysOf("both", 30)
+	panics, fails := keys[7], []string{keys[17], keys[27]}
+	b.start(func(_ context.Context, key string) error {
+		switch first := b.begunOf(key) == 1; {
+		case first && key == panics:
+			panic("a handler of the suite panics")
+		case first && slices.Contains(fails, key):
+			return errors.New("not this time")
+		}
+		return nil
+	})
+	b.Produce(b.TB, b.address, append(keys, keys...)...)
+	b.wantOnce(keys)
+	for _, key := range append(fails, panics) {
+		if n := b.begunOf(key); n != 2 {
+			b.Errorf("the handler of %s, which fails at first, ran %d times, want twice", key, n)
+		}
+	}
 }
 
 // slowHandler: a handler that takes longer than its lease keeps its key.
@@ -206,14 +231,20 @@ func badMessages(b *bed) {
 // done, so there is no effect twice.
 func shutdownUnderLoad(b *bed) {
 	keys := keysOf("load", 200)
+	var stopping atomic.Bool
 	work := func(context.Context, string) error {
 		<-time.After(time.Millisecond)
+		if stopping.Load() { // so that one certainly runs when a wrong Consume returns
+			<-time.After(30 * time.Millisecond)
+		}
 		return nil
 	}
 	stop := b.start(work)
 	b.Produce(b.TB, b.address, keys...)
 	b.until("a load", func() bool { return len(b.effectsOf()) > 20 })
+	stopping.Store(true)
 	stop()
+	stopping.Store(false)
 	b.mu.Lock()
 	for key, n := range b.mu.active {
 		if n > 0 {

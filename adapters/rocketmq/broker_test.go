@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"os"
 	"strings"
 	"sync"
@@ -18,19 +20,21 @@ import (
 	"github.com/firstseen/firstseen/adapters/internal/rocketadmin"
 	"github.com/firstseen/firstseen/adapters/rocketmq"
 	"github.com/firstseen/firstseen/dedup"
-	"github.com/firstseen/firstseen/engine"
 	"github.com/firstseen/firstseen/internal/servertest"
+	"github.com/firstseen/firstseen/internal/testguards"
 )
 
 var (
 	simple = adaptertest.Config{
-		Name: "simple", NewTopic: newTopic, Produce: produce, Consume: consumeSimple, Guard: openEngine,
-		Patience: 90 * time.Second, Quiet: 3 * time.Second,
+		Name: "simple", NewTopic: newTopic, Produce: produce, Consume: consumeSimple,
+		Patience: 2 * time.Minute, Quiet: 3 * time.Second, AtOnce: true,
 	}
 	push = adaptertest.Config{
-		Name: "push", NewTopic: newTopic, Produce: produce, Consume: consumePush, Guard: openEngine,
-		Patience: 150 * time.Second, Quiet: 3 * time.Second,
+		Name: "push", NewTopic: newTopic, Produce: produce, Consume: consumePush,
+		Patience: 3 * time.Minute, Quiet: 3 * time.Second, AtOnce: true,
 	}
+	simples, pushes = testguards.Each(simple), testguards.Each(push)
+	inboxes         = []adaptertest.Config{testguards.Inbox(simple), testguards.Inbox(push)}
 )
 
 func TestMain(m *testing.M) {
@@ -43,7 +47,8 @@ func TestMain(m *testing.M) {
 	}
 	rmq.ResetLogger()
 	rmq.EnableSsl = false
-	adaptertest.Main(servertest.With(m), simple, push)
+	configs := append(append(append([]adaptertest.Config{}, simples...), pushes...), inboxes...)
+	adaptertest.Main(servertest.With(m), configs...)
 }
 
 var topics atomic.Int64
@@ -53,10 +58,7 @@ func newTopic(t testing.TB) string {
 	s := servertest.Shared(t, servertest.RocketMQ)
 	name := fmt.Sprintf("t%d-%d", os.Getpid(), topics.Add(1))
 	broker := s.Env("ROCKETMQ_BROKER")
-	if err := rocketadmin.Topic(broker, name, "NORMAL"); err != nil {
-		t.Fatal(err)
-	}
-	if err := rocketadmin.Group(broker, name, false, 16); err != nil {
+	if err := errors.Join(rocketadmin.Topic(broker, name, "NORMAL"), rocketadmin.Group(broker, name, false, 16)); err != nil {
 		t.Fatal(err)
 	}
 	return s.Env("ROCKETMQ_ENDPOINT") + " " + name
@@ -67,41 +69,96 @@ func config(address string) (c *rmq.Config, topic string) {
 	return &rmq.Config{Endpoint: endpoint, ConsumerGroup: topic, Credentials: &credentials.SessionCredentials{}}, topic
 }
 
-func produce(t testing.TB, address string, keys ...string) {
-	c, topic := config(address)
-	p, err := rmq.NewProducer(c, rmq.WithTopics(topic))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := start(p.Start); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = p.GracefulStop() }()
-	for _, key := range keys {
-		m := &rmq.Message{Topic: topic, Body: []byte("key:" + key)}
-		if key != "" {
-			m.SetKeys(strings.ReplaceAll(key, " ", "_")) // KEYS is a list separated by spaces
-		}
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-		_, err := p.Send(ctx, m)
-		cancel()
+// One producer serves all tests: starting one takes a second. It ends with the
+// process.
+var producer struct {
+	sync.Mutex
+	rmq.Producer
+}
+
+func sharedProducer(t testing.TB, address string) rmq.Producer {
+	t.Helper()
+	producer.Lock()
+	defer producer.Unlock()
+	if producer.Producer == nil {
+		c, topic := config(address)
+		p, err := started(func() (rmq.Producer, error) { return rmq.NewProducer(c, rmq.WithTopics(topic)) })
 		if err != nil {
 			t.Fatal(err)
 		}
+		producer.Producer = p
 	}
+	return producer.Producer
 }
 
-// start tries again for a while: on a busy machine a proxy that has just begun
-// misses the client's deadline of three seconds.
-func start(begin func() error) error {
+// produce sends a few messages in their order and many at once.
+func produce(t testing.TB, address string, keys ...string) {
+	p := sharedProducer(t, address)
+	_, topic := config(address)
+	senders := 1
+	if len(keys) > 200 {
+		senders = 32
+	}
+	next := make(chan string)
+	var sending sync.WaitGroup
+	for range senders {
+		sending.Go(func() {
+			for key := range next {
+				if err := send(p, topic, key); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	for _, key := range keys {
+		next <- key
+	}
+	close(next)
+	sending.Wait()
+}
+
+func send(p rmq.Producer, topic, key string) error {
+	m := &rmq.Message{Topic: topic, Body: []byte("key:" + key)}
+	if key != "" {
+		m.SetKeys(strings.ReplaceAll(key, " ", "_")) // KEYS is a list separated by spaces
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	return again(func() error { _, err := p.Send(ctx, m); return err })
+}
+
+// again tries again for a while: on a busy machine a proxy misses the client's
+// deadline of three seconds now and then.
+func again(try func() error) error {
 	end := time.Now().Add(time.Minute)
 	for {
-		err := begin()
+		err := try()
 		if err == nil || time.Now().After(end) {
 			return err
 		}
 		<-time.After(time.Second)
 	}
+}
+
+// startPatience is how long started waits for a client.
+const startPatience = 20 * time.Second
+
+// started makes a client and starts it. A Start whose settings the proxy lost never
+// returns; then another client is made and the first one left alone.
+func started[C interface{ Start() error }](newClient func() (C, error)) (c C, err error) {
+	return c, again(func() error {
+		if c, err = newClient(); err != nil {
+			return err
+		}
+		begun, mine := make(chan error, 1), c
+		go func() { begun <- mine.Start() }()
+		select {
+		case err := <-begun:
+			return err
+		case <-time.After(startPatience):
+			return fmt.Errorf("no start within %v", startPatience)
+		}
+	})
 }
 
 func handle(s adaptertest.Session) rocketmq.Handler {
@@ -110,133 +167,116 @@ func handle(s adaptertest.Session) rocketmq.Handler {
 	}
 }
 
+func options() rocketmq.Options {
+	return rocketmq.Options{Application: "test", Logger: slog.New(slog.NewTextHandler(io.Discard, nil))}
+}
+
+// receivers is how many goroutines of a process call Run with one client.
+const receivers = 4
+
 func consumeSimple(ctx context.Context, s adaptertest.Session) error {
-	a, err := rocketmq.New(s.Guard, rocketmq.Options{Application: "test", Invisible: 10 * time.Second})
+	o := options()
+	o.Invisible = 10 * time.Second
+	a, err := rocketmq.New(s.Guard, o)
 	if err != nil {
 		return err
 	}
-	c, topic := config(s.Address)
-	sc, err := rmq.NewSimpleConsumer(c, rmq.WithSimpleAwaitDuration(5*time.Second),
-		rmq.WithSimpleSubscriptionExpressions(map[string]*rmq.FilterExpression{topic: rmq.SUB_ALL}))
+	sc, err := startSimple(s.Address)
 	if err != nil {
 		return err
 	}
-	if err := start(sc.Start); err != nil {
-		return err
+	errs := make([]error, receivers)
+	var running sync.WaitGroup
+	for i := range errs {
+		running.Go(func() { errs[i] = a.Run(ctx, sc, handle(s)) })
 	}
-	err = a.Run(ctx, sc, handle(s))
+	running.Wait()
 	_ = sc.GracefulStop()
-	return err
+	return errors.Join(errs...)
+}
+
+func startSimple(address string) (rmq.SimpleConsumer, error) {
+	c, topic := config(address)
+	return started(func() (rmq.SimpleConsumer, error) {
+		return rmq.NewSimpleConsumer(c, rmq.WithSimpleAwaitDuration(5*time.Second),
+			rmq.WithSimpleSubscriptionExpressions(map[string]*rmq.FilterExpression{topic: rmq.SUB_ALL}))
+	})
 }
 
 func consumePush(ctx context.Context, s adaptertest.Session) error {
-	a, err := rocketmq.New(s.Guard, rocketmq.Options{Application: "test"})
+	a, err := rocketmq.New(s.Guard, options())
 	if err != nil {
 		return err
 	}
 	c, topic := config(s.Address)
-	pc, err := rmq.NewPushConsumer(c, rmq.WithPushMessageListener(a.Listener(handle(s))), rmq.WithPushAwaitDuration(5*time.Second),
-		rmq.WithPushSubscriptionExpressions(map[string]*rmq.FilterExpression{topic: rmq.SUB_ALL}))
+	pc, err := started(func() (rmq.PushConsumer, error) {
+		return rmq.NewPushConsumer(c, rmq.WithPushMessageListener(a.Listener(handle(s))), rmq.WithPushAwaitDuration(5*time.Second),
+			rmq.WithPushSubscriptionExpressions(map[string]*rmq.FilterExpression{topic: rmq.SUB_ALL}))
+	})
 	if err != nil {
-		return err
-	}
-	if err := start(pc.Start); err != nil {
 		return err
 	}
 	<-ctx.Done()
 	err = pc.GracefulStop()
-	if cerr := a.Close(context.WithoutCancel(ctx)); err == nil {
-		err = cerr
-	}
-	return err
+	return errors.Join(err, a.Close(context.WithoutCancel(ctx)))
 }
 
-func openEngine(dir string, lease time.Duration) (dedup.Guard, func() error, error) {
-	e, err := engine.Open(dir, engine.Options{Window: rocketmq.Window, Lease: lease, MinFreeDisk: -1})
-	if err != nil {
-		return nil, nil, err
-	}
-	return e, e.Close, nil
-}
-
-// TestSimpleConsumer takes minutes with the broker's pauses between deliveries.
-func TestSimpleConsumer(t *testing.T) {
-	needsBroker(t)
-	adaptertest.Run(t, simple)
-}
-
-// TestPushConsumer: the client takes up to half a minute to stop, at every case.
-func TestPushConsumer(t *testing.T) {
-	needsLong(t)
-	adaptertest.Run(t, push)
-}
-
-// TestPushSentTwice: of messages that come twice, some of whose handlers fail at
-// first, each has one effect.
-func TestPushSentTwice(t *testing.T) {
-	needsBroker(t)
-	e, closeEngine, err := openEngine(t.TempDir(), time.Minute)
+// openEngine is for tests that take one memory only.
+func openEngine(t testing.TB) dedup.Guard {
+	t.Helper()
+	e, closeEngine, err := testguards.OpenEngine(t.TempDir(), time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = closeEngine() }()
-	address := newTopic(t)
-	var keys []string
-	for i := range 30 {
-		keys = append(keys, fmt.Sprintf("twice-%d", i))
-	}
-	produce(t, address, keys...)
-	produce(t, address, keys...)
-	var mu sync.Mutex
-	effects, failed, done := map[string]int{}, map[string]bool{}, make(chan struct{})
-	s := adaptertest.Session{Address: address, Guard: e, Handle: func(_ context.Context, key string) error {
-		mu.Lock()
-		defer mu.Unlock()
-		if !failed[key] && strings.HasSuffix(key, "7") {
-			failed[key] = true
-			return errors.New("fails at first")
+	t.Cleanup(func() {
+		if err := closeEngine(); err != nil {
+			t.Error(err)
 		}
-		if effects[key]++; len(effects) == len(keys) {
-			select {
-			case <-done:
+	})
+	return e
+}
+
+// few are the cases that the short form runs with every memory.
+var few = []string{"SentTwiceFailing", "TwinsOnTwoConsumers", "CrashBeforeCommit"}
+
+// TestSimpleConsumer is the whole suite with the engine, and with the others in
+// the long form.
+func TestSimpleConsumer(t *testing.T) { suites(t, simples, nil) }
+
+// TestPushConsumer is the whole suite in the long form.
+func TestPushConsumer(t *testing.T) { suites(t, pushes, few) }
+
+func suites(t *testing.T, configs []adaptertest.Config, ofEngine []string) {
+	t.Parallel()
+	needsBroker(t)
+	for i, c := range configs {
+		t.Run(c.Name, func(t *testing.T) {
+			t.Parallel()
+			switch {
+			case long():
+				adaptertest.Run(t, c)
+			case i == 0:
+				adaptertest.Run(t, c, ofEngine...)
 			default:
-				close(done)
+				adaptertest.Run(t, c, few...)
 			}
-		}
-		return nil
-	}}
-	ctx, stop := context.WithTimeout(context.Background(), 4*time.Minute)
-	defer stop()
-	ended := make(chan error, 1)
-	go func() { ended <- consumePush(ctx, s) }()
-	select {
-	case <-done:
-	case err := <-ended:
-		t.Fatalf("the consumer ended: %v", err)
-	}
-	stop()
-	if err := <-ended; err != nil {
-		t.Error(err)
-	}
-	mu.Lock()
-	defer mu.Unlock()
-	for _, key := range keys {
-		if effects[key] != 1 {
-			t.Errorf("%s has %d effects", key, effects[key])
-		}
-	}
-	if len(failed) != 3 {
-		t.Errorf("%d keys failed at first, want 3", len(failed))
+		})
 	}
 }
 
+// TestStorm: in the long form 100,000 messages and 20 kills, for both consumers,
+// without and with an inbox.
 func TestStorm(t *testing.T) {
 	needsBroker(t)
 	s := adaptertest.Storm{Messages: 1000, Kills: 3}
-	if long() {
-		s = adaptertest.Storm{Messages: 100_000, Kills: 20}
+	if !long() {
+		adaptertest.RunStorm(t, simples[0], s)
+		return
 	}
-	adaptertest.RunStorm(t, simple, s)
+	s = adaptertest.Storm{Messages: 100_000, Kills: 20, Batch: 2000}
+	for _, c := range append([]adaptertest.Config{simples[0], pushes[0]}, inboxes...) {
+		t.Run(c.Name, func(t *testing.T) { adaptertest.RunStorm(t, c, s) })
+	}
 }
 
 func long() bool { return os.Getenv("FIRSTSEEN_SERVERS") == "long" }
@@ -246,12 +286,5 @@ func needsBroker(t *testing.T) {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("!!! SKIPPED with -short: make servers runs it on a real broker")
-	}
-}
-
-func needsLong(t *testing.T) {
-	t.Helper()
-	if needsBroker(t); !long() {
-		t.Skip("!!! SKIPPED but in the long form: make servers-long runs it")
 	}
 }

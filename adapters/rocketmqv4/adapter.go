@@ -38,7 +38,8 @@ type Options struct {
 	// Consume has everything else: policies, observing, the off switch, hooks. Its
 	// Scope, Key and Logger are set by this package.
 	Consume consume.Options
-	// Key makes a message's key; nil, or an empty key: KEYS, UNIQ_KEY, ORIGIN_MESSAGE_ID.
+	// Key makes a message's key; nil, or an empty key: KEYS, UNIQ_KEY, ORIGIN_MESSAGE_ID,
+	// or the id that this will be.
 	Key func(m *primitive.MessageExt) ([]byte, error)
 	// IgnoreTag recognises duplicates across tags.
 	IgnoreTag bool
@@ -121,8 +122,11 @@ func (a *Adapter) key(m *primitive.MessageExt) ([]byte, error) {
 			return key, err
 		}
 	}
-	unique := m.GetProperty(primitive.PropertyUniqueClientMessageIdKeyIndex)
-	return []byte(a.chooser.Choose(strings.Fields(m.GetKeys()), unique, m.GetProperty(primitive.PropertyOriginMessageId))), nil
+	unique, origin := m.GetProperty(primitive.PropertyUniqueClientMessageIdKeyIndex), m.GetProperty(primitive.PropertyOriginMessageId)
+	if origin == "" {
+		origin = m.OffsetMsgId // it was never sent back: this is what ORIGIN_MESSAGE_ID will be then
+	}
+	return []byte(a.chooser.Choose(strings.Fields(m.GetKeys()), unique, origin)), nil
 }
 
 func (a *Adapter) message(m *primitive.MessageExt) consume.Message {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"os"
 	"strings"
 	"sync"
@@ -21,27 +23,30 @@ import (
 	"github.com/firstseen/firstseen/adapters/internal/rocketadmin"
 	"github.com/firstseen/firstseen/adapters/rocketmqv4"
 	"github.com/firstseen/firstseen/dedup"
-	"github.com/firstseen/firstseen/engine"
 	"github.com/firstseen/firstseen/internal/servertest"
+	"github.com/firstseen/firstseen/internal/testguards"
 )
 
 var (
+	// A new group's first retry takes the client up to 40 s.
 	concurrent = adaptertest.Config{
-		Name: "concurrent", NewTopic: newTopic, Produce: produce, Guard: openEngine,
-		Consume: func(ctx context.Context, s adaptertest.Session) error { return run(ctx, s, false) },
-		// A new group's first retry takes the client up to 40 s.
-		Patience: 3 * time.Minute, Quiet: 5 * time.Second,
+		Name: "concurrent", NewTopic: newTopic, Produce: produce,
+		Consume:  func(ctx context.Context, s adaptertest.Session) error { return run(ctx, s, false) },
+		Patience: 3 * time.Minute, Quiet: 5 * time.Second, AtOnce: true,
 	}
 	orderly = adaptertest.Config{
-		Name: "orderly", NewTopic: newTopic, Produce: produce, Guard: openEngine,
+		Name: "orderly", NewTopic: newTopic, Produce: produce,
 		Consume:  func(ctx context.Context, s adaptertest.Session) error { return run(ctx, s, true) },
-		Patience: 3 * time.Minute, Quiet: 5 * time.Second,
+		Patience: 3 * time.Minute, Quiet: 5 * time.Second, AtOnce: true,
 	}
+	concurrents, orderlies = testguards.Each(concurrent), testguards.Each(orderly)
+	inboxes                = []adaptertest.Config{testguards.Inbox(concurrent), testguards.Inbox(orderly)}
 )
 
 func TestMain(m *testing.M) {
 	rlog.SetLogLevel("fatal")
-	adaptertest.Main(servertest.With(m), concurrent, orderly)
+	configs := append(append(append([]adaptertest.Config{}, concurrents...), orderlies...), inboxes...)
+	adaptertest.Main(servertest.With(m), configs...)
 }
 
 var topics atomic.Int64
@@ -56,35 +61,80 @@ func newTopic(t testing.TB) string {
 	return s.Env("ROCKETMQ_NAMESRV") + " " + name
 }
 
-func produce(t testing.TB, address string, keys ...string) {
-	namesrv, topic, _ := strings.Cut(address, " ")
-	p, err := rocketmq.NewProducer(producer.WithNameServer([]string{namesrv}), producer.WithGroupName("p"+topic),
-		producer.WithInstanceName(fmt.Sprint("p", topics.Add(1))), producer.WithRetry(5))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := p.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = p.Shutdown() }()
-	for _, key := range keys {
-		m := primitive.NewMessage(topic, []byte("key:"+key)).WithTag("T")
-		if key != "" {
-			m.WithKeys([]string{strings.ReplaceAll(key, " ", "_")}) // KEYS is a list separated by spaces
+// One producer serves all tests. It ends with the process.
+var shared struct {
+	sync.Mutex
+	rocketmq.Producer
+}
+
+func sharedProducer(t testing.TB, address string) rocketmq.Producer {
+	t.Helper()
+	shared.Lock()
+	defer shared.Unlock()
+	if shared.Producer == nil {
+		namesrv, topic, _ := strings.Cut(address, " ")
+		p, err := rocketmq.NewProducer(producer.WithNameServer([]string{namesrv}), producer.WithGroupName("p"+topic),
+			producer.WithInstanceName(fmt.Sprint("p", os.Getpid())), producer.WithRetry(5))
+		if err == nil {
+			err = p.Start()
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-		_, err := p.SendSync(ctx, m)
-		cancel()
 		if err != nil {
 			t.Fatal(err)
 		}
+		shared.Producer = p
 	}
+	return shared.Producer
+}
+
+// produce sends a few messages in their order and many at once.
+func produce(t testing.TB, address string, keys ...string) {
+	p := sharedProducer(t, address)
+	_, topic, _ := strings.Cut(address, " ")
+	senders := 1
+	if len(keys) > 200 {
+		senders = 32
+	}
+	next := make(chan string)
+	var sending sync.WaitGroup
+	for range senders {
+		sending.Go(func() {
+			for key := range next {
+				if err := send(p, newMessage(topic, key)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	for _, key := range keys {
+		next <- key
+	}
+	close(next)
+	sending.Wait()
+}
+
+func newMessage(topic, key string) *primitive.Message {
+	m := primitive.NewMessage(topic, []byte("key:"+key)).WithTag("T")
+	if key != "" {
+		m.WithKeys([]string{strings.ReplaceAll(key, " ", "_")}) // KEYS is a list separated by spaces
+	}
+	return m
+}
+
+func send(p rocketmq.Producer, m *primitive.Message) error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	_, err := p.SendSync(ctx, m)
+	return err
+}
+
+func options() rocketmqv4.Options {
+	return rocketmqv4.Options{Application: "test", Logger: slog.New(slog.NewTextHandler(io.Discard, nil))}
 }
 
 var instances atomic.Int64
 
 func run(ctx context.Context, s adaptertest.Session, inOrder bool) error {
-	a, err := rocketmqv4.New(s.Guard, rocketmqv4.Options{Application: "test"})
+	a, err := rocketmqv4.New(s.Guard, options())
 	if err != nil {
 		return err
 	}
@@ -113,108 +163,64 @@ func run(ctx context.Context, s adaptertest.Session, inOrder bool) error {
 	return errors.Join(err, a.Close(context.WithoutCancel(ctx)))
 }
 
-func openEngine(dir string, lease time.Duration) (dedup.Guard, func() error, error) {
-	e, err := engine.Open(dir, engine.Options{Window: rocketmqv4.Window, Lease: lease, MinFreeDisk: -1})
-	if err != nil {
-		return nil, nil, err
-	}
-	return e, e.Close, nil
-}
-
-// TestSentTwice: of messages that come twice, some of whose handlers fail or panic
-// at first, each has one effect, with both kinds of listeners.
-func TestSentTwice(t *testing.T) {
-	needsBroker(t)
-	for name, c := range map[string]adaptertest.Config{"concurrent": concurrent, "orderly": orderly} {
-		t.Run(name, func(t *testing.T) { sentTwice(t, c) })
-	}
-}
-
-func sentTwice(t *testing.T, c adaptertest.Config) {
-	e, closeEngine, err := openEngine(t.TempDir(), time.Minute)
+// openEngine is for tests that take one memory only.
+func openEngine(t testing.TB) dedup.Guard {
+	t.Helper()
+	e, closeEngine, err := testguards.OpenEngine(t.TempDir(), time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = closeEngine() }()
-	address := newTopic(t)
-	var keys []string
-	for i := range 30 {
-		keys = append(keys, fmt.Sprintf("twice-%d", i))
-	}
-	produce(t, address, append(keys, keys...)...)
-	var mu sync.Mutex
-	effects, failed, done := map[string]int{}, map[string]bool{}, make(chan struct{})
-	s := adaptertest.Session{Address: address, Guard: e, Handle: func(_ context.Context, key string) error {
-		mu.Lock()
-		defer mu.Unlock()
-		if !failed[key] && strings.HasSuffix(key, "7") {
-			if failed[key] = true; key == "twice-17" {
-				panic("panics at first")
+	t.Cleanup(func() {
+		if err := closeEngine(); err != nil {
+			t.Error(err)
+		}
+	})
+	return e
+}
+
+// few are the cases that the short form runs with every memory.
+var few = []string{"SentTwiceFailing", "TwinsOnTwoConsumers", "CrashBeforeCommit"}
+
+// TestConcurrentListener and TestOrderlyListener are the whole suite in the long
+// form.
+func TestConcurrentListener(t *testing.T) { suites(t, concurrents) }
+
+func TestOrderlyListener(t *testing.T) { suites(t, orderlies) }
+
+func suites(t *testing.T, configs []adaptertest.Config) {
+	t.Parallel()
+	needsBroker(t)
+	for _, c := range configs {
+		t.Run(c.Name, func(t *testing.T) {
+			t.Parallel()
+			if long() {
+				adaptertest.Run(t, c)
+			} else {
+				adaptertest.Run(t, c, few...)
 			}
-			return errors.New("fails at first")
-		}
-		if effects[key]++; len(effects) == len(keys) {
-			select {
-			case <-done:
-			default:
-				close(done)
-			}
-		}
-		return nil
-	}}
-	ctx, stop := context.WithTimeout(context.Background(), 4*time.Minute)
-	defer stop()
-	ended := make(chan error, 1)
-	go func() { ended <- c.Consume(ctx, s) }()
-	select {
-	case <-done:
-	case err := <-ended:
-		t.Fatalf("the consumer ended: %v", err)
-	}
-	stop()
-	if err := <-ended; err != nil {
-		t.Error(err)
-	}
-	mu.Lock()
-	defer mu.Unlock()
-	for _, key := range keys {
-		if effects[key] != 1 {
-			t.Errorf("%s has %d effects", key, effects[key])
-		}
-	}
-	if len(failed) != 3 {
-		t.Errorf("%d keys failed at first, want 3", len(failed))
+		})
 	}
 }
 
-// TestConcurrentListener and TestOrderlyListener take many minutes with the
-// broker's pauses between deliveries.
-func TestConcurrentListener(t *testing.T) {
-	needsLong(t)
-	adaptertest.Run(t, concurrent)
-}
-
-func TestOrderlyListener(t *testing.T) {
-	needsLong(t)
-	adaptertest.Run(t, orderly)
-}
-
+// TestStorm: 100,000 messages and 20 kills, for both listeners, without and with
+// an inbox.
 func TestStorm(t *testing.T) {
-	needsLong(t)
-	adaptertest.RunStorm(t, concurrent, adaptertest.Storm{Messages: 100_000, Kills: 20})
+	needsBroker(t)
+	if !long() {
+		t.Skip("!!! SKIPPED but in the long form: make servers-long runs it")
+	}
+	s := adaptertest.Storm{Messages: 100_000, Kills: 20, Batch: 2000}
+	for _, c := range append([]adaptertest.Config{concurrents[0], orderlies[0]}, inboxes...) {
+		t.Run(c.Name, func(t *testing.T) { adaptertest.RunStorm(t, c, s) })
+	}
 }
+
+func long() bool { return os.Getenv("FIRSTSEEN_SERVERS") == "long" }
 
 // needsBroker leaves these tests, which take minutes, to make servers.
 func needsBroker(t *testing.T) {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("!!! SKIPPED with -short: make servers runs it on a real broker")
-	}
-}
-
-func needsLong(t *testing.T) {
-	t.Helper()
-	if needsBroker(t); os.Getenv("FIRSTSEEN_SERVERS") != "long" {
-		t.Skip("!!! SKIPPED but in the long form: make servers-long runs it")
 	}
 }

@@ -27,7 +27,8 @@
 // # Keys
 //
 // The key of a message is what Options.Key says, else its first business key (KEYS),
-// else UNIQ_KEY, else ORIGIN_MESSAGE_ID. UNIQ_KEYs of the Go producer repeat under
+// else UNIQ_KEY, else ORIGIN_MESSAGE_ID, which before a message is sent back is the id
+// of its place in the log. UNIQ_KEYs of the Go producer repeat under
 // load and lose messages: a warning is logged once and they are counted
 // (Adapter.WeakIDs). Keys are unique within application, topic and tag, and with
 // broadcasting within the instance.
