@@ -19,7 +19,6 @@ import (
 	"github.com/firstseen/firstseen/adapters/adaptertest"
 	"github.com/firstseen/firstseen/adapters/internal/rocketadmin"
 	"github.com/firstseen/firstseen/adapters/rocketmq"
-	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/internal/servertest"
 	"github.com/firstseen/firstseen/internal/testguards"
 )
@@ -219,21 +218,6 @@ func consumePush(ctx context.Context, s adaptertest.Session) error {
 	<-ctx.Done()
 	err = pc.GracefulStop()
 	return errors.Join(err, a.Close(context.WithoutCancel(ctx)))
-}
-
-// openEngine is for tests that take one memory only.
-func openEngine(t testing.TB) dedup.Guard {
-	t.Helper()
-	e, closeEngine, err := testguards.OpenEngine(t.TempDir(), time.Minute)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := closeEngine(); err != nil {
-			t.Error(err)
-		}
-	})
-	return e
 }
 
 // few are the cases that the short form runs with every memory.

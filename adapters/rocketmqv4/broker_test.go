@@ -22,7 +22,6 @@ import (
 	"github.com/firstseen/firstseen/adapters/adaptertest"
 	"github.com/firstseen/firstseen/adapters/internal/rocketadmin"
 	"github.com/firstseen/firstseen/adapters/rocketmqv4"
-	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/internal/servertest"
 	"github.com/firstseen/firstseen/internal/testguards"
 )
@@ -163,23 +162,9 @@ func run(ctx context.Context, s adaptertest.Session, inOrder bool) error {
 	return errors.Join(err, a.Close(context.WithoutCancel(ctx)))
 }
 
-// openEngine is for tests that take one memory only.
-func openEngine(t testing.TB) dedup.Guard {
-	t.Helper()
-	e, closeEngine, err := testguards.OpenEngine(t.TempDir(), time.Minute)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := closeEngine(); err != nil {
-			t.Error(err)
-		}
-	})
-	return e
-}
-
-// few are the cases that the short form runs with every memory.
-var few = []string{"SentTwiceFailing", "TwinsOnTwoConsumers", "CrashBeforeCommit"}
+// few are the cases that the short form runs with every memory: without the pause of
+// 40 s before a group's first retry. With the engine it has SentTwiceFailing too.
+var few = []string{"TwinsOnTwoConsumers", "CrashBeforeCommit"}
 
 // TestConcurrentListener and TestOrderlyListener are the whole suite in the long
 // form.
@@ -190,12 +175,15 @@ func TestOrderlyListener(t *testing.T) { suites(t, orderlies) }
 func suites(t *testing.T, configs []adaptertest.Config) {
 	t.Parallel()
 	needsBroker(t)
-	for _, c := range configs {
+	for i, c := range configs {
 		t.Run(c.Name, func(t *testing.T) {
 			t.Parallel()
-			if long() {
+			switch {
+			case long():
 				adaptertest.Run(t, c)
-			} else {
+			case i == 0:
+				adaptertest.Run(t, c, append(few, "SentTwiceFailing")...)
+			default:
 				adaptertest.Run(t, c, few...)
 			}
 		})
