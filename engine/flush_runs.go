@@ -89,7 +89,7 @@ func (e *Engine) writeRuns(seg *persist.Segment, u *shards.Unflushed, follow int
 func (e *Engine) addRecords(w *persist.RunWriter, u *shards.Unflushed, form hash.Form, pairs []shards.Pair, n int) {
 	for i, p := range pairs[:n] {
 		if i+recordsAhead < len(pairs) {
-			u.Announce(form, pairs[i+recordsAhead])
+			u.PrefetchRecord(form, pairs[i+recordsAhead])
 		}
 		w.AddBytes(e.set.Order(p.Hi), u.Record(form, p))
 	}

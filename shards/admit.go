@@ -1,6 +1,9 @@
 package shards
 
-import "github.com/firstseen/firstseen/dedup"
+import (
+	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/internal/keytable"
+)
 
 // admit decides a part that is marked, of keys of one form, while nobody holds
 // claims. b.mask tells which of its keys the filter has just got (AddAbsent): they are
@@ -12,12 +15,12 @@ func (s *shard) admit(b *Batch, from, to int) error {
 	if err != nil {
 		return err
 	}
-	pairs := t.unused(to - from)
+	pairs := t.Unused(to - from)
 	b.split(from, to, pairs, s.hi(0), s.set.shardBits)
-	if t.arena != nil {
-		b.fresh.addRecords(t.arena, b.record, pairs)
+	if t.HasRecords() {
+		b.fresh.payload = t.AddRecords(b.fresh.at, b.record, pairs)
 	}
-	left := t.insertNew(b.fresh.orders, b.spilled[:0])
+	left := t.InsertNew(b.fresh.orders, b.spilled[:0])
 	n := b.fresh.len() - len(left)
 	s.active.keys += n
 	s.added += uint64(n)
@@ -44,7 +47,7 @@ func (s *shard) admitOne(b *Batch) error {
 		return err
 	}
 	order := b.order[0]
-	p, ok := t.insertAbsent(order, s.hi(order), b.lo[0], b.recordOf(0))
+	p, ok := t.InsertAbsent(order, s.hi(order), b.lo[0], b.recordOf(0))
 	if !ok { // made to collide
 		return s.mark(b, 0)
 	}
@@ -58,12 +61,12 @@ func (s *shard) admitOne(b *Batch) error {
 
 // admitKnown answers what the tables tell of the keys in b.known; the rest is left to
 // the runs.
-func (s *shard) admitKnown(b *Batch, active *table) error {
+func (s *shard) admitKnown(b *Batch, active *keytable.Table) error {
 	rest := b.known[:0]
-	candidates := active.candidates(b.candidates, b.order, b.known)
+	candidates := active.Candidates(b.candidates, b.order, b.known)
 	for k, i := range b.known {
 		order := b.order[i]
-		if active.holds(candidates[k], order, s.hi(order), b.lo[i], b.recordOf(int(i))) {
+		if active.Holds(candidates[k], order, s.hi(order), b.lo[i], b.recordOf(int(i))) {
 			b.duplicate(s, int(i))
 			b.Counts.Unflushed++
 			continue

@@ -1,8 +1,6 @@
 package shards
 
 import (
-	"unsafe"
-
 	"github.com/firstseen/firstseen/internal/hash"
 )
 
@@ -20,7 +18,7 @@ const few = 4
 func (s *shard) announce(form hash.Form, orders []uint64) {
 	(*s.filter.Load()).Prefetch(orders)
 	if t := s.hint[form].Load(); t != nil {
-		t.announce(orders)
+		t.Prefetch(orders)
 	}
 }
 
@@ -45,6 +43,6 @@ func (s *Set) announceLater(b *Batch, shard int) {
 	sh, next := &s.shards[shard], &b.next
 	next.Filter, next.Orders, next.Row = *sh.filter.Load(), b.order[from:to], nil
 	if t := sh.hint[b.form[from]].Load(); t != nil {
-		next.Row, next.Rows = unsafe.Pointer(unsafe.SliceData(t.index)), t.rows
+		next.Row, next.Rows = t.Rows()
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/firstseen/firstseen/bloom"
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/internal/hash"
+	"github.com/firstseen/firstseen/internal/keytable"
 )
 
 const (
@@ -14,7 +15,7 @@ const (
 	MaxShards = 256
 	// MaxPart is the largest number of keys that are decided under one lock;
 	// longer batches go in several steps.
-	MaxPart = 2048
+	MaxPart = keytable.MaxInsert
 )
 
 // A Batch is the routed form of up to MaxPart keys of a call: the keys of each

@@ -6,6 +6,7 @@ import (
 
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/internal/hash"
+	"github.com/firstseen/firstseen/internal/keytable"
 )
 
 func unixNano(ns int64) time.Time { return time.Unix(0, ns) }
@@ -117,20 +118,20 @@ func (s *shard) markAlike(b *Batch, from, to int, marked []bool) error {
 	if err != nil {
 		return err
 	}
-	t.announceUnused(to - from)
-	t.announce(b.order[from:to])
-	m, pairs := &b.fresh, t.unused(to-from)
+	t.PrefetchUnused(to - from)
+	t.Prefetch(b.order[from:to])
+	m, pairs := &b.fresh, t.Unused(to-from)
 	m.reset()
 	for i := from; i < to; i++ {
 		m.at, m.orders = append(m.at, int32(i)), append(m.orders, b.order[i])
-		pairs[i-from] = Pair{s.hi(b.order[i]), b.lo[i]}
+		pairs[i-from] = keytable.Pair{s.hi(b.order[i]), b.lo[i]}
 	}
-	if t.arena != nil {
-		m.addRecords(t.arena, b.record, pairs)
+	if t.HasRecords() {
+		m.payload = t.AddRecords(m.at, b.record, pairs)
 	} else {
-		m.payload = payload(pairs)
+		m.payload = keytable.Payload(pairs)
 	}
-	left := t.insertNew(m.orders, b.spilled[:0])
+	left := t.InsertNew(m.orders, b.spilled[:0])
 	n := m.len() - len(left)
 	s.active.keys += n
 	s.added += uint64(n)
@@ -284,7 +285,7 @@ func (s *Set) Forget(b *Batch, now int64) error {
 // older tables and runs hold.
 func (s *shard) forget(form hash.Form, order, lo uint64, record []byte) {
 	h := s.hi(order)
-	if t := s.active.tables[form]; t != nil && t.delete(order, h, lo, record) {
+	if t := s.active.tables[form]; t != nil && t.Delete(order, h, lo, record) {
 		s.active.keys--
 	}
 	record = append([]byte(nil), record...)

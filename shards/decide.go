@@ -110,7 +110,7 @@ func (s *shard) first(ctx context.Context, b *Batch, from, to int) error {
 	together := b.op == opMark && b.alike && s.claims.live == 0 && !sabotage.On(sabotage.SkipFilterAdd)
 	if together {
 		if t := s.active.tables[b.form[from]]; t != nil && b.n > 1 {
-			t.announceUnused(to - from)
+			t.PrefetchUnused(to - from)
 		}
 		// The live generation may be older than the window already, until all shards have
 		// the next one; what is marked in it counts all the same.
@@ -257,7 +257,7 @@ func (s *shard) inSealed(b *Batch, i int, m uint8) *Unflushed {
 func (s *shard) announceSealed(b *Batch, i int32) {
 	for _, u := range s.sealed {
 		if t := u.tables[b.form[i]]; t != nil && s.counts(u, b.mask[i]) {
-			t.announce(b.order[i : i+1])
+			t.Prefetch(b.order[i : i+1])
 		}
 	}
 }
@@ -272,7 +272,7 @@ func (s *shard) announceSealedKeys(b *Batch, at []int32) {
 			}
 		}
 		if len(asked) > 0 {
-			t.candidates(b.candidates, b.order, asked)
+			t.Candidates(b.candidates, b.order, asked)
 		}
 	}
 }

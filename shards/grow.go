@@ -84,7 +84,7 @@ func (s *shard) addUnflushed(u *Unflushed) {
 		if t == nil {
 			continue
 		}
-		for p := range t.all() {
+		for p := range t.All() {
 			if orders = append(orders, p.Hi<<s.set.shardBits); len(orders) == cap(orders) {
 				s.larger.AddBatch(slot, orders)
 				orders = orders[:0]

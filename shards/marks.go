@@ -1,5 +1,7 @@
 package shards
 
+import "github.com/firstseen/firstseen/internal/keytable"
+
 // marks are the newly marked keys of a part: where they stand in the batch, and
 // beside it what the filter, the table and the log want of them.
 type marks struct {
@@ -22,15 +24,6 @@ func (m *marks) cut(n int) { m.at, m.orders = m.at[:n], m.orders[:n] }
 func (m *marks) add(b *Batch, i int) {
 	m.payload, m.inFilter = nil, false // there may be others between
 	m.at, m.orders = append(m.at, int32(i)), append(m.orders, b.order[i])
-}
-
-// addRecords puts the records of all keys into an arena, and their places into pairs.
-func (m *marks) addRecords(a *arena, records [][]byte, pairs []Pair) {
-	used := a.used
-	for k, i := range m.at {
-		pairs[k].Lo = a.add(records[i])
-	}
-	m.payload = a.since(used)
 }
 
 // remove takes out the keys that stand at the ascending ks, and puts their places in
@@ -58,7 +51,7 @@ func (m *marks) remove(ks []int32) {
 // them, the places of the others to b.known. There is no branch that depends on a mask:
 // among many duplicates one would be mispredicted at every other key. shard is the hash
 // bits that an order lacks.
-func (b *Batch) split(from, to int, pairs []Pair, shard uint64, shardBits uint) {
+func (b *Batch) split(from, to int, pairs []keytable.Pair, shard uint64, shardBits uint) {
 	masks, m := b.mask[from:to], &b.fresh
 	at, known := m.at[:len(masks)], b.known[:len(masks)]
 	fresh := 0
@@ -72,9 +65,9 @@ func (b *Batch) split(from, to int, pairs []Pair, shard uint64, shardBits uint) 
 	order, lo, orders := b.order[:to], b.lo[:to], m.orders
 	for k, i := range m.at {
 		o := order[i]
-		orders[k], pairs[k] = o, Pair{shard | o>>(shardBits&63), lo[i]}
+		orders[k], pairs[k] = o, keytable.Pair{shard | o>>(shardBits&63), lo[i]}
 	}
-	m.payload, m.inFilter = payload(pairs), true
+	m.payload, m.inFilter = keytable.Payload(pairs), true
 }
 
 // one is 1 for true, without a branch.

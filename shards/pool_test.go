@@ -4,10 +4,10 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"unsafe"
 
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/internal/hash"
-	"github.com/firstseen/firstseen/internal/mem"
 )
 
 // TestWarm: the first full tables, and with arenas the records in them, lie in memory
@@ -18,18 +18,19 @@ func TestWarm(t *testing.T) {
 		if err := h.set.Warm(0, TableSets, map[bool]int{true: 20}[arenas]); err != nil {
 			t.Fatal(err)
 		}
-		ready := map[*mem.Region]bool{}
-		for _, r := range append(slices.Clone(h.set.pool.mu.clean), h.set.pool.mu.arenas...) {
-			ready[r] = true
-		}
-		if want := map[bool]int{false: TableSets, true: 2 * TableSets}[arenas]; len(ready) != want {
-			t.Fatalf("arenas %v: %d regions are ready, want %d", arenas, len(ready), want)
-		}
 		for i := range TableSets {
+			if n := h.set.pool.Ready(); n != TableSets-i {
+				t.Fatalf("arenas %v: %d tables are ready, want %d", arenas, n, TableSets-i)
+			}
+			kept := h.set.pool.Bytes()
 			h.admit(fmt.Appendf(nil, "record %d", i))
 			table := h.set.shards[0].active.tables[hash.Bytes]
-			if !ready[table.region] || ready[table.arena.region] != arenas {
-				t.Errorf("arenas %v: table %d is ready: %v, its arena: %v", arenas, i, ready[table.region], ready[table.arena.region])
+			if table.Cap() != h.set.fullKeys() || !table.HasRecords() {
+				t.Errorf("arenas %v: table %d is for %d keys, want %d", arenas, i, table.Cap(), h.set.fullKeys())
+			}
+			// An arena that was not made ready is new memory: the pool gives the table's only.
+			if took := kept - h.set.pool.Bytes(); (took == int64(table.Bytes())) != arenas {
+				t.Errorf("arenas %v: table %d took %d bytes out of the pool, it has %d", arenas, i, took, table.Bytes())
 			}
 			h.set.Seal(^uint64(0))
 		}
@@ -44,9 +45,9 @@ func TestBridgeTable(t *testing.T) {
 	if err := h.set.Warm(0, TableSets, 0); err != nil {
 		t.Fatal(err)
 	}
-	full := tableBytes(h.set.fullKeys())
+	full := h.set.fullKeys()
 	sh := &h.set.shards[0]
-	size := func() int { return len(sh.active.tables[hash.Raw16].region.Bytes()) }
+	size := func() int { return sh.active.tables[hash.Raw16].Cap() }
 	next := 0
 	admit := func(n int) {
 		t.Helper()
@@ -60,7 +61,7 @@ func TestBridgeTable(t *testing.T) {
 	for range TableSets { // those that Warm made
 		admit(1000)
 		if size() != full {
-			t.Fatalf("a table of %d bytes, %d were made beforehand", size(), full)
+			t.Fatalf("a table for %d keys, those for %d were made beforehand", size(), full)
 		}
 		h.set.Seal(^uint64(0))
 	}
@@ -107,7 +108,7 @@ func TestRecycledTable(t *testing.T) {
 	if err := h.set.Warm(0, TableSets, 0); err != nil {
 		t.Fatal(err)
 	}
-	used := map[*mem.Region]int{}
+	used := map[unsafe.Pointer]int{}
 	for round := range 2 * TableSets {
 		batch := make([][]byte, keys)
 		for i := range batch {
@@ -120,7 +121,8 @@ func TestRecycledTable(t *testing.T) {
 				}
 			}
 		}
-		used[h.set.shards[0].active.tables[hash.Raw16].region]++
+		first, _ := h.set.shards[0].active.tables[hash.Raw16].Rows()
+		used[first]++
 		h.flushAll() // compares how many keys come out
 		for h.set.Clear() {
 		}
@@ -173,8 +175,8 @@ func TestSmallerTables(t *testing.T) {
 		_ = h.set.SetMaxKeys(500, 0)
 		got, err := sh.tableFor(&b, hash.Raw16, MaxPart)
 		sh.mu.Unlock()
-		if err != nil || !got.room(MaxPart) || len(got.pairs) > 500+MaxPart {
-			t.Fatalf("after %d keys: %v, a table for %d keys with %d", keys, err, len(got.pairs), got.used)
+		if err != nil || !got.Room(MaxPart) || got.Cap() > 500+MaxPart {
+			t.Fatalf("after %d keys: %v, a table for %d keys with %d", keys, err, got.Cap(), got.Used())
 		}
 		for i := range keys {
 			if v := h.look(key16(i)); v[0] != dedup.Duplicate {

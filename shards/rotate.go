@@ -183,7 +183,7 @@ func (s *Set) Clear() (more bool) {
 		}
 		sh.mu.Unlock()
 	}
-	return s.pool.cleanOne() || more
+	return s.pool.ClearOne() || more
 }
 
 // Restart makes the sequence number of a shard's active table at least seq, at

@@ -2,7 +2,6 @@ package shards
 
 import (
 	"context"
-	"math"
 	"math/bits"
 	"runtime"
 	"slices"
@@ -11,7 +10,7 @@ import (
 
 	"github.com/firstseen/firstseen/bloom"
 	"github.com/firstseen/firstseen/internal/hash"
-	"github.com/firstseen/firstseen/internal/mem"
+	"github.com/firstseen/firstseen/internal/keytable"
 	"github.com/firstseen/firstseen/internal/sabotage"
 )
 
@@ -65,7 +64,7 @@ type Config struct {
 	Generations int
 	Log         Log
 	Confirmer   Confirmer // nil without a store: then a "maybe" is a Duplicate
-	MaxKeys     int       // unflushed keys of a shard's table before it is sealed, less than MaxTableKeys by MaxPart
+	MaxKeys     int       // unflushed keys of a shard's table before it is sealed, less than keytable.MaxKeys by MaxPart
 	MaxSealed   int       // sealed tables of all shards beside which there is memory for active ones: with more callers wait
 	Refresh     bool      // a call that may mark also marks, in the live generation, a key that only older ones hold
 	Nonce       uint64    // start of the claims' numbers; may differ at each opening
@@ -77,7 +76,7 @@ type Set struct {
 	c         Config
 	shardBits uint
 	shards    []shard
-	pool      pool
+	pool      keytable.Pool
 	nonce     atomic.Uint64
 	nSealed   atomic.Int64
 	oldest    atomic.Uint64 // generation: those before it are out of the window
@@ -101,7 +100,7 @@ func NewSet(c Config) (*Set, error) {
 	s.queue.room = make(chan struct{})
 	s.nonce.Store(c.Nonce)
 	_ = s.SetMaxKeys(c.MaxKeys, 0) // makes nothing, so nothing fails
-	s.pool.mu.limit = (TableSets - 1) * c.Shards
+	s.pool.SetLimit((TableSets - 1) * c.Shards)
 	for i := range s.shards {
 		f, err := bloom.New(c.Kind, c.Filter)
 		if err != nil {
@@ -185,13 +184,7 @@ const TableSets = 3
 func (s *Set) Warm(shard, tables, record int) error {
 	(*s.shards[shard].filter.Load()).Touch()
 	for range tables {
-		if err := s.pool.add(&s.pool.mu.clean, &s.pool.mu.table, math.MaxInt); err != nil {
-			return err
-		}
-		if record == 0 {
-			continue
-		}
-		if err := s.pool.add(&s.pool.mu.arenas, &s.pool.mu.arena, record*int(s.maxKeys.Load())); err != nil {
+		if err := s.pool.Warm(record); err != nil {
 			return err
 		}
 	}
@@ -201,22 +194,11 @@ func (s *Set) Warm(shard, tables, record int) error {
 // SetMaxKeys changes Config.MaxKeys. Where ahead is not 0, so many tables of the new size
 // are made resident before: in a caller the first touch would take up to 3 ms a MB.
 func (s *Set) SetMaxKeys(keys, ahead int) error {
-	full := keys + MaxPart
-	var ready []*mem.Region
-	for range ahead {
-		r, err := mem.Alloc(tableBytes(full))
-		if err != nil {
-			for _, r := range ready {
-				r.Free()
-			}
-			return err
-		}
-		r.Touch()
-		ready = append(ready, r)
+	if err := s.pool.Resize(keys+MaxPart, ahead); err != nil {
+		return err
 	}
 	s.maxKeys.Store(int64(keys))
 	s.filled.Store(0)
-	s.pool.resize(tableBytes(full), indexBytes(full), arenaBytes(keys), ready)
 	return nil
 }
 
@@ -234,18 +216,17 @@ func (s *Set) Filled() int { return int(s.filled.Load()) }
 // WantsTables reports whether no full table is ready to take the place of the active ones,
 // those are a quarter full, and there are fewer than TableSets for each shard: see AddTables.
 func (s *Set) WantsTables() bool {
-	if s.pool.ready() > 0 {
+	if s.pool.Ready() > 0 {
 		return false
 	}
 	unflushed, most, full := 0, s.MaxKeys(), 0
-	bytes := tableBytes(s.fullKeys())
 	for i := range s.shards {
 		sh := &s.shards[i]
 		sh.lockLater()
 		unflushed += sh.active.keys
 		for _, u := range append(sh.sealed, sh.active) {
 			for _, t := range u.tables {
-				if t != nil && len(t.region.Bytes()) == bytes {
+				if t != nil && t.Cap() == s.fullKeys() {
 					full++
 				}
 			}
@@ -258,7 +239,7 @@ func (s *Set) WantsTables() bool {
 // AddTables makes full tables resident, one for each shard.
 func (s *Set) AddTables() error {
 	for range s.shards {
-		if err := s.pool.add(&s.pool.mu.clean, &s.pool.mu.table, math.MaxInt); err != nil {
+		if err := s.pool.Warm(0); err != nil {
 			return err
 		}
 	}
@@ -344,7 +325,7 @@ func (s *Set) Published(u *Unflushed, install func()) {
 	sh.version++
 	sh.mu.Unlock()
 	for _, t := range u.tables {
-		s.pool.putTable(t)
+		s.pool.Recycle(t)
 	}
 	s.nSealed.Add(-1)
 	s.wakeRoom()
@@ -464,7 +445,7 @@ func (s *Set) Sizes() Sizes {
 			sample(func(f bloom.Filter) float64 { return f.Fill(g) }, &z.Fill[g])
 		}
 	}
-	z.TableBytes += s.pool.bytes()
+	z.TableBytes += s.pool.Bytes()
 	return z
 }
 
@@ -480,11 +461,11 @@ func (s *Set) Close() {
 		}
 		for _, u := range append(sh.sealed, sh.active) {
 			for _, t := range u.tables {
-				t.free()
+				t.Free()
 			}
 		}
 	}
-	s.pool.close()
+	s.pool.Close()
 }
 
 // Order returns a hash without its shard's bits, the place of a key within its

@@ -10,7 +10,7 @@ import (
 	"github.com/firstseen/firstseen/bloom"
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/internal/hash"
-	"github.com/firstseen/firstseen/internal/mem"
+	"github.com/firstseen/firstseen/internal/keytable"
 	"github.com/firstseen/firstseen/internal/sabotage"
 )
 
@@ -20,8 +20,8 @@ type shard struct {
 	set   *Set
 	index int
 
-	filter atomic.Pointer[bloom.Filter]      // swapped under mu
-	hint   [hash.Forms]atomic.Pointer[table] // the active tables, for prefetch only
+	filter atomic.Pointer[bloom.Filter]               // swapped under mu
+	hint   [hash.Forms]atomic.Pointer[keytable.Table] // the active tables, for prefetch only
 
 	mu         sync.Mutex
 	generation uint64
@@ -127,105 +127,6 @@ func (s *shard) lockForMarks(ctx context.Context, n int) error {
 	}
 }
 
-// tableFor returns the active table of a form with room for n more keys, at most
-// MaxPart.
-func (s *shard) tableFor(b *Batch, form hash.Form, n int) (*table, error) {
-	for {
-		t := s.active.tables[form]
-		if t != nil && t.room(n) && (t.arena == nil || t.arena.room(1)) {
-			return t, nil
-		}
-		if err := s.growTable(b, form, n); err != nil {
-			return nil, err
-		}
-	}
-}
-
-// growTable makes the first table of a form, or a larger one, for n more keys. A table
-// whose arena is full can't grow, nor one that holds too many keys already, as SetMaxKeys
-// may bring about: everything is sealed and a new one begun.
-func (s *shard) growTable(b *Batch, form hash.Form, n int) error {
-	old, keys, most := s.active.tables[form], 512, s.set.fullKeys()
-	if old != nil && (old.keys+n > most || old.arena != nil && !old.arena.room(1)) {
-		s.set.filled.Add(1)
-		if err := s.sealWithin(b); err != nil {
-			return err
-		}
-		old = nil
-	}
-	if old != nil {
-		keys = 2 * len(old.pairs)
-	}
-	// The last step goes to the size that is recycled. Where such a table is at
-	// hand no time is spent on smaller ones; where it still waits for its flush, a
-	// small one does meanwhile: the first touch of a new one costs a caller 3 ms a MB.
-	region := s.set.pool.full(tableBytes(most))
-	if region == nil && old != nil && old.keys > 0 && 2*keys > most && s.fullComing(tableBytes(most)) {
-		// It is still on its way: the small one is sealed as it is, another takes its place.
-		if err := s.sealWithin(b); err != nil {
-			return err
-		}
-		return s.growTable(b, form, n)
-	}
-	if region != nil || 2*keys > most {
-		keys = most
-	}
-	if region == nil {
-		var err error
-		if region, err = mem.Alloc(tableBytes(keys)); err != nil {
-			return err
-		}
-		if len(region.Bytes()) < touchAtOnce {
-			region.Touch()
-		}
-	}
-	t := newTable(region, keys, nil)
-	switch {
-	case old != nil:
-		if !old.moveTo(t, s.set.shardBits) {
-			// Colliding keys: start a new table instead.
-			s.set.pool.put(region)
-			if err := s.sealWithin(b); err != nil {
-				return err
-			}
-			return s.growTable(b, form, n)
-		}
-		s.set.pool.put(old.region)
-	case !form.Fixed():
-		s.set.records.Store(true)
-		r, err := s.set.pool.anArena()
-		if err != nil {
-			s.set.pool.put(region)
-			return err
-		}
-		t.arena = newArena(r)
-	}
-	s.active.tables[form] = t
-	s.hint[form].Store(t)
-	return nil
-}
-
-// fullComing reports whether a full table of the shard waits for its flush or its
-// clearing, while there is room for one more to wait.
-func (s *shard) fullComing(bytes int) bool {
-	if s.set.nSealed.Load() >= int64(s.set.c.MaxSealed) {
-		return false
-	}
-	for _, u := range s.sealed {
-		for _, t := range u.tables {
-			if t != nil && len(t.region.Bytes()) == bytes {
-				return true
-			}
-		}
-	}
-	return s.set.pool.waits()
-}
-
-// touchAtOnce is from how many bytes on a new table is not touched as a whole, since
-// that would take too long. Untouched pages cost more: a look at one maps the page of
-// zeroes, and the store that follows interrupts every processor to take it back.
-const touchAtOnce = 4 << 20
-
 // mark adds the i-th key of the batch to the unflushed keys (I2: under the
 // lock, so of all callers exactly one gets Fresh).
 func (s *shard) mark(b *Batch, i int) error {
@@ -235,12 +136,12 @@ func (s *shard) mark(b *Batch, i int) error {
 	if err != nil {
 		return err
 	}
-	switch t.insert(order, s.hi(order), b.lo[i], record) {
-	case present:
+	switch t.Insert(order, s.hi(order), b.lo[i], record) {
+	case keytable.Present:
 		b.duplicate(s, i)
 		b.Counts.Unflushed++
 		return nil
-	case full:
+	case keytable.Full:
 		if err := s.sealWithin(b); err != nil {
 			return err
 		}
@@ -282,11 +183,11 @@ func (s *shard) refresh(b *Batch, i int) error {
 		return err
 	}
 	order := b.order[i]
-	switch t.insert(order, s.hi(order), b.lo[i], b.recordOf(i)) {
-	case present: // a twin's, or another call's since the first look
+	switch t.Insert(order, s.hi(order), b.lo[i], b.recordOf(i)) {
+	case keytable.Present: // a twin's, or another call's since the first look
 		b.WaitPos = max(b.WaitPos, s.pos)
 		return nil
-	case full:
+	case keytable.Full:
 		if err := s.sealWithin(b); err != nil {
 			return err
 		}

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"sync"
 	"testing"
+
+	"github.com/firstseen/firstseen/internal/keytable"
 )
 
 // memLog is a Log in memory.
@@ -23,7 +25,7 @@ func (l *memLog) marks(t *testing.T) (n int) {
 		if r.Kind != Mark {
 			continue
 		}
-		in := len(r.Payload) / pairSize
+		in := len(r.Payload) / keytable.PairBytes
 		if !r.Form.Fixed() {
 			in = 0
 			for p := r.Payload; len(p) > 0; p = p[1+int(p[0]):] {

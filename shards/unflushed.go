@@ -2,6 +2,17 @@ package shards
 
 import (
 	"github.com/firstseen/firstseen/internal/hash"
+	"github.com/firstseen/firstseen/internal/keytable"
+)
+
+// A Pair is one key of a table: see [keytable.Pair].
+type Pair = keytable.Pair
+
+const (
+	// TableKeyBytes is what a full table takes per key, records apart.
+	TableKeyBytes = keytable.KeyBytes
+	// ArenaPerKey is what a full table takes per key more where keys have variable length.
+	ArenaPerKey = keytable.RecordBytes
 )
 
 // Unflushed holds the keys that a shard marked in one generation since its last
@@ -16,7 +27,7 @@ type Unflushed struct {
 	MaxPos     uint64 // log position behind the last frame that it has a key of
 	Tombstones []Tombstone
 
-	tables   [hash.Forms]*table
+	tables   [hash.Forms]*keytable.Table
 	keys     int
 	isLogged bool
 	first    uint64 // log position of its first frame, once it is logged
@@ -37,10 +48,10 @@ func (u *Unflushed) room(n, most int) bool {
 		if t == nil {
 			continue
 		}
-		if t.arena != nil && !t.arena.room(n) {
+		if !t.RecordRoom(n) {
 			return false
 		}
-		used += t.used
+		used += t.Used()
 	}
 	return used <= most
 }
@@ -50,34 +61,33 @@ func (u *Unflushed) Keys() int { return u.keys }
 
 // Sorted appends the keys of one form to dst in the order of a run, and calls giveWay every
 // 50 µs. Only for a sealed table.
-func (u *Unflushed) Sorted(form hash.Form, dst []Pair, giveWay func()) []Pair {
+func (u *Unflushed) Sorted(form hash.Form, dst []keytable.Pair, giveWay func()) []keytable.Pair {
 	if t := u.tables[form]; t != nil {
-		return t.sorted(dst, giveWay)
+		return t.Sorted(dst, giveWay)
 	}
 	return dst
 }
 
 // Record returns the stored bytes behind a pair of a variable form.
-func (u *Unflushed) Record(form hash.Form, p Pair) []byte {
-	return u.tables[form].arena.record(p.Lo)
+func (u *Unflushed) Record(form hash.Form, p keytable.Pair) []byte {
+	return u.tables[form].Record(p)
 }
 
-// Announce prefetches the record behind a pair.
-func (u *Unflushed) Announce(form hash.Form, p Pair) { u.tables[form].arena.announce(p.Lo) }
+// PrefetchRecord prefetches the record behind a pair of a variable form.
+func (u *Unflushed) PrefetchRecord(form hash.Form, p keytable.Pair) {
+	u.tables[form].PrefetchRecord(p)
+}
 
 func (u *Unflushed) has(form hash.Form, order, hi, lo uint64, record []byte) bool {
 	t := u.tables[form]
-	return t != nil && t.has(order, hi, lo, record)
+	return t != nil && t.Has(order, hi, lo, record)
 }
 
 // Bytes returns the memory that the tables take.
 func (u *Unflushed) Bytes() (n int) {
 	for _, t := range u.tables {
 		if t != nil {
-			n += 8 * len(t.region.Uint64s())
-			if t.arena != nil {
-				n += 8 * len(t.arena.region.Uint64s())
-			}
+			n += t.Bytes()
 		}
 	}
 	return n
@@ -87,17 +97,11 @@ func (u *Unflushed) Bytes() (n int) {
 // of 16 at most a third emptier than that, and some for each run.
 func (u *Unflushed) RunBytes() (n int) {
 	for _, t := range u.tables {
-		switch {
-		case t == nil:
-			continue
-		case t.arena != nil:
-			n += t.arena.used
-		default:
-			n += pairSize * t.keys
+		if t != nil {
+			n += t.StoredBytes() + 2*t.Len() + 16<<10
 		}
-		n += 2*t.keys + 16<<10
 	}
-	return n + 2*maxRecord*len(u.Tombstones) + 16<<10
+	return n + 2*keytable.MaxRecord*len(u.Tombstones) + 16<<10
 }
 
 // tombKey is a key as a map key: form, hash and rest or record.

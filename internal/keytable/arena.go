@@ -1,4 +1,4 @@
-package shards
+package keytable
 
 import (
 	"unsafe"
@@ -16,13 +16,16 @@ type arena struct {
 }
 
 const (
-	maxRecord = 256 // length byte and 255 bytes
-	// ArenaPerKey sizes an arena for a table, in bytes: a table is also full when the
-	// arena can't take another part of the longest records.
-	ArenaPerKey = 48
+	// MaxRecord is the most that a record takes: its length byte and 255 bytes.
+	MaxRecord = 256
+	// RecordBytes sizes the arena of a table, in bytes per key: a table is also full when
+	// its arena can't take another part of the longest records.
+	RecordBytes = 48
 )
 
-func arenaBytes(keys int) int { return keys*ArenaPerKey + MaxPart*maxRecord }
+// arenaBytes is the memory of the arena of a table for so many keys, the last MaxInsert of
+// which may be as long as records get.
+func arenaBytes(keys int) int { return max(keys-MaxInsert, 0)*RecordBytes + MaxInsert*MaxRecord }
 
 func newArena(region *mem.Region) *arena { return &arena{buf: region.Bytes(), region: region} }
 
@@ -46,10 +49,10 @@ func (a *arena) equal(place uint64, record []byte) bool {
 	return string(a.record(place)) == string(record)
 }
 
-// announce prefetches a record: most lie in two cache lines.
-func (a *arena) announce(place uint64) {
+// prefetch prefetches a record: most lie in two cache lines.
+func (a *arena) prefetch(place uint64) {
 	prefetch.Bytes(uintptr(unsafe.Pointer(&a.buf[place-1])), 64)
 }
 
 // room reports whether n records of any length fit.
-func (a *arena) room(n int) bool { return len(a.buf)-a.used >= n*maxRecord }
+func (a *arena) room(n int) bool { return len(a.buf)-a.used >= n*MaxRecord }

@@ -1,4 +1,4 @@
-package shards
+package keytable
 
 import (
 	"strings"
@@ -14,8 +14,8 @@ func TestArena(t *testing.T) {
 		places = append(places, a.add([]byte(record)))
 		want = append(want, record)
 	}
-	if len(places) < MaxPart {
-		t.Fatalf("%d records fit an empty arena, a part has %d", len(places), MaxPart)
+	if len(places) < MaxInsert {
+		t.Fatalf("%d records fit an empty arena, a part has %d", len(places), MaxInsert)
 	}
 	for i, p := range places {
 		if p == 0 {

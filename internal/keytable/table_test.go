@@ -1,4 +1,4 @@
-package shards
+package keytable
 
 import (
 	"fmt"
@@ -41,27 +41,27 @@ func (k tableKey) bytes(variable bool) []byte {
 // tableTwin holds a table against a map.
 type tableTwin struct {
 	t        *testing.T
-	table    *table
+	table    *Table
 	variable bool
 	want     map[tableKey]bool
 }
 
 func newTableTwin(t *testing.T, keys int, variable bool) *tableTwin {
-	var a *arena
+	table := newTable(testRegion(t, tableBytes(keys)), keys)
 	if variable {
-		a = newArena(testRegion(t, arenaBytes(4096)))
+		table.arena = newArena(testRegion(t, arenaBytes(4096+MaxInsert)))
 	}
-	return &tableTwin{t, newTable(testRegion(t, tableBytes(keys)), keys, a), variable, map[tableKey]bool{}}
+	return &tableTwin{t, table, variable, map[tableKey]bool{}}
 }
 
-func (w *tableTwin) insert(k tableKey) outcome {
+func (w *tableTwin) insert(k tableKey) Outcome {
 	w.t.Helper()
-	got := w.table.insert(k.order(), k.hi, k.lo, k.bytes(w.variable))
-	want := inserted
+	got := w.table.Insert(k.order(), k.hi, k.lo, k.bytes(w.variable))
+	want := Inserted
 	if w.want[k] {
-		want = present
+		want = Present
 	}
-	if got == full {
+	if got == Full {
 		if w.want[k] {
 			w.t.Fatalf("%+v is there, the table says full", k)
 		}
@@ -76,7 +76,7 @@ func (w *tableTwin) insert(k tableKey) outcome {
 
 // addNew adds keys that are not there, without a look at want.
 func (w *tableTwin) addNew(keys []tableKey) (left []int32) {
-	pairs := w.table.unused(len(keys))
+	pairs := w.table.Unused(len(keys))
 	orders := make([]uint64, len(keys))
 	for i, k := range keys {
 		pairs[i], orders[i] = Pair{Hi: k.hi, Lo: k.lo}, k.order()
@@ -84,7 +84,7 @@ func (w *tableTwin) addNew(keys []tableKey) (left []int32) {
 			pairs[i].Lo = w.table.arena.add([]byte(k.record))
 		}
 	}
-	return w.table.insertNew(orders, make([]int32, 0, len(keys)))
+	return w.table.InsertNew(orders, make([]int32, 0, len(keys)))
 }
 
 // insertNew adds those of keys that are not there as a batch does.
@@ -107,7 +107,7 @@ func (w *tableTwin) insertNew(keys []tableKey) {
 
 func (w *tableTwin) delete(k tableKey) {
 	w.t.Helper()
-	got := w.table.delete(k.order(), k.hi, k.lo, k.bytes(w.variable))
+	got := w.table.Delete(k.order(), k.hi, k.lo, k.bytes(w.variable))
 	if got != w.want[k] {
 		w.t.Fatalf("deleting %+v: %v, want %v", k, got, w.want[k])
 	}
@@ -116,11 +116,11 @@ func (w *tableTwin) delete(k tableKey) {
 
 func (w *tableTwin) has(k tableKey) {
 	w.t.Helper()
-	if got := w.table.has(k.order(), k.hi, k.lo, k.bytes(w.variable)); got != w.want[k] {
+	if got := w.table.Has(k.order(), k.hi, k.lo, k.bytes(w.variable)); got != w.want[k] {
 		w.t.Fatalf("has %+v: %v, want %v", k, got, w.want[k])
 	}
-	candidate := w.table.candidates(make([]uint32, 0, 1), []uint64{k.order()}, []int32{0})[0]
-	if got := w.table.holds(candidate, k.order(), k.hi, k.lo, k.bytes(w.variable)); got != w.want[k] {
+	candidate := w.table.Candidates(make([]uint32, 0, 1), []uint64{k.order()}, []int32{0})[0]
+	if got := w.table.Holds(candidate, k.order(), k.hi, k.lo, k.bytes(w.variable)); got != w.want[k] {
 		w.t.Fatalf("holds %+v, candidate %#x: %v, want %v", k, candidate, got, w.want[k])
 	}
 }
@@ -128,8 +128,8 @@ func (w *tableTwin) has(k tableKey) {
 // check compares everything: the count and the sorted output.
 func (w *tableTwin) check() {
 	w.t.Helper()
-	if w.table.keys != len(w.want) {
-		w.t.Fatalf("%d keys, want %d", w.table.keys, len(w.want))
+	if w.table.Len() != len(w.want) {
+		w.t.Fatalf("%d keys, want %d", w.table.Len(), len(w.want))
 	}
 	want := make([]tableKey, 0, len(w.want))
 	for k := range w.want {
@@ -145,7 +145,7 @@ func (w *tableTwin) check() {
 		}
 		return 1
 	})
-	got := w.table.sorted(nil, func() {})
+	got := w.table.Sorted(nil, func() {})
 	if len(got) != len(want) {
 		w.t.Fatalf("sorted gives %d keys, want %d", len(got), len(want))
 	}
@@ -163,8 +163,8 @@ func (w *tableTwin) check() {
 // moved moves everything to a table of another size.
 func (w *tableTwin) moved(keys int) {
 	w.t.Helper()
-	to := newTable(testRegion(w.t, tableBytes(keys)), keys, nil)
-	if !w.table.moveTo(to, tableShardBits) {
+	to := newTable(testRegion(w.t, tableBytes(keys)), keys)
+	if !w.table.MoveTo(to, tableShardBits) {
 		w.t.Fatal("moveTo says that there is no room")
 	}
 	w.table = to
@@ -290,21 +290,21 @@ func TestTableFull(t *testing.T) {
 	for _, hi := range []uint64{0, 1<<60 - 1, 0x0123456789abcdef} {
 		w := newTableTwin(t, maxKeysOfHash+2, false)
 		for lo := uint64(1); lo <= maxKeysOfHash; lo++ {
-			if got := w.insert(tableKey{hi: hi, lo: spread(lo)}); got != inserted {
+			if got := w.insert(tableKey{hi: hi, lo: spread(lo)}); got != Inserted {
 				t.Fatalf("hash %x, key %d: %d", hi, lo, got)
 			}
 		}
-		if got := w.insert(tableKey{hi: hi, lo: 12345}); got != full {
-			t.Fatalf("hash %x: key %d has outcome %d", hi, maxKeysOfHash+1, got)
+		if got := w.insert(tableKey{hi: hi, lo: 12345}); got != Full {
+			t.Fatalf("hash %x: key %d has Outcome %d", hi, maxKeysOfHash+1, got)
 		}
 		w.check()
 		// A larger table has as much room for them and no more.
-		to := newTable(testRegion(t, tableBytes(2*maxKeysOfHash)), 2*maxKeysOfHash, nil)
-		if !w.table.moveTo(to, tableShardBits) {
+		to := newTable(testRegion(t, tableBytes(2*maxKeysOfHash)), 2*maxKeysOfHash)
+		if !w.table.MoveTo(to, tableShardBits) {
 			t.Fatalf("hash %x: as many keys as a look-up walks don't move", hi)
 		}
 		w.delete(tableKey{hi: hi, lo: spread(7)})
-		if got := w.insert(tableKey{hi: hi, lo: 12345}); got != inserted {
+		if got := w.insert(tableKey{hi: hi, lo: 12345}); got != Inserted {
 			t.Fatalf("hash %x: no room after a deletion: %d", hi, got)
 		}
 		w.check()
@@ -319,8 +319,8 @@ func TestTableMoveNoRoom(t *testing.T) {
 	for range maxKeysOfHash + 100 { // spread over some rows here, over one there
 		w.insert(tableKey{hi: rng.Uint64N(1 << 52), lo: rng.Uint64()})
 	}
-	to := newTable(testRegion(t, tableBytes(2500)), 2500, nil)
-	if w.table.moveTo(to, tableShardBits) {
+	to := newTable(testRegion(t, tableBytes(2500)), 2500)
+	if w.table.MoveTo(to, tableShardBits) {
 		t.Fatal("more keys than a look-up walks were moved to one place")
 	}
 	w.check()
@@ -342,7 +342,7 @@ func TestTableHoles(t *testing.T) {
 		for n := range uint64(keys) {
 			w.insert(tableKey{hi: n << 50, lo: round})
 		}
-		if w.table.room(1) {
+		if w.table.Room(1) {
 			t.Fatal("there is room for more keys than the table was made for")
 		}
 		w.check()

@@ -1,4 +1,4 @@
-package shards
+package keytable
 
 import (
 	"math"
@@ -17,12 +17,12 @@ const (
 	yieldBlocks = 24
 )
 
-// sorted appends all pairs to dst in ascending order of (Hi, Lo), or of
-// (Hi, record). The rows are in order and the tags of a row's entries tell theirs,
+// Sorted appends all pairs to dst in ascending order of (Hi, Lo), or of
+// (Hi, record), and calls giveWay every 50 µs or so. The rows are in order and the tags of a row's entries tell theirs,
 // but for keys that found their row full and for equal tags: those are moved into
 // their places. A table full of colliding keys would make that quadratic and is
 // sorted anew.
-func (t *table) sorted(dst []Pair, giveWay func()) []Pair {
+func (t *Table) Sorted(dst []Pair, giveWay func()) []Pair {
 	first, n := len(dst), len(dst)
 	out, budget := slices.Grow(dst, t.keys)[:len(dst)+t.keys], 16*len(t.pairs)
 	t.fetch(giveWay)
@@ -58,9 +58,9 @@ func (t *table) sorted(dst []Pair, giveWay func()) []Pair {
 
 // fetch brings the keys near, in the order in which they lie: of those that come from memory
 // in hash order each cache line comes four times, and takes twice as long.
-func (t *table) fetch(giveWay func()) {
+func (t *Table) fetch(giveWay func()) {
 	const yieldEvery = 32 << 10 // keys, some 50 µs
-	for i := 0; i < t.used; i += 64 / pairSize {
+	for i := 0; i < t.used; i += 64 / PairBytes {
 		if i%yieldEvery == 0 {
 			giveWay()
 		}
@@ -71,7 +71,7 @@ func (t *table) fetch(giveWay func()) {
 // inOrder returns, in memory, the places of the keys of some rows, those of each row in
 // the order of their tags. There is no branch that depends on how many a row has, nor on
 // their order: it would be mispredicted at every other row.
-func (t *table) inOrder(memory *[blockRows * rowSlots]uint32, rows []uint32) []uint32 {
+func (t *Table) inOrder(memory *[blockRows * rowSlots]uint32, rows []uint32) []uint32 {
 	n := 0
 	for ; len(rows) >= rowSlots; rows = rows[rowSlots:] {
 		r := (*[rowSlots]uint32)(rows)
@@ -107,9 +107,9 @@ func sort7(a, b, c, d, e, f, g uint32) (_, _, _, _, _, _, _ uint32) {
 }
 
 // sortedAnew appends all pairs to dst and sorts them.
-func (t *table) sortedAnew(dst []Pair) []Pair {
+func (t *Table) sortedAnew(dst []Pair) []Pair {
 	first := len(dst)
-	for p := range t.all() {
+	for p := range t.All() {
 		dst = append(dst, p)
 	}
 	slices.SortFunc(dst[first:], func(a, b Pair) int {
@@ -126,7 +126,7 @@ func (t *table) sortedAnew(dst []Pair) []Pair {
 
 // sink moves the last pair to its place among the others, which are in order, and
 // returns by how many places.
-func (t *table) sink(pairs []Pair) (moved int) {
+func (t *Table) sink(pairs []Pair) (moved int) {
 	k := len(pairs) - 1
 	for ; k > 0 && t.less(pairs[k], pairs[k-1]); k-- {
 		pairs[k], pairs[k-1] = pairs[k-1], pairs[k]
@@ -135,7 +135,7 @@ func (t *table) sink(pairs []Pair) (moved int) {
 	return moved
 }
 
-func (t *table) less(a, b Pair) bool {
+func (t *Table) less(a, b Pair) bool {
 	if a.Hi != b.Hi {
 		return a.Hi < b.Hi
 	}

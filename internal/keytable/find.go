@@ -1,0 +1,101 @@
+package keytable
+
+import (
+	"math"
+	"math/bits"
+	"unsafe"
+
+	"github.com/firstseen/firstseen/internal/prefetch"
+	"github.com/firstseen/firstseen/internal/sabotage"
+)
+
+// Has reports whether a key is there: (hi, lo) of a fixed form, or (hi, 0) and its record.
+// order is hi without the shard's bits.
+func (t *Table) Has(order, hi, lo uint64, record []byte) bool {
+	return t.find(order, hi, lo, record) >= 0
+}
+
+// find returns where in the index the entry of a key is, or -1.
+func (t *Table) find(order, hi, lo uint64, record []byte) int {
+	row, tag := t.home(order)
+	for end := row + maxProbe; row < end; row++ {
+		r := t.row(row)
+		for m := t.match(r, tag); m != 0; m &= m - 1 {
+			j := bits.TrailingZeros(m)
+			if e := r[j%rowSlots]; e != 0 && t.is(e, hi, lo, record) {
+				return int(row*rowSlots) + j
+			}
+		}
+		if r[0] < rowKeys {
+			break
+		}
+	}
+	return -1
+}
+
+// match returns the slots of a row whose entries have a tag, as bits; a tag of zero
+// matches empty slots too. There is no branch that depends on which they are.
+func (t *Table) match(r *[rowSlots]uint32, tag uint32) (slots uint) {
+	p := t.places
+	return one(r[1]^tag <= p)<<1 | one(r[2]^tag <= p)<<2 | one(r[3]^tag <= p)<<3 | one(r[4]^tag <= p)<<4 |
+		one(r[5]^tag <= p)<<5 | one(r[6]^tag <= p)<<6 | one(r[7]^tag <= p)<<7
+}
+
+// is reports whether an entry is a key's.
+func (t *Table) is(entry uint32, hi, lo uint64, record []byte) bool {
+	p := t.pair(entry)
+	if p.Hi != hi {
+		return false
+	}
+	if sabotage.On(sabotage.HashDecides) {
+		return true
+	}
+	if t.arena != nil {
+		return t.arena.equal(p.Lo, record)
+	}
+	return p.Lo == lo
+}
+
+// unsure is a candidate that only find can tell.
+const unsure = math.MaxUint32
+
+// Candidates returns in dst's memory, for each of the keys at, what Holds takes, and
+// prefetches the keys that will be compared.
+func (t *Table) Candidates(dst []uint32, orders []uint64, at []int32) []uint32 {
+	dst = dst[:len(at)]
+	for k, i := range at {
+		row, tag := t.home(orders[i])
+		r := t.row(row)
+		m := t.match(r, tag)
+		e := r[bits.TrailingZeros(m|1<<rowSlots)%rowSlots] & t.places
+		e *= uint32(one(m != 0))
+		ask := one(e == 0) & one(r[0] == rowKeys)
+		dst[k] = e | -uint32(ask)
+	}
+	// Twice: some processors drop a prefetch that misses their address cache, and the
+	// second time it costs next to nothing.
+	first := unsafe.Add(unsafe.Pointer(unsafe.SliceData(t.pairs)), -PairBytes)
+	prefetch.Places(first, 4, dst)
+	prefetch.Places(first, 4, dst)
+	return dst
+}
+
+// Holds is Has for a key with a candidate: the entry that may be its own, 0 if there is
+// none, or unsure.
+func (t *Table) Holds(candidate uint32, order, hi, lo uint64, record []byte) bool {
+	switch {
+	case candidate == 0:
+		return false
+	case candidate != unsure && t.is(candidate, hi, lo, record):
+		return true
+	}
+	return t.Has(order, hi, lo, record)
+}
+
+// one is 1 for true, without a branch.
+func one(b bool) (n uint) {
+	if b {
+		n = 1
+	}
+	return n
+}
