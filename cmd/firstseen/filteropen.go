@@ -130,7 +130,11 @@ func openFilter(ctx context.Context, a *app, o filterFlags, inputs []*input) (ma
 	if o.dir == "" {
 		return openTemporary(a, o, inputs)
 	}
-	opts, err := directoryOptions(ctx, o)
+	fresh, err := isNew(o.dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	opts, err := directoryOptions(ctx, o, fresh)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -139,7 +143,7 @@ func openFilter(ctx context.Context, a *app, o filterFlags, inputs []*input) (ma
 			return nil, nil, err
 		}
 	}
-	o.tune(a, &opts, o.dir, inputs)
+	o.tune(a, &opts, o.dir, fresh, inputs)
 	e, err := engine.Open(o.dir, opts)
 	if err != nil {
 		return nil, nil, explain(err, o.dir)
@@ -168,7 +172,7 @@ func openTemporary(a *app, o filterFlags, inputs []*input) (marker, func() error
 		// is the share of the filters that one has.
 		opts.Generations = 3
 	}
-	o.tune(a, &opts, temp.path, inputs)
+	o.tune(a, &opts, temp.path, true, inputs)
 	quiet := &quietable{Writer: a.err}
 	opts.Logger = newLogger(quiet)
 	e, err := engine.Open(temp.engine(), opts)
@@ -183,14 +187,13 @@ func openTemporary(a *app, o filterFlags, inputs []*input) (marker, func() error
 
 // directoryOptions are the engine's options for --dir: an existing directory stays
 // as it is, but for what the flags say.
-func directoryOptions(ctx context.Context, o filterFlags) (engine.Options, error) {
+func directoryOptions(ctx context.Context, o filterFlags, fresh bool) (_ engine.Options, err error) {
 	opts := engine.Options{Window: time.Duration(o.window)}
 	if o.approx {
 		opts.Mode, opts.Filter = engine.Approximate, approximateFilter
 	}
-	fresh, err := isNew(o.dir)
-	if err != nil || fresh {
-		return opts, err
+	if fresh {
+		return opts, nil
 	}
 	if opts, err = existingOptions(ctx, o.dir); err != nil {
 		return opts, err
@@ -210,9 +213,8 @@ func directoryOptions(ctx context.Context, o filterFlags) (engine.Options, error
 // maxReserve is the space that is left free on a disk which is large enough.
 const maxReserve = 256 << 20
 
-// tune sets what changes no answer.
-func (o *filterFlags) tune(a *app, opts *engine.Options, dir string, inputs []*input) {
-	o.memory.apply(opts)
+// tune sets what changes no answer. fresh says that the directory is made by this run.
+func (o *filterFlags) tune(a *app, opts *engine.Options, dir string, fresh bool, inputs []*input) {
 	opts.Lease, opts.Refresh = claimLease, o.refresh
 	opts.Logger = a.logger()
 	switch o.sync.value {
@@ -232,18 +234,22 @@ func (o *filterFlags) tune(a *app, opts *engine.Options, dir string, inputs []*i
 		}
 	}
 	opts.Capacity, opts.KeyBytes = o.capacity, o.keyBytes
-	if o.dir != "" {
-		return // another run's input has another size, and the filters are kept for one
+	records, keyBytes := guess(inputs, o.key.Key)
+	memory := o.memory
+	if memory == 0 && !o.approx { // filters alone have no choice of size
+		memory = usualFilterMemory(records)
 	}
-	if records, keyBytes := guess(inputs, o.key.Key); records > 0 {
-		if opts.Capacity == 0 {
-			opts.Capacity = records
-			if o.approx {
-				opts.Capacity *= 2 // one of two generations that a window has
-			}
+	memory.apply(opts)
+	if o.dir != "" && !fresh || records == 0 {
+		return // what the directory has seen says more than one input
+	}
+	if opts.Capacity == 0 && (o.dir == "" || opts.Mode == engine.Exact) {
+		opts.Capacity = records
+		if o.approx {
+			opts.Capacity *= 2 // one of two generations that a window has
 		}
-		if opts.KeyBytes == 0 {
-			opts.KeyBytes = keyBytes
-		}
+	}
+	if opts.KeyBytes == 0 {
+		opts.KeyBytes = keyBytes
 	}
 }

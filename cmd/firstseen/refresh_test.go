@@ -14,7 +14,7 @@ func TestFilterRefresh(t *testing.T) {
 		for _, dir := range []string{"", t.TempDir()} {
 			o := filterFlags{dir: dir, refresh: refresh}
 			var opts engine.Options
-			o.tune(&app{err: os.Stderr}, &opts, t.TempDir(), nil)
+			o.tune(&app{err: os.Stderr}, &opts, t.TempDir(), true, nil)
 			if opts.Refresh != refresh {
 				t.Fatalf("--refresh %v becomes %v", refresh, opts.Refresh)
 			}
