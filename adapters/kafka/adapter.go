@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/firstseen/firstseen/adapters/consume"
+	"github.com/firstseen/firstseen/adapters/internal/optcheck"
 	"github.com/firstseen/firstseen/dedup"
 )
 
@@ -69,37 +70,16 @@ type Options struct {
 }
 
 func (o Options) withDefaults() (Options, error) {
-	var problems []error
-	bad := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
-	if o.Application == "" {
-		bad("Application is empty")
-	}
-	if o.Batch == 0 {
-		o.Batch = 500
-	}
-	if o.Batch < 0 {
-		bad("Batch is %d, it must be positive", o.Batch)
-	}
-	span := func(name string, v *time.Duration, d time.Duration) {
-		if *v == 0 {
-			*v = d
-		}
-		if *v < 0 {
-			bad("%s is %v, it must be positive", name, *v)
-		}
-	}
-	span("RetryAfter", &o.RetryAfter, time.Second)
-	span("Grace", &o.Grace, 5*time.Second)
+	var c optcheck.Check
+	c.Text("Application", o.Application)
+	optcheck.Number(&c, "Batch", &o.Batch, 500)
+	optcheck.Number(&c, "RetryAfter", &o.RetryAfter, time.Second)
+	optcheck.Number(&c, "Grace", &o.Grace, 5*time.Second)
 	if o.DeadLetters != "" && o.OnReject != nil {
-		bad("DeadLetters and OnReject are both set, one of them takes refused records")
+		c.Badf("DeadLetters and OnReject are both set, one of them takes refused records")
 	}
-	if o.Logger == nil {
-		o.Logger = slog.Default()
-	}
-	if len(problems) > 0 {
-		return o, fmt.Errorf("kafka: bad options: %w", errors.Join(problems...))
-	}
-	return o, nil
+	c.Logger(&o.Logger)
+	return o, c.Err("kafka")
 }
 
 // An Adapter decides about the records of one client.

@@ -2,7 +2,6 @@ package nats
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -10,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/firstseen/firstseen/adapters/consume"
+	"github.com/firstseen/firstseen/adapters/internal/optcheck"
 	"github.com/firstseen/firstseen/dedup"
 )
 
@@ -58,13 +58,10 @@ type Options struct {
 const defaultAckWait = 30 * time.Second // the server's
 
 func (o Options) withDefaults() (Options, error) {
-	var problems []error
-	bad := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
-	if o.Application == "" {
-		bad("Application is empty")
-	}
+	var c optcheck.Check
+	c.Text("Application", o.Application)
 	if o.Consumer.AckPolicy != jetstream.AckExplicitPolicy {
-		bad("Consumer.AckPolicy is %v, each message needs its own acknowledgement", o.Consumer.AckPolicy)
+		c.Badf("Consumer.AckPolicy is %v, each message needs its own acknowledgement", o.Consumer.AckPolicy)
 	}
 	if o.Consumer.AckWait == 0 {
 		o.Consumer.AckWait = defaultAckWait
@@ -72,25 +69,10 @@ func (o Options) withDefaults() (Options, error) {
 	if o.KeyHeader == "" {
 		o.KeyHeader = jetstream.MsgIDHeader
 	}
-	if o.RetryAfter == 0 {
-		o.RetryAfter = time.Second
-	}
-	if o.RetryAfter < 0 {
-		bad("RetryAfter is %v, it must be positive", o.RetryAfter)
-	}
-	if o.Batch == 0 {
-		o.Batch = 64
-	}
-	if o.Batch < 0 {
-		bad("Batch is %d, it must be positive", o.Batch)
-	}
-	if o.Logger == nil {
-		o.Logger = slog.Default()
-	}
-	if len(problems) > 0 {
-		return o, fmt.Errorf("nats: bad options: %w", errors.Join(problems...))
-	}
-	return o, nil
+	optcheck.Number(&c, "RetryAfter", &o.RetryAfter, time.Second)
+	optcheck.Number(&c, "Batch", &o.Batch, 64)
+	c.Logger(&o.Logger)
+	return o, c.Err("nats")
 }
 
 // An Adapter decides what the server is told about each message.

@@ -26,9 +26,9 @@ func (a *Adapter) MessageHandler(h Handler) jetstream.MessageHandler {
 	return func(m jetstream.Msg) {
 		ctx := context.Background() // the client has none to give
 		cm := a.message(m)
-		p := a.progress(m)
+		stop := a.progress(m)
 		d := a.c.Handle(ctx, cm, handle)
-		p.stop()
+		stop()
 		_ = a.tell(ctx, cm, d) // logged; the message comes again
 	}
 }
@@ -113,9 +113,9 @@ func (a *Adapter) Process(ctx context.Context, h Handler, msgs ...jetstream.Msg)
 	for i, m := range msgs {
 		batch[i] = a.message(m)
 	}
-	p := a.progress(msgs...)
+	stop := a.progress(msgs...)
 	decisions := a.c.HandleBatch(ctx, batch, handler(h))
-	p.stop()
+	stop()
 	end := context.WithoutCancel(ctx) // what was handled is acknowledged, whoever stops
 	var failed error
 	for i, d := range decisions {

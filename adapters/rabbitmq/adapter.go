@@ -2,7 +2,6 @@ package rabbitmq
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -10,6 +9,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/firstseen/firstseen/adapters/consume"
+	"github.com/firstseen/firstseen/adapters/internal/optcheck"
 	"github.com/firstseen/firstseen/dedup"
 )
 
@@ -72,51 +72,26 @@ type Options struct {
 }
 
 func (o Options) withDefaults() (Options, error) {
-	var problems []error
-	bad := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
-	for name, v := range map[string]string{"Application": o.Application, "Queue": o.Queue} {
-		if v == "" {
-			bad("%s is empty", name)
-		}
-	}
-	def := func(name string, v *int, d int) {
-		if *v == 0 {
-			*v = d
-		}
-		if *v < 0 {
-			bad("%s is %d, it must be positive", name, *v)
-		}
-	}
-	span := func(name string, v *time.Duration, d time.Duration) {
-		if *v == 0 {
-			*v = d
-		}
-		if *v < 0 {
-			bad("%s is %v, it must be positive", name, *v)
-		}
-	}
-	def("MaxAttempts", &o.MaxAttempts, 20)
-	def("Prefetch", &o.Prefetch, 256)
-	def("Batch", &o.Batch, 64)
-	span("RetryAfter", &o.RetryAfter, time.Second)
-	span("HoldMax", &o.HoldMax, 15*time.Minute)
+	var c optcheck.Check
+	c.Text("Application", o.Application)
+	c.Text("Queue", o.Queue)
+	optcheck.Number(&c, "MaxAttempts", &o.MaxAttempts, 20)
+	optcheck.Number(&c, "Prefetch", &o.Prefetch, 256)
+	optcheck.Number(&c, "Batch", &o.Batch, 64)
+	optcheck.Number(&c, "RetryAfter", &o.RetryAfter, time.Second)
+	optcheck.Number(&c, "HoldMax", &o.HoldMax, 15*time.Minute)
 	if len(o.Waits) == 0 {
 		o.Waits = []time.Duration{time.Second, 5 * time.Second, 30 * time.Second}
 	}
 	least := time.Duration(0)
 	for _, w := range o.Waits {
 		if w <= least || w%time.Millisecond != 0 {
-			bad("Waits has %v after %v, they must ascend in whole milliseconds", w, least)
+			c.Badf("Waits has %v after %v, they must ascend in whole milliseconds", w, least)
 		}
 		least = w
 	}
-	if o.Logger == nil {
-		o.Logger = slog.Default()
-	}
-	if len(problems) > 0 {
-		return o, fmt.Errorf("rabbitmq: bad options: %w", errors.Join(problems...))
-	}
-	return o, nil
+	c.Logger(&o.Logger)
+	return o, c.Err("rabbitmq")
 }
 
 // An Adapter decides what the broker is told about each message.

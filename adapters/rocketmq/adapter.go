@@ -2,7 +2,6 @@ package rocketmq
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -10,6 +9,7 @@ import (
 	rmq "github.com/apache/rocketmq-clients/golang/v5"
 
 	"github.com/firstseen/firstseen/adapters/consume"
+	"github.com/firstseen/firstseen/adapters/internal/optcheck"
 	"github.com/firstseen/firstseen/adapters/internal/rocketkey"
 	"github.com/firstseen/firstseen/dedup"
 )
@@ -64,42 +64,18 @@ type Options struct {
 const leastInvisible = 10 * time.Second // what the proxy accepts
 
 func (o Options) withDefaults() (Options, error) {
-	var problems []error
-	bad := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
-	if o.Application == "" {
-		bad("Application is empty")
-	}
-	def := func(name string, v *int, d int) {
-		if *v == 0 {
-			*v = d
-		}
-		if *v < 0 {
-			bad("%s is %d, it must be positive", name, *v)
-		}
-	}
-	span := func(name string, v *time.Duration, d time.Duration) {
-		if *v == 0 {
-			*v = d
-		}
-		if *v < 0 {
-			bad("%s is %v, it must be positive", name, *v)
-		}
-	}
-	def("MaxAttempts", &o.MaxAttempts, 17)
-	def("Batch", &o.Batch, 16)
-	span("PushWait", &o.PushWait, 20*time.Second)
-	span("RetryAfter", &o.RetryAfter, time.Second)
-	span("Invisible", &o.Invisible, time.Minute)
+	var c optcheck.Check
+	c.Text("Application", o.Application)
+	optcheck.Number(&c, "MaxAttempts", &o.MaxAttempts, 17)
+	optcheck.Number(&c, "Batch", &o.Batch, 16)
+	optcheck.Number(&c, "PushWait", &o.PushWait, 20*time.Second)
+	optcheck.Number(&c, "RetryAfter", &o.RetryAfter, time.Second)
+	optcheck.Number(&c, "Invisible", &o.Invisible, time.Minute)
 	if o.Invisible > 0 && o.Invisible < leastInvisible {
-		bad("Invisible is %v, the broker takes at least %v", o.Invisible, leastInvisible)
+		c.Badf("Invisible is %v, the broker takes at least %v", o.Invisible, leastInvisible)
 	}
-	if o.Logger == nil {
-		o.Logger = slog.Default()
-	}
-	if len(problems) > 0 {
-		return o, fmt.Errorf("rocketmq: bad options: %w", errors.Join(problems...))
-	}
-	return o, nil
+	c.Logger(&o.Logger)
+	return o, c.Err("rocketmq")
 }
 
 // An Adapter decides what the broker is told about each message.

@@ -2,7 +2,6 @@ package rocketmqv4
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -11,6 +10,7 @@ import (
 	"github.com/apache/rocketmq-client-go/v2/primitive"
 
 	"github.com/firstseen/firstseen/adapters/consume"
+	"github.com/firstseen/firstseen/adapters/internal/optcheck"
 	"github.com/firstseen/firstseen/adapters/internal/rocketkey"
 	"github.com/firstseen/firstseen/dedup"
 )
@@ -56,30 +56,12 @@ type Options struct {
 }
 
 func (o Options) withDefaults() (Options, error) {
-	var problems []error
-	bad := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
-	if o.Application == "" {
-		bad("Application is empty")
-	}
-	if o.MaxReconsumeTimes == 0 {
-		o.MaxReconsumeTimes = 16
-	}
-	if o.MaxReconsumeTimes < 0 {
-		bad("MaxReconsumeTimes is %d, it must be positive", o.MaxReconsumeTimes)
-	}
-	if o.Suspend == 0 {
-		o.Suspend = time.Second
-	}
-	if o.Suspend < 0 {
-		bad("Suspend is %v, it must be positive", o.Suspend)
-	}
-	if o.Logger == nil {
-		o.Logger = slog.Default()
-	}
-	if len(problems) > 0 {
-		return o, fmt.Errorf("rocketmqv4: bad options: %w", errors.Join(problems...))
-	}
-	return o, nil
+	var c optcheck.Check
+	c.Text("Application", o.Application)
+	optcheck.Number(&c, "MaxReconsumeTimes", &o.MaxReconsumeTimes, 16)
+	optcheck.Number(&c, "Suspend", &o.Suspend, time.Second)
+	c.Logger(&o.Logger)
+	return o, c.Err("rocketmqv4")
 }
 
 // An Adapter decides what the broker is told about each message.
