@@ -43,6 +43,9 @@ const (
 	IgnoreLostResults       // engine: results that are missing are not noticed
 	KeepForgotten           // engine: a forgotten result is not taken back
 	KeepOrphans             // engine: results of commits that a crash interrupted are kept
+	MarksOutside            // kafka: marks are written to their log after the transaction
+	PositionEarly           // kafka: a position is written before the directory has its marks
+	SkipReplay              // kafka: a partition is taken over without reading its log
 )
 
 var active atomic.Uint32

@@ -47,6 +47,8 @@ type memory struct {
 func (s *session) assigned(_ context.Context, cl *kgo.Client, got map[string][]int32) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	_, generation := cl.GroupMetadata()
+	s.o.Logger.Info("partitioned: assigned", "generation", generation, "partitions", got[s.o.Input])
 	cl.PauseFetchPartitions(got)
 	for _, id := range got[s.o.Input] {
 		m := &memory{n: s.Node, id: id, before: s.mu.memories[id], ready: make(chan struct{}), closed: make(chan struct{})}

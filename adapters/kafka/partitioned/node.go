@@ -105,7 +105,7 @@ func (n *Node) divide(partitions int) {
 func (n *Node) session(ctx context.Context, admin *kgo.Client) error {
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
-	s := &session{Node: n, adm: kadm.NewClient(admin), ctx: ctx, fail: fail}
+	s := &session{Node: n, adm: kadm.NewClient(admin), plain: admin, ctx: ctx, fail: fail}
 	opts := append(append([]kgo.Opt{}, n.o.Client...),
 		kgo.ConsumerGroup(n.o.Group), kgo.ConsumeTopics(n.o.Input), kgo.TransactionalID(n.o.TransactionalID),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),

@@ -21,16 +21,23 @@ import (
 
 	"github.com/firstseen/firstseen/adapters/kafka/partitioned"
 	"github.com/firstseen/firstseen/engine"
+	"github.com/firstseen/firstseen/internal/sabotage"
 	"github.com/firstseen/firstseen/internal/servertest"
 )
 
 const (
 	partitions = 4
+	batch      = 300
 	childEnv   = "FIRSTSEEN_PARTITIONED_CHILD"
 )
 
-// An order is what a child process copies.
-type order struct{ Brokers, Topic, Dir, ID string }
+// An order is what a child process copies, and how it goes wrong.
+type order struct {
+	Brokers, Topic, Dir, ID string
+	Abort                   float64 // share of the transactions that a handler's error aborts
+	KillAt                  int     // kill -9 as soon as the broker has committed so many transactions
+	Fault                   sabotage.Fault
+}
 
 func TestMain(m *testing.M) {
 	if text := os.Getenv(childEnv); text != "" {
@@ -48,6 +55,7 @@ func child(text string) error {
 	if err := json.Unmarshal([]byte(text), &o); err != nil {
 		return err
 	}
+	sabotage.Enable(o.Fault)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	n, err := o.node()
@@ -58,9 +66,16 @@ func child(text string) error {
 }
 
 func (o order) node() (*partitioned.Node, error) {
+	handle := func(_ context.Context, r *kgo.Record) ([]*kgo.Record, error) {
+		if rand.Float64() < o.Abort/batch {
+			return nil, errors.New("aborted at random")
+		}
+		return []*kgo.Record{{Key: r.Key, Value: r.Value}}, nil
+	}
 	return partitioned.New(partitioned.Options{
-		Dir: o.Dir, Input: o.Topic, Output: o.Topic + "-out", Group: o.Topic, TransactionalID: o.ID, Batch: 300,
-		Client: []kgo.Opt{kgo.SeedBrokers(o.Brokers), kgo.SessionTimeout(6 * time.Second), kgo.HeartbeatInterval(300 * time.Millisecond),
+		Handle: handle,
+		Dir:    o.Dir, Input: o.Topic, Output: o.Topic + "-out", Group: o.Topic, TransactionalID: o.ID, Batch: batch,
+		Client: []kgo.Opt{kgo.SeedBrokers(o.Brokers), kgo.WithHooks(&killer{at: int64(o.KillAt)}), kgo.SessionTimeout(6 * time.Second), kgo.HeartbeatInterval(300 * time.Millisecond),
 			kgo.TransactionTimeout(10 * time.Second), kgo.MetadataMinAge(250 * time.Millisecond), kgo.FetchMaxWait(200 * time.Millisecond)},
 		Engine: engine.Options{Window: 24 * time.Hour, Sync: engine.SyncInterval, Capacity: 100_000, Shards: 1, MinFreeDisk: -1},
 	})
@@ -227,69 +242,6 @@ func keysOf(n int) []string {
 	return keys
 }
 
-// TestStorm: while consumers are killed with -9 and lose their directories, every
-// key is in the output exactly once.
-func TestStorm(t *testing.T) {
-	messages, kills, copiers := 20_000, 3, 2
-	if os.Getenv("FIRSTSEEN_SERVERS") == "long" {
-		messages, kills, copiers = 1_000_000, 60, 3
-	}
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	random := rand.New(rand.NewPCG(seed, 1))
-	brokers := servertest.Shared(t, servertest.Kafka).Env("KAFKA_BROKERS")
-	topic, root := newTopics(t, brokers), t.TempDir()
-	started := 0
-	order := func(slot int) order {
-		started++
-		return order{brokers, topic, filepath.Join(root, fmt.Sprint("dir", started)), fmt.Sprintf("%s-%d", topic, slot)}
-	}
-	running := make([]*copier, copiers)
-	for slot := range running {
-		running[slot] = order(slot).spawn(t)
-	}
-	t.Cleanup(func() {
-		if text, err := os.ReadFile(filepath.Join(root, "log")); err == nil && t.Failed() {
-			t.Logf("the consumers' log:\n%s", text[max(0, len(text)-6000):])
-		}
-	})
-	keys := keysOf(messages)
-	sent := append([]string(nil), keys...)
-	for _, key := range keys {
-		if random.Float64() < 0.1 {
-			sent = append(sent, key)
-		}
-	}
-	random.Shuffle(len(sent), func(i, j int) { sent[i], sent[j] = sent[j], sent[i] })
-	producer, out := client(t, brokers), readOutput(t, brokers, topic)
-	for i := range kills + 1 {
-		send(t, producer, topic, sent[i*len(sent)/(kills+1):(i+1)*len(sent)/(kills+1)])
-		if i == kills {
-			break
-		}
-		out.until(t, len(out.counts)+random.IntN(messages/(kills+1)/2), time.Minute)
-		slot := random.IntN(copiers)
-		_ = running[slot].cmd.Process.Kill()
-		<-running[slot].exited
-		if err := os.RemoveAll(running[slot].dir); err != nil {
-			t.Fatal(err)
-		}
-		running[slot] = order(slot).spawn(t)
-	}
-	out.until(t, messages, time.Minute)
-	out.drain(t, brokers, topic)
-	for _, c := range running {
-		_ = c.cmd.Process.Signal(syscall.SIGTERM)
-	}
-	for _, c := range running {
-		if err := <-c.exited; err != nil {
-			t.Errorf("a consumer that was told to stop: %v", err)
-		}
-	}
-	out.wantOnce(t, keys)
-	t.Logf("%d keys, %d records sent, %d kills", messages, len(sent), kills)
-}
-
 // TestTakeOver: a Node knows what an earlier one marked: with the directory, with an
 // older copy of it and without one.
 func TestTakeOver(t *testing.T) {
@@ -297,7 +249,7 @@ func TestTakeOver(t *testing.T) {
 	topic, dir := newTopics(t, brokers), filepath.Join(t.TempDir(), "d")
 	producer, out := client(t, brokers), readOutput(t, brokers, topic)
 	keys := keysOf(400)
-	o := order{brokers, topic, dir, topic}
+	o := order{Brokers: brokers, Topic: topic, Dir: dir, ID: topic}
 	run := func(keys []string, want int) partitioned.Stats {
 		t.Helper()
 		n, err := o.node()
@@ -368,7 +320,7 @@ func TestBadTopics(t *testing.T) {
 			if _, err := adm.CreateTopic(t.Context(), c.partitions, 1, configs, topic+"-marks"); err != nil {
 				t.Fatal(err)
 			}
-			n, err := order{brokers, topic, t.TempDir(), topic}.node()
+			n, err := order{Brokers: brokers, Topic: topic, Dir: t.TempDir(), ID: topic}.node()
 			if err != nil {
 				t.Fatal(err)
 			}
