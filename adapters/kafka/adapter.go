@@ -42,6 +42,9 @@ type Options struct {
 	// Consume has everything else: policies, observing, the off switch, hooks. Its
 	// Scope.Application, Key and Logger are set by this package.
 	Consume consume.Options
+	// Guards gives each partition a guard of its own, such as partitioned.Memories; then
+	// the guard of New is nil. Consume.Join may be consume.PlainKey then.
+	Guards Guards
 	// Key makes a record's key; nil: the record's own key.
 	Key func(r *kgo.Record) ([]byte, error)
 	// AnyPartition says that producers don't partition by the key for deduplication on
@@ -103,11 +106,17 @@ type place struct {
 
 func (p place) asMap() map[string][]int32 { return map[string][]int32{p.topic: {p.partition}} }
 
-// New makes an Adapter over a guard. Its error names every problem of the options.
+// New makes an Adapter over a guard, or over Options.Guards where guard is nil. Its error names every problem of the options.
 func New(guard dedup.Guard, o Options) (*Adapter, error) {
 	o, err := o.withDefaults()
 	if err != nil {
 		return nil, err
+	}
+	if (guard == nil) != (o.Guards != nil) {
+		return nil, errors.New("kafka: bad options: there has to be a guard or Guards, and not both")
+	}
+	if guard == nil {
+		guard = byPartition{}
 	}
 	a := &Adapter{o: o}
 	a.placement.logger = o.Logger

@@ -14,9 +14,11 @@
 //
 //	effects anywhere, a shared store          this package, with a guard of stores/...
 //	effects anywhere, one process             this package, with an engine as the guard
+//	effects anywhere, many machines, no store this package, with the Guards of
+//	                                          adapters/kafka/partitioned's Memories
 //	topic to topic, many machines, no store   adapters/kafka/partitioned
 //
-// An engine belongs to one process: with this package it knows only what this
+// An engine belongs to one process: as the guard of New it knows only what this
 // process saw, so a partition that moves to another process meets an empty memory
 // there. Where partitions move and no store is shared, package partitioned has the
 // memory follow its partition.

@@ -67,6 +67,11 @@ func (p *partition) add(rs []*kgo.Record) {
 func (p *partition) run() {
 	defer close(p.done)
 	defer p.cancel(nil)
+	done := p.openGuard()
+	if done == nil {
+		return
+	}
+	defer done() // before the next owner gets the partition
 	for {
 		select {
 		case <-p.stopping:

@@ -9,14 +9,29 @@
 //	...
 //	err = n.Run(ctx)
 //
+// For effects elsewhere than in Kafka there are Memories: the guards of package
+// kafka's Adapter, one for each partition, that follow their partition in the same
+// way, at least once:
+//
+//	ms, err := partitioned.OpenMemories(ctx, partitioned.MemoriesOptions{Dir: …, Input: "orders", Group: "billing", …})
+//	...
+//	a, err := kafka.New(nil, kafka.Options{Application: "billing", Guards: ms.Guard,
+//		Consume: consume.Options{Join: consume.PlainKey}})
+//
 // # What it guarantees
 //
+// A Node:
 // Every key within the window has its outputs in the output topic once, for readers
 // that read committed records only: outputs, offsets and the log of marks commit in
 // one transaction. The log of marks (package marks) is a topic partitioned as the
 // input. A partition's directory is a cache of it: a process may be killed at any
 // moment, lose its directories and have its partitions moved, and no key is
 // forgotten. engine.SyncInterval or SyncNone is enough.
+//
+// Memories: no effect twice, but for handlers that ran when their process was killed,
+// or that worked on after their partition was lost. Commit returns when the marks
+// are in the log, on as many brokers as its min.insync.replicas says, and in the
+// directory.
 //
 // # How it works
 //
@@ -45,6 +60,6 @@
 //
 // It dedups within a partition: producers must partition by the key for
 // deduplication, and a topic whose partitions are added to moves keys. A record
-// without a key is copied without deduplication. Effects elsewhere than in Kafka
-// take package kafka.
+// without a key is copied without deduplication. The results of claims don't follow
+// a partition.
 package partitioned

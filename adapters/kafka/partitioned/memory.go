@@ -42,6 +42,17 @@ type memory struct {
 	}
 }
 
+// newMemory returns a memory that takes the partition's directory from the one
+// before it. The caller holds n.mu.
+func newMemory(ctx context.Context, n *Node, id int32) *memory {
+	m := &memory{n: n, id: id, before: n.mu.memories[id], ready: make(chan struct{}), closed: make(chan struct{})}
+	if m.before != nil { // the client doesn't tell of every loss
+		m.before.shut()
+	}
+	m.ctx, m.cancel = context.WithCancel(ctx)
+	return m
+}
+
 // assigned is called by the client before it fetches offsets. Nothing of the
 // partitions is fetched until their logs have been read.
 func (s *session) assigned(_ context.Context, cl *kgo.Client, got map[string][]int32) {
@@ -51,11 +62,7 @@ func (s *session) assigned(_ context.Context, cl *kgo.Client, got map[string][]i
 	s.o.Logger.Info("partitioned: assigned", "generation", generation, "partitions", got[s.o.Input])
 	cl.PauseFetchPartitions(got)
 	for _, id := range got[s.o.Input] {
-		m := &memory{n: s.Node, id: id, before: s.mu.memories[id], ready: make(chan struct{}), closed: make(chan struct{})}
-		if m.before != nil { // the client doesn't tell of every loss
-			m.before.shut()
-		}
-		m.ctx, m.cancel = context.WithCancel(s.ctx)
+		m := newMemory(s.ctx, s.Node, id)
 		s.mu.memories[id] = m
 		go s.load(cl, m) // ends with the load, or by shut
 	}

@@ -37,8 +37,10 @@ type Node struct {
 }
 
 // New makes a Node. Its error names every problem of the options.
-func New(o Options) (*Node, error) {
-	o, err := o.withDefaults()
+func New(o Options) (*Node, error) { return newNode(o, true) }
+
+func newNode(o Options, copies bool) (*Node, error) {
+	o, err := o.withDefaults(copies)
 	if err != nil {
 		return nil, err
 	}
@@ -54,18 +56,14 @@ func (n *Node) Run(ctx context.Context) error {
 	if n.ran.Swap(true) {
 		return errors.New("partitioned: Run was called before")
 	}
-	if err := os.MkdirAll(n.o.Dir, 0o700); err != nil {
-		return fmt.Errorf("partitioned: %w", err)
-	}
 	cl, err := kgo.NewClient(n.o.Client...)
 	if err != nil {
 		return fmt.Errorf("partitioned: client: %w", err)
 	}
 	defer cl.Close()
-	if n.partitions, err = prepare(ctx, kadm.NewClient(cl), n.o); err != nil {
+	if err := n.start(ctx, kadm.NewClient(cl)); err != nil {
 		return err
 	}
-	n.divide(n.partitions)
 	for ctx.Err() == nil {
 		err := n.session(ctx, cl)
 		if ctx.Err() != nil {
@@ -74,6 +72,18 @@ func (n *Node) Run(ctx context.Context) error {
 		n.o.Logger.Warn("partitioned: the session ended, another follows", "error", err)
 		pause(ctx, restartAfter)
 	}
+	return nil
+}
+
+// start makes the directory, checks the topics and divides the memory.
+func (n *Node) start(ctx context.Context, adm *kadm.Client) (err error) {
+	if err := os.MkdirAll(n.o.Dir, 0o700); err != nil {
+		return fmt.Errorf("partitioned: %w", err)
+	}
+	if n.partitions, err = prepare(ctx, adm, n.o); err != nil {
+		return err
+	}
+	n.divide(n.partitions)
 	return nil
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/firstseen/firstseen/adapters/adaptertest"
 	"github.com/firstseen/firstseen/adapters/kafka/partitioned"
 	"github.com/firstseen/firstseen/engine"
 	"github.com/firstseen/firstseen/internal/sabotage"
@@ -47,7 +48,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	os.Exit(servertest.Main(m))
+	adaptertest.Main(servertest.With(m), effects)
 }
 
 func child(text string) error {
@@ -111,7 +112,7 @@ func (o order) spawn(t *testing.T) *copier {
 
 var topics atomic.Int64
 
-func newTopics(t *testing.T, brokers string) string {
+func newTopics(t testing.TB, brokers string) string {
 	t.Helper()
 	name := fmt.Sprintf("p%d-%d", os.Getpid(), topics.Add(1))
 	adm := kadm.NewClient(client(t, brokers))
@@ -123,7 +124,7 @@ func newTopics(t *testing.T, brokers string) string {
 	return name
 }
 
-func client(t *testing.T, brokers string, opts ...kgo.Opt) *kgo.Client {
+func client(t testing.TB, brokers string, opts ...kgo.Opt) *kgo.Client {
 	t.Helper()
 	cl, err := kgo.NewClient(append(opts, kgo.SeedBrokers(brokers))...)
 	if err != nil {
@@ -177,25 +178,16 @@ func (o *output) poll(t *testing.T) {
 func (o *output) drain(t *testing.T, brokers, topic string) {
 	t.Helper()
 	adm := kadm.NewClient(client(t, brokers))
-	ends, err := adm.ListEndOffsets(t.Context(), topic)
-	if err != nil {
-		t.Fatal(err)
-	}
 	for giveUp := time.Now().Add(time.Minute); ; o.poll(t) {
-		got, err := adm.FetchOffsets(t.Context(), topic)
+		behind, err := lag(t.Context(), adm, topic)
 		if err != nil {
 			t.Fatal(err)
 		}
-		behind := false
-		ends.Each(func(end kadm.ListedOffset) {
-			at, _ := got.Lookup(topic, end.Partition)
-			behind = behind || end.Offset > 0 && at.At < end.Offset
-		})
-		if !behind {
+		if behind == 0 {
 			break
 		}
 		if time.Now().After(giveUp) {
-			t.Fatal("the group doesn't reach the end of the input")
+			t.Fatalf("the group is %d records behind the end of the input", behind)
 		}
 	}
 	for quiet := 0; quiet < 3; quiet++ {
@@ -223,7 +215,7 @@ func (o *output) wantOnce(t *testing.T, keys []string) {
 	}
 }
 
-func send(t *testing.T, cl *kgo.Client, topic string, keys []string) {
+func send(t testing.TB, cl *kgo.Client, topic string, keys []string) {
 	t.Helper()
 	rs := make([]*kgo.Record, len(keys))
 	for i, key := range keys {

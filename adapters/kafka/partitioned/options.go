@@ -61,10 +61,10 @@ type Options struct {
 	Logger *slog.Logger
 }
 
-func (o Options) withDefaults() (Options, error) {
+func (o Options) withDefaults(copies bool) (Options, error) {
 	var problems []error
 	for name, v := range map[string]string{"Dir": o.Dir, "Input": o.Input, "Output": o.Output, "Group": o.Group} {
-		if v == "" {
+		if v == "" && (copies || name != "Output") {
 			problems = append(problems, fmt.Errorf("%s is empty", name))
 		}
 	}

@@ -30,9 +30,11 @@ func prepare(ctx context.Context, adm *kadm.Client, o Options) (int, error) {
 }
 
 func prepareOnce(ctx context.Context, adm *kadm.Client, o Options) (int, error) {
-	names := []string{o.Input, o.Output, o.Marks}
-	if o.Duplicates != "" {
-		names = append(names, o.Duplicates)
+	names := []string{o.Input, o.Marks}
+	for _, name := range []string{o.Output, o.Duplicates} {
+		if name != "" {
+			names = append(names, name)
+		}
 	}
 	topics, err := adm.ListTopics(ctx, names...)
 	if err != nil {
