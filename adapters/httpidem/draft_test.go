@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/firstseen/firstseen/adapters/httpidem"
+	"github.com/firstseen/firstseen/dedup/keys"
 )
 
 // TestReplay: a retry gets status, stored headers and body byte for byte, and the
@@ -350,7 +351,7 @@ func TestClientGone(t *testing.T) {
 func TestLeaseLost(t *testing.T) {
 	var b *bed
 	b = newBed(t, httpidem.Options{Scope: httpidem.Everybody}, func(w http.ResponseWriter, r *http.Request) {
-		b.guard.Steal([]byte("\x09everybodyk"))
+		b.guard.Steal(keys.Join("everybody", "k"))
 		<-r.Context().Done()
 		_, _ = io.WriteString(w, "late")
 	})

@@ -18,6 +18,7 @@ import (
 	"github.com/firstseen/firstseen/adapters/consume"
 	"github.com/firstseen/firstseen/adapters/httpidem"
 	"github.com/firstseen/firstseen/adapters/kafka/partitioned/stats"
+	"github.com/firstseen/firstseen/adapters/rpcidem"
 	"github.com/firstseen/firstseen/engine"
 	fsprom "github.com/firstseen/firstseen/metrics/prometheus"
 )
@@ -86,10 +87,13 @@ func TestEveryNumber(t *testing.T) {
 	number(reflect.ValueOf(&cs[0]).Elem(), "consume.Counts", &next, want)
 	var hs httpidem.Stats
 	number(reflect.ValueOf(&hs).Elem(), "httpidem.Stats", &next, want)
+	var rs rpcidem.Stats
+	number(reflect.ValueOf(&rs).Elem(), "rpcidem.Stats", &next, want)
 
 	reg := prometheus.NewPedanticRegistry()
 	reg.MustRegister(fsprom.Engine(func() engine.Stats { return es }, nil),
-		fsprom.Consumer(func() []consume.Counts { return cs }, nil), fsprom.HTTP(func() httpidem.Stats { return hs }, nil))
+		fsprom.Consumer(func() []consume.Counts { return cs }, nil), fsprom.HTTP(func() httpidem.Stats { return hs }, nil),
+		fsprom.RPC(func() rpcidem.Stats { return rs }, nil))
 	lint(t, reg)
 	ks := stats.Node{Partitions: make([]stats.Partition, 1)}
 	p := &ks.Partitions[0]

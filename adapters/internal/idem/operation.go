@@ -33,7 +33,8 @@ type Operation struct {
 	Fingerprint Fingerprint
 	// Settle, where set, is asked about an intent that is in doubt.
 	Settle func(intents.Intent) (intents.Outcome, error)
-	// Answer appends the payload of an outcome whose answer is known.
+	// Answer appends the payload of an outcome with a status, or returns nil where
+	// the front has no answer for it.
 	Answer func(b []byte, o intents.Outcome) []byte
 }
 

@@ -78,7 +78,9 @@ func (r *Run) settle(ctx context.Context, prior intents.Intent) ([]byte, error) 
 	case o.Kind == intents.Happened && intents.CheckOutcome(o) == nil:
 		record := AppendHead(nil, Settled, prior.Fingerprint)
 		if o.Status != 0 {
-			record = r.Answer(AppendHead(nil, Stored, prior.Fingerprint), o)
+			if known := r.Answer(AppendHead(nil, Stored, prior.Fingerprint), o); known != nil {
+				record = known
+			}
 		}
 		return record, r.Commit(record)
 	}
