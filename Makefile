@@ -30,7 +30,7 @@ servers: ## adapters and stores on real servers, installed and started here; lon
 	@for m in $(MODULES); do echo "== $$m"; (cd $$m && FIRSTSEEN_REQUIRE_SERVERS=1 $(GO) test -count 1 -timeout 60m ./...) || exit 1; done
 
 race: ## the library under the race detector, without the engine's long streams and faults
-	$(GO) test -race -short -timeout 10m -skip 'TestFaults|TestStream' ./dedup/... ./adapters/consume/ ./bloom/ ./shards/ ./persist/ ./engine/ ./internal/...
+	$(GO) test -race -short -timeout 30m -skip 'TestFaults|TestStream' ./dedup/... ./adapters/consume/ ./bloom/ ./shards/ ./persist/ ./engine/ ./internal/...
 
 race-faults: ## the engine's long streams and the short form of its faults under the race detector
 	$(GO) test -race -timeout 60m -run 'TestFaults|TestStream' ./engine/

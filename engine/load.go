@@ -45,7 +45,7 @@ func Load(ctx context.Context, dir string, o Options, marks iter.Seq2[time.Time,
 	if !more {
 		clock.set(wall())
 	}
-	o.Now, o.Sync = clock.now, SyncNone
+	o.Now, o.Sync, o.loading = clock.now, SyncNone, &clock
 	e, err := Open(dir, o)
 	if err != nil {
 		return s, err
@@ -81,7 +81,8 @@ func (e *Engine) catchUp(clock *loadClock) error {
 	return e.end(c, 0, nil)
 }
 
-// A loadClock stands at the time of the newest pair. It does not go back.
+// A loadClock stands at the time of the newest pair, and not before the newest time of the
+// directory: pairs that come again must not move the window on by the time between them.
 type loadClock struct {
 	wall func() time.Time
 	ns   atomic.Int64

@@ -177,6 +177,7 @@ type Options struct {
 	lastFlush uint64
 	workEvery time.Duration // instead of scrubEvery: merges come often
 	fs        vfs.FS
+	loading   *loadClock                     // the clock of Load
 	passed    func() time.Duration           // the monotonic clock, for a Now without one
 	bootID    *[16]byte                      // instead of the machine's: a power cut that the kernel lives through
 	phase     func(name string) (end func()) // told what begins, and by end that it is over

@@ -25,7 +25,7 @@ import (
 // runs), then the journal's frames, which are newer than all of them.
 func (e *Engine) restore(m *persist.Manifest) error {
 	e.clock.ahead.Store(m.Wall - m.Clock)
-	if err := e.clock.start(&e.opts, func(wall int64) int64 { return later(m.Clock, max(0, wall-m.Wall)) }); err != nil {
+	if err := e.startClock(m, m.Clock); err != nil {
 		return err
 	}
 	keys := make([]uint64, len(m.Generations))
@@ -399,7 +399,16 @@ func (e *Engine) replay(m *persist.Manifest, results resultPromises) error {
 	live := m.Generations[len(m.Generations)-1]
 	e.newest = max(m.Clock, newest)
 	e.rotateAt.Store(0) // the first call looks
-	return e.clock.start(&e.opts, func(wall int64) int64 { return max(later(m.Clock, max(0, wall-m.Wall)), newest, live.Start) })
+	return e.startClock(m, max(e.newest, live.Start))
+}
+
+// startClock lets time go on from what the manifest tells and from newest, the last time
+// that is known.
+func (e *Engine) startClock(m *persist.Manifest, newest int64) error {
+	if e.opts.loading != nil { // what was marked before that counts as marked then
+		e.opts.loading.set(time.Unix(0, later(m.Wall, newest-m.Clock)))
+	}
+	return e.clock.start(&e.opts, func(wall int64) int64 { return max(later(m.Clock, max(0, wall-m.Wall)), newest) })
 }
 
 // noteLoss says what a power loss may have taken: marks of the last d (-1: of any
