@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/dedup/guardtest"
 	"github.com/firstseen/firstseen/dedup/policy"
 	"github.com/firstseen/firstseen/internal/memguard"
 )
@@ -52,6 +53,22 @@ func batch(keys ...string) (all [][]byte) {
 		all = append(all, []byte(key))
 	}
 	return all
+}
+
+// TestGuard: while the store is there, a policy changes nothing of what a guard promises.
+func TestGuard(t *testing.T) {
+	for _, action := range []policy.Action{policy.Refuse, policy.LetThrough} {
+		guardtest.Run(t, guardtest.Config{
+			New: func(_ testing.TB, lease time.Duration) guardtest.Subject {
+				g := &memguard.Guard{Lease: lease, MaxResult: 1000}
+				return guardtest.Subject{
+					Guard:    policy.New(g, policy.Options{OnDown: action, OnUnknown: action}),
+					Contains: g.Contains, Forget: g.Forget,
+				}
+			},
+			MaxResult: 1000,
+		})
+	}
 }
 
 func TestRefuse(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -64,6 +65,28 @@ func (g *Guard) Steal(key []byte) {
 	delete(g.mu.keys, string(key))
 }
 
+// Contains says whether key is marked.
+func (g *Guard) Contains(_ context.Context, key []byte) (bool, error) {
+	if !valid(key) {
+		return false, &dedup.KeyError{Len: len(key)}
+	}
+	_, marked := g.Result(key)
+	return marked, nil
+}
+
+// Forget takes the mark of key back.
+func (g *Guard) Forget(_ context.Context, key []byte) error {
+	if !valid(key) {
+		return &dedup.KeyError{Len: len(key)}
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if e := g.mu.keys[string(key)]; e != nil && e.marked {
+		delete(g.mu.keys, string(key))
+	}
+	return nil
+}
+
 func (g *Guard) begin(ctx context.Context, call string) error {
 	g.mu.Lock()
 	if g.mu.calls == nil {
@@ -75,6 +98,9 @@ func (g *Guard) begin(ctx context.Context, call string) error {
 	if g.Before != nil {
 		return g.Before(ctx, call)
 	}
+	if strings.HasPrefix(call, "Claim") {
+		return ctx.Err() // an end is never stopped: nothing has to wait
+	}
 	return nil
 }
 
@@ -85,9 +111,11 @@ func (g *Guard) lease() time.Duration {
 	return g.Lease
 }
 
+func valid(key []byte) bool { return len(key) > 0 && len(key) <= dedup.MaxKeyLen }
+
 func (g *Guard) claim(key []byte, i int) (dedup.Claim, error) {
 	c := dedup.Claim{Key: key}
-	if len(key) == 0 || len(key) > dedup.MaxKeyLen {
+	if !valid(key) {
 		return c, &dedup.KeyError{Index: i, Len: len(key)}
 	}
 	g.mu.Lock()
@@ -95,7 +123,7 @@ func (g *Guard) claim(key []byte, i int) (dedup.Claim, error) {
 	e := g.mu.keys[string(key)]
 	switch now := time.Now(); {
 	case e != nil && e.marked:
-		c.Verdict, c.Result = dedup.Duplicate, e.result
+		c.Verdict, c.Result = dedup.Duplicate, slices.Clone(e.result)
 		if e.large {
 			return c, &dedup.ResultError{Index: i, Err: dedup.ErrResultTooLarge}
 		}
@@ -135,10 +163,11 @@ func (g *Guard) ClaimBatch(ctx context.Context, cs []dedup.Claim, keys [][]byte)
 	return cs, errors.Join(append(errs, failed)...)
 }
 
-// heldLocked returns the entry that the claim holds, or nil.
+// heldLocked returns the entry that the claim holds, or nil. A lease that has ended
+// without another owner coming is still good.
 func (g *Guard) heldLocked(c dedup.Claim) *entry {
 	e := g.mu.keys[string(c.Key)]
-	if e == nil || e.marked || c.Token == (dedup.Token{}) || e.token != c.Token || !time.Now().Before(e.expires) {
+	if e == nil || e.marked || c.Token == (dedup.Token{}) || e.token != c.Token {
 		return nil
 	}
 	return e
@@ -156,7 +185,9 @@ func (g *Guard) Commit(ctx context.Context, claims ...dedup.Claim) error {
 			e.large = true
 			return &dedup.ResultError{Index: i, Err: dedup.ErrResultTooLarge}
 		}
-		e.result = slices.Clone(c.Result)
+		if len(c.Result) > 0 {
+			e.result = slices.Clone(c.Result)
+		}
 		return nil
 	})
 }
