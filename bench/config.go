@@ -13,8 +13,8 @@ type Config struct {
 	Candidate Candidate
 	Workload  Workload
 	Keys      uint64 // messages to send; default 1,000,000
-	Window    uint64 // messages that a window spans; default Keys. The clock moves 1 µs a message
-	Batch     int    // keys a call; default 1,000
+	Window    uint64 // messages that a window spans; default Keys. The clock moves 1 µs per message
+	Batch     int    // keys per call; default 1,000
 	Callers   int    // goroutines that call; default 1
 	Seed      uint64 // the same seed gives the same messages; default 0, which is one too
 	Dir       string // where the target's directory is made; default the system's temporary one

@@ -19,7 +19,7 @@ var states = []struct {
 const benchWindow = 2_000_000
 
 // BenchmarkAdmitBatch measures batches with a map in memory beside them. Making
-// and checking keys is part of the loop and costs some 10 ns a key;
+// and checking keys is part of the loop and costs some 10 ns per key;
 // cmd/dedupbench takes it out.
 func BenchmarkAdmitBatch(b *testing.B) {
 	targets := append(EngineCandidates()[:3], setCandidate(nil))

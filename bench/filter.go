@@ -233,7 +233,7 @@ func EngineFilters() []FilterCandidate {
 // overfull.
 type rotating struct {
 	filter bloom.Filter
-	span   uint64 // keys a slot
+	span   uint64 // keys per slot
 	added  uint64
 	masks  [FilterBatch]uint8
 }

@@ -41,7 +41,7 @@ func (r *Report) WriteFilterTable(w io.Writer) error {
 	}
 	out := &strings.Builder{}
 	first := r.Filters[0]
-	fmt.Fprintf(out, "Filters: %s keys out of cache, %s in it; batches of %d; look-ups of absent keys, ns a key\n\n",
+	fmt.Fprintf(out, "Filters: %s keys out of cache, %s in it; batches of %d; look-ups of absent keys, ns per key\n\n",
 		short(float64(first.OutOfCache.Keys)), short(float64(first.InCache.Keys)), FilterBatch)
 	tw := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(tw, strings.Join(filterColumns, "\t"))

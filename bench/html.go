@@ -120,7 +120,7 @@ func (r *Report) headline() []fact {
 			continue
 		}
 		facts := []fact{
-			{"keys a second, " + ours.Candidate.Name, short(ours.KeysPerSecond)},
+			{"keys per second, " + ours.Candidate.Name, short(ours.KeysPerSecond)},
 			{"p99 of a call with " + fmt.Sprint(ours.Batch) + " keys", duration(ours.Latency.P99)},
 			{"bytes of memory a key", three(ours.MemoryPerKey)},
 			{"wrong answers of " + short(float64(ours.Messages)), count(float64(ours.Missed + ours.Wrong + ours.Unanswered))},
@@ -174,7 +174,7 @@ func section(g group) pageSection {
 		{"Memory", "bytes of RAM a remembered key", barChart("memory a key by target", memory)},
 	}
 	if len(disk) > 0 {
-		s.Pictures = append(s.Pictures, picture{"Disk", "bytes a key, open or after closing, the smaller; preallocated journals apart", barChart("disk a key by target", disk)})
+		s.Pictures = append(s.Pictures, picture{"Disk", "bytes per key, open or after closing, the smaller; preallocated journals apart", barChart("disk a key by target", disk)})
 	}
 	return s
 }
@@ -200,7 +200,7 @@ func (r *Report) timePictures() []picture {
 		}
 		out = append(out, picture{
 			Title: m.Candidate.Name,
-			Text: fmt.Sprintf("%s, %d keys a call, %d goroutine%s · %d flushes, %d rotations · worst second %s",
+			Text: fmt.Sprintf("%s, %d keys per call, %d goroutine%s · %d flushes, %d rotations · worst second %s",
 				m.Workload, m.Batch, m.Callers, plural(m.Callers), flushes, rotations, short(m.WorstSecond)),
 			SVG: timeChart("throughput over time of "+m.Candidate.Name, look(m), m.Samples, m.SampleLength),
 		})

@@ -48,7 +48,7 @@ const (
 	planTableRecord  = 16.0 // bytes of a 16-byte key in memory and in the journal
 	planRunRecord    = 14.0 // and in a run
 	planArena        = 48.0 // a longer key's room in memory; full of longer ones, tables are flushed early
-	planOverhead     = 0.5  // bytes a key of block checksums and index
+	planOverhead     = 0.5  // bytes per key of block checksums and index
 	planBlockKeys    = 16.0
 	planIndexEntry   = 4.0   // bytes a block
 	planBase         = 250e6 // Badger, buffers, Go's collector
@@ -129,7 +129,7 @@ func planRecord(n int) float64 {
 func (p *Plan) WriteText(w io.Writer) error {
 	_, err := fmt.Fprintf(w, `keys in a full window   %s
 generations             %d, one every %v
-filter                  %s (%s bits a key, %s of fresh keys are looked up)
+filter                  %s (%s bits per key, %s of fresh keys are looked up)
 memory                  %s: filter %s, unflushed keys %s, block index %s, rest %s
 disk                    %s, of which the journal's ring %s
 disk writes             %s a second

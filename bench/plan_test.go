@@ -16,8 +16,8 @@ func TestPlan(t *testing.T) {
 	if p.Keys < 99.39e6 || p.Keys > 99.41e6 {
 		t.Errorf("%v keys in a window", p.Keys)
 	}
-	// The project's own targets for 100 M keys: 400 MB and 4 B a key of memory,
-	// below 17 B a key on disk for the window and one generation.
+	// The project's own targets for 100 M keys: 400 MB and 4 B per key of memory,
+	// below 17 B per key on disk for the window and one generation.
 	if p.Memory > 400e6+4*p.Keys {
 		t.Errorf("%v bytes of memory", p.Memory)
 	}

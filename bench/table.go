@@ -41,7 +41,7 @@ func (r *Report) groups() []group {
 	index := make(map[string]int)
 	for _, row := range r.Rows {
 		m := row.Median()
-		title := fmt.Sprintf("%s, %d keys a call, %d goroutine%s, window of %s messages",
+		title := fmt.Sprintf("%s, %d keys per call, %d goroutine%s, window of %s messages",
 			describe(m.Workload), m.Batch, m.Callers, plural(m.Callers), count(float64(m.Window)))
 		i, ok := index[title]
 		if !ok {

@@ -18,7 +18,7 @@ import (
 func Filters() []bench.FilterCandidate {
 	return []bench.FilterCandidate{
 		{
-			Name: "bits-and-blooms", About: "one plain filter, as many bits a key as given", Generations: 1,
+			Name: "bits-and-blooms", About: "one plain filter, as many bits per key as given", Generations: 1,
 			New: func(keys uint64, bitsPerKey float64) (bench.Filter, error) {
 				m := max(64, uint(float64(keys)*bitsPerKey))
 				return loop{&plain{bits.New(m, uint(plainHashes(bitsPerKey)))}}, nil
@@ -57,7 +57,7 @@ func Filters() []bench.FilterCandidate {
 	}
 }
 
-// plainHashes is the best number for a plain filter: bits a key times ln 2.
+// plainHashes is the best number for a plain filter: bits per key times ln 2.
 func plainHashes(bitsPerKey float64) float64 { return max(1, math.Round(bitsPerKey*math.Ln2)) }
 
 // A single is a filter that takes one key at a time.

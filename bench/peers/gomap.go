@@ -10,7 +10,7 @@ import (
 
 func mapCandidate() bench.Candidate {
 	return bench.Candidate{
-		Name: "gomap", About: "map[string]struct{} under a mutex, locked once a call, never forgets",
+		Name: "gomap", About: "map[string]struct{} under a mutex, locked once per call, never forgets",
 		Class: bench.Memory,
 		Open: func(context.Context, bench.Setup) (bench.Target, error) {
 			t := new(mapTarget)

@@ -25,7 +25,7 @@ const mysqlRows = 10_000
 
 func mariadbCandidate() bench.Candidate {
 	return bench.Candidate{
-		Name: "mariadb", About: "MariaDB or MySQL on loopback, default options, one INSERT IGNORE a call, RETURNING where it is known",
+		Name: "mariadb", About: "MariaDB or MySQL on loopback, default options, one INSERT IGNORE per call, RETURNING where it is known",
 		Class: bench.Power, Modules: []string{"github.com/go-sql-driver/mysql"},
 		Open: func(ctx context.Context, s bench.Setup) (bench.Target, error) { return openMariaDB(ctx, s) },
 	}

@@ -22,7 +22,7 @@ const (
 )
 
 func pebbleCandidate(name string, sync bool, class bench.Durability) bench.Candidate {
-	about := "Pebble, table filter of 10 bits a key, cache 256 MB, memtable 64 MB, Get a key then one batch, "
+	about := "Pebble, table filter of 10 bits per key, cache 256 MB, memtable 64 MB, Get a key then one batch, "
 	write := pebble.NoSync
 	if sync {
 		about, write = about+"synced", pebble.Sync

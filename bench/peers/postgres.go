@@ -21,7 +21,7 @@ const (
 
 func postgresCandidate() bench.Candidate {
 	return bench.Candidate{
-		Name: "postgres", About: "PostgreSQL on loopback, default options, one INSERT … ON CONFLICT DO NOTHING RETURNING a call",
+		Name: "postgres", About: "PostgreSQL on loopback, default options, one INSERT … ON CONFLICT DO NOTHING RETURNING per call",
 		Class: bench.Power, Modules: []string{"github.com/jackc/pgx/v5"},
 		Open: openPostgres,
 	}

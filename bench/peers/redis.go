@@ -18,13 +18,13 @@ const redisTTL = 24 * time.Hour
 
 func redisCandidate() bench.Candidate {
 	return bench.Candidate{
-		Name: "redis", About: "Redis on loopback, SET key 1 NX EX, one pipeline a call, no persistence",
+		Name: "redis", About: "Redis on loopback, SET key 1 NX EX, one pipeline per call, no persistence",
 		Class: bench.Memory, Modules: []string{"github.com/redis/go-redis/v9"},
 		Open: openRedis,
 	}
 }
 
-// redisTarget sends one pipeline a call.
+// redisTarget sends one pipeline per call.
 type redisTarget struct {
 	server  *server
 	client  *redis.Client

@@ -17,7 +17,7 @@ const watermillWindow = 24 * time.Hour
 
 func watermillCandidate() bench.Candidate {
 	return bench.Candidate{
-		Name: "watermill", About: "Watermill's map repository (NewMapExpiringKeyRepository), a call a key",
+		Name: "watermill", About: "Watermill's map repository (NewMapExpiringKeyRepository), a call per key",
 		Class: bench.Memory, Modules: []string{"github.com/ThreeDotsLabs/watermill"},
 		Open: func(context.Context, bench.Setup) (bench.Target, error) {
 			r, err := middleware.NewMapExpiringKeyRepository(watermillWindow)

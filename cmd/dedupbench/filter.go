@@ -18,7 +18,7 @@ func newFilter() *cobra.Command {
 	var json, html string
 	c := &cobra.Command{
 		Use:   "filter",
-		Short: "Measure filters alone: false positives against fill, time a key in and out of cache",
+		Short: "Measure filters alone: false positives against fill, time per key in and out of cache",
 		Args:  noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			bar := newProgress(os.Stderr)
@@ -41,7 +41,7 @@ func newFilter() *cobra.Command {
 	}
 	flags := c.Flags()
 	flags.Var(&keys, "keys", "keys in the large filter")
-	flags.Float64Var(&bitsPerKey, "bits", 24, "bits a key")
+	flags.Float64Var(&bitsPerKey, "bits", 24, "bits per key")
 	flags.Uint64Var(&seed, "seed", 1, "seed of the hashes")
 	flags.StringVar(&json, "json", "", "write the report to this file")
 	flags.StringVar(&html, "html", "", "write a page with charts to this file")

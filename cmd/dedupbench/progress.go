@@ -11,7 +11,7 @@ import (
 	"github.com/firstseen/firstseen/bench"
 )
 
-// A progress shows a bar on a terminal and a line a run elsewhere. set may be
+// A progress shows a bar on a terminal and a line per run elsewhere. set may be
 // called from another goroutine than the rest, but not at the same time.
 type progress struct {
 	out      io.Writer

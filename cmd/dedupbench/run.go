@@ -52,7 +52,7 @@ func newRun() *cobra.Command {
 	flags.StringArrayVar(&f.workloads, "workload", []string{"segment"},
 		"messages: "+strings.Join(bench.WorkloadNames(), ", ")+"; or dup=SHARE,spread=uniform|near|zipf|expired,kind=raw16|uuid|raw36|variable|hostile,burst=true; may be repeated")
 	flags.StringSliceVar(&f.sync, "sync", nil, "of the engine's exact targets, only these: always, interval, none")
-	flags.IntSliceVar(&f.batches, "batch", []int{1000}, "keys a call")
+	flags.IntSliceVar(&f.batches, "batch", []int{1000}, "keys per call")
 	flags.IntSliceVar(&f.goroutines, "goroutines", []int{1}, "calling goroutines")
 	flags.Var(&f.keys, "keys", "messages to send to each target")
 	flags.Var(&f.window, "window", "messages that a window spans (default: as many as are sent)")

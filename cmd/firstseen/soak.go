@@ -77,7 +77,7 @@ broken; then the directory is kept.`,
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.Flags().Var(&length, "for", "how long")
 	cmd.Flags().Var(&window, "window", "of the engine; short, so that many pass")
-	cmd.Flags().IntVar(&rate, "rate", rate, "new keys a second")
+	cmd.Flags().IntVar(&rate, "rate", rate, "new keys per second")
 	cmd.Flags().Uint64Var(&seed, "seed", 0, "of the bad luck; 0: a new one")
 	cmd.Flags().StringVar(&dir, "in", "", "directory to work in (default the temporary one)")
 	return cmd

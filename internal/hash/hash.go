@@ -149,7 +149,7 @@ func (h *Hasher) Text(k Key) []byte {
 
 // fixed is two rounds of a Feistel network: a bijection whatever the round
 // function is. After two rounds each half depends on all of the key. The round
-// function is a folded multiplication (2.5 ns a key), or SipHash for untrusted
+// function is a folded multiplication (2.5 ns per key), or SipHash for untrusted
 // keys: then Hi can't be predicted without the seed.
 func (h *Hasher) fixed(f Form, a, b uint64) Key {
 	s := &h.mix[f]

@@ -363,7 +363,7 @@ func checkScanTwin(t *testing.T, in []byte, whole []string, f Format) {
 	}
 }
 
-// chunkReader gives at most n bytes a call.
+// chunkReader gives at most n bytes per call.
 type chunkReader struct {
 	b []byte
 	n int

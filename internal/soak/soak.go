@@ -21,7 +21,7 @@ type Config struct {
 	Dir    string // of the engine; new or from an earlier run
 	For    time.Duration
 	Window time.Duration // short, so that many windows pass
-	Rate   int           // new keys a second
+	Rate   int           // new keys per second
 	Seed   uint64
 	// Command returns a process that calls Child with its standard streams and
 	// the given argument.
