@@ -3,7 +3,6 @@ package mysqlstore_test
 import (
 	"context"
 	"crypto/sha256"
-	"database/sql"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/dedup/guardtest"
+	"github.com/firstseen/firstseen/internal/javalistener"
 	"github.com/firstseen/firstseen/internal/servertest"
 	"github.com/firstseen/firstseen/stores/internal/sqltest"
 	mysqlstore "github.com/firstseen/firstseen/stores/mysql"
@@ -20,84 +20,9 @@ import (
 
 var ctx = context.Background()
 
-// A java runs the statements that RocketMQDedupListener was recorded to send, by
-// its own clock.
-type java struct {
-	*testing.T
-	db    *sql.DB
-	table string
-	clock time.Duration // how fast its clock runs
-}
-
-const javaRow = " WHERE application_name = ? AND topic = ? AND tag = ? AND msg_uniq_key = ?"
-
-func (j java) now() int64 { return time.Now().Add(j.clock).UnixMilli() }
-
-func (j java) run(query string, args ...any) (int64, error) {
-	res, err := j.db.ExecContext(ctx, strings.ReplaceAll(query, "{t}", j.table), args...)
-	if err != nil {
-		return 0, err
-	}
-	return res.RowsAffected()
-}
-
-// claim returns "" if the handler is to run, and the row's status otherwise.
-func (j java) claim(app, topic, tag, key string) string {
-	j.Helper()
-	for {
-		_, err := j.run("INSERT INTO {t}(application_name, topic, tag, msg_uniq_key, status, expire_time) values (?, ?, ?, ?, ?, ?)",
-			app, topic, tag, key, "CONSUMING", j.now()+60_000)
-		if err == nil {
-			return ""
-		}
-		if !strings.HasPrefix(err.Error(), "Error 1062") {
-			j.Fatalf("Java's insert fails with %v: its handler would run", err)
-		}
-		n, err := j.run("DELETE FROM {t}"+javaRow+" AND expire_time < ?", app, topic, tag, key, j.now())
-		if err != nil {
-			j.Fatal(err)
-		}
-		if n == 0 {
-			break
-		}
-	}
-	var status string
-	err := j.db.QueryRowContext(ctx, "SELECT status FROM "+j.table+javaRow+" AND expire_time > ?", app, topic, tag, key, j.now()).Scan(&status)
-	if err != nil {
-		j.Fatalf("Java's select fails with %v: its handler would run", err)
-	}
-	return status
-}
-
-func (j java) done(app, topic, tag, key string) {
-	j.Helper()
-	if _, err := j.run("UPDATE {t} SET status = ?, expire_time = ?"+javaRow, "CONSUMED", j.now()+24*3600_000, app, topic, tag, key); err != nil {
-		j.Fatal(err)
-	}
-}
-
-func (j java) failed(app, topic, tag, key string) {
-	j.Helper()
-	if _, err := j.run("DELETE FROM {t}"+javaRow, app, topic, tag, key); err != nil {
-		j.Fatal(err)
-	}
-}
-
-func (j java) want(want, app, topic, tag, key string) {
-	j.Helper()
-	if got := j.claim(app, topic, tag, key); got != want {
-		j.Fatalf("Java finds %q, want %q", got, want)
-	}
-}
-
-// javaTable is the table as the listener's documentation has users create it.
-const javaTable = `CREATE TABLE %s (application_name varchar(255) NOT NULL, topic varchar(255) NOT NULL, tag varchar(16) NOT NULL,
-	msg_uniq_key varchar(255) NOT NULL, status varchar(16) NOT NULL, expire_time bigint(20) NOT NULL,
-	UNIQUE KEY uniq_key (application_name, topic, tag, msg_uniq_key) USING BTREE) ENGINE=InnoDB DEFAULT CHARSET=utf8 ROW_FORMAT=DYNAMIC`
-
 var listenerTables int
 
-func newListener(t *testing.T) (*mysqlstore.Store, java) {
+func newListener(t *testing.T) (*mysqlstore.Store, javalistener.SQL) {
 	t.Helper()
 	db, err := target.Open(servertest.Shared(t, target.Kind).Env("MARIADB_ADDR"))
 	if err != nil {
@@ -106,7 +31,7 @@ func newListener(t *testing.T) (*mysqlstore.Store, java) {
 	t.Cleanup(func() { db.Close() })
 	listenerTables++
 	table := fmt.Sprintf("t_rocketmq_dedup_%d", listenerTables)
-	if _, err := db.ExecContext(ctx, fmt.Sprintf(javaTable, table)); err != nil {
+	if _, err := db.ExecContext(ctx, fmt.Sprintf(javalistener.Table, table)); err != nil {
 		t.Fatal(err)
 	}
 	s, err := mysqlstore.NewListener(db, mysqlstore.Options{Table: table, SweepEvery: -1, Lease: time.Minute})
@@ -117,7 +42,7 @@ func newListener(t *testing.T) (*mysqlstore.Store, java) {
 	if err := s.Migrate(ctx); err != nil {
 		t.Fatal(err)
 	}
-	return s, java{T: t, db: db, table: table}
+	return s, javalistener.SQL{TB: t, DB: db, Table: table}
 }
 
 func claim(t *testing.T, s *mysqlstore.Store, key []byte, want dedup.Verdict) dedup.Claim {
@@ -134,25 +59,25 @@ func TestListenerShares(t *testing.T) {
 	s, j := newListener(t)
 	key := func(k string) []byte { return mysqlstore.ListenerKey("app", "orders", "T1", k) }
 
-	j.want("", "app", "orders", "T1", "1")
+	j.Want("", "app", "orders", "T1", "1")
 	claim(t, s, key("1"), dedup.InFlight)
-	j.done("app", "orders", "T1", "1")
+	j.Done("app", "orders", "T1", "1")
 	claim(t, s, key("1"), dedup.Duplicate)
 
-	j.want("", "app", "orders", "T1", "2")
-	j.failed("app", "orders", "T1", "2")
+	j.Want("", "app", "orders", "T1", "2")
+	j.Failed("app", "orders", "T1", "2")
 	c := claim(t, s, key("2"), dedup.Fresh)
-	j.want("CONSUMING", "app", "orders", "T1", "2")
+	j.Want("CONSUMING", "app", "orders", "T1", "2")
 	if err := s.Commit(ctx, c); err != nil {
 		t.Fatal(err)
 	}
-	j.want("CONSUMED", "app", "orders", "T1", "2")
+	j.Want("CONSUMED", "app", "orders", "T1", "2")
 
 	c = claim(t, s, key("3"), dedup.Fresh)
 	if err := s.Release(ctx, c); err != nil {
 		t.Fatal(err)
 	}
-	j.want("", "app", "orders", "T1", "3")
+	j.Want("", "app", "orders", "T1", "3")
 
 	// Parts are columns: another split of the same text is another key.
 	claim(t, s, mysqlstore.ListenerKey("app", "orders", "", "T1:1"), dedup.Fresh)
@@ -164,7 +89,7 @@ func TestListenerRow(t *testing.T) {
 	row := func() (status string, left time.Duration) {
 		var app, topic, tag, key string
 		var expire int64
-		err := j.db.QueryRowContext(ctx, "SELECT application_name, topic, tag, msg_uniq_key, status, expire_time FROM "+j.table).
+		err := j.DB.QueryRowContext(ctx, "SELECT application_name, topic, tag, msg_uniq_key, status, expire_time FROM "+j.Table).
 			Scan(&app, &topic, &tag, &key, &status, &expire)
 		if err != nil || app != "app" || topic != "töpic" || tag != "" || key != "K'\\" {
 			t.Fatalf("the row is %q %q %q %q, %v", app, topic, tag, key, err)
@@ -187,17 +112,17 @@ func TestListenerRow(t *testing.T) {
 func TestListenerExpired(t *testing.T) {
 	s, j := newListener(t)
 	key := mysqlstore.ListenerKey("app", "t", "", "k")
-	slow := java{T: t, db: j.db, table: j.table, clock: -2 * time.Minute}
-	slow.want("", "app", "t", "", "k") // its lease has ended already by the database's clock
+	slow := javalistener.SQL{TB: t, DB: j.DB, Table: j.Table, Clock: -2 * time.Minute}
+	slow.Want("", "app", "t", "", "k") // its lease has ended already by the database's clock
 	c := claim(t, s, key, dedup.Fresh)
 	// Its late failure deletes our row all the same: no token stops it.
-	slow.failed("app", "t", "", "k")
+	slow.Failed("app", "t", "", "k")
 	if err := s.Commit(ctx, c); !errors.Is(err, dedup.ErrLeaseLost) {
 		t.Errorf("Commit after Java deleted the row: %v", err)
 	}
 	c = claim(t, s, key, dedup.Fresh)
 	// And its late success marks our claim.
-	slow.done("app", "t", "", "k")
+	slow.Done("app", "t", "", "k")
 	if err := s.Release(ctx, c); !errors.Is(err, dedup.ErrLeaseLost) {
 		t.Errorf("Release after Java marked the row: %v", err)
 	}
@@ -205,8 +130,8 @@ func TestListenerExpired(t *testing.T) {
 
 	other := mysqlstore.ListenerKey("app", "t", "", "other")
 	c = claim(t, s, other, dedup.Fresh)
-	fast := java{T: t, db: j.db, table: j.table, clock: 2 * time.Minute}
-	fast.want("", "app", "t", "", "other") // a fast clock steals a live lease
+	fast := javalistener.SQL{TB: t, DB: j.DB, Table: j.Table, Clock: 2 * time.Minute}
+	fast.Want("", "app", "t", "", "other") // a fast clock steals a live lease
 	if err := s.Commit(ctx, c); !errors.Is(err, dedup.ErrLeaseLost) {
 		t.Errorf("Commit after Java took the row over: %v", err)
 	}
@@ -237,8 +162,8 @@ func TestListenerKeys(t *testing.T) {
 // TestListenerSweep: nothing that lives goes, and ended rows go, Java's too.
 func TestListenerSweep(t *testing.T) {
 	s, j := newListener(t)
-	java{T: t, db: j.db, table: j.table, clock: -time.Hour}.want("", "app", "t", "", "ended")
-	j.want("", "app", "t", "", "held")
+	javalistener.SQL{TB: t, DB: j.DB, Table: j.Table, Clock: -time.Hour}.Want("", "app", "t", "", "ended")
+	j.Want("", "app", "t", "", "held")
 	c := claim(t, s, mysqlstore.ListenerKey("app", "t", "", "marked"), dedup.Fresh)
 	if err := s.Commit(ctx, c); err != nil {
 		t.Fatal(err)
@@ -246,8 +171,8 @@ func TestListenerSweep(t *testing.T) {
 	if n, err := s.Sweep(ctx); n != 1 || err != nil {
 		t.Errorf("%d rows swept, %v; want 1", n, err)
 	}
-	j.want("CONSUMING", "app", "t", "", "held")
-	j.want("CONSUMED", "app", "t", "", "marked")
+	j.Want("CONSUMING", "app", "t", "", "held")
+	j.Want("CONSUMED", "app", "t", "", "marked")
 }
 
 // listenerGuard gives the conformance kit's keys a form that Java's columns hold.
