@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -344,6 +345,23 @@ func TestClientGone(t *testing.T) {
 		t.Errorf("%d %q", again.status, again.body)
 	}
 	b.wantRuns(1)
+}
+
+// TestGaveUp: a request that its client gave up before its turn came does not run,
+// and is no sign of a store that is down.
+func TestGaveUp(t *testing.T) {
+	b := newBed(t, httpidem.Options{Scope: httpidem.Everybody}, nil)
+	ctx, giveUp := context.WithCancel(t.Context())
+	giveUp()
+	r := httptest.NewRequestWithContext(ctx, http.MethodPost, "/", nil)
+	r.Header.Set("Idempotency-Key", "k")
+	b.m.Wrap(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("it ran") })).ServeHTTP(httptest.NewRecorder(), r)
+	if s := b.m.Stats(); s.Unavailable != 0 || s.Run != 0 {
+		t.Errorf("%+v", s)
+	}
+	if first := b.post("/", "", "Idempotency-Key", "k"); first.status != 201 {
+		t.Errorf("the retry: %d %s", first.status, first.body)
+	}
 }
 
 // TestLeaseLost: a handler whose key was taken over is canceled and its answer

@@ -174,6 +174,10 @@ func (q *request) storeDown(err error) {
 		q.next.ServeHTTP(q.w, q.r)
 		return
 	}
+	if q.r.Context().Err() != nil { // the client has gone: that says nothing about the store
+		q.unavailable("the request was given up before its operation began")
+		return
+	}
 	q.m.counts.unavailable.Add(1)
 	q.m.o.Logger.Error("the guard can't be asked", "request", q.op.Name, "error", err)
 	retryAfter(q.w, time.Second)

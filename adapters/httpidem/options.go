@@ -67,8 +67,8 @@ type Options struct {
 	// Wait is how long a request waits for a twin that is still running. Default
 	// 0: it gets 409 with Retry-After at once.
 	Wait time.Duration
-	// CallLimit bounds each call of the guard that ends a claim, since those go
-	// on after the client has hung up. Default 5 s.
+	// CallLimit bounds each call of the guard, since those go on after the client
+	// has hung up. Default 5 s.
 	CallLimit time.Duration
 	// StoreDown is Refuse by default.
 	StoreDown StoreDown

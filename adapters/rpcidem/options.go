@@ -50,8 +50,8 @@ type Options struct {
 	// Wait is how long a call waits for a twin that is still running. Default 0:
 	// it is told to come again at once.
 	Wait time.Duration
-	// CallLimit bounds each call of the guard that ends a claim, since those go on
-	// after the client has hung up. Default 5 s.
+	// CallLimit bounds each call of the guard, since those go on after the client
+	// has hung up. Default 5 s.
 	CallLimit time.Duration
 	// Unguarded runs the handler without any protection when the guard can't be
 	// asked, and says so with idempotency-unguarded: true. Default: UNAVAILABLE.

@@ -207,6 +207,9 @@ func (u *call) storeDown(err error) Answer {
 		a.Header["idempotency-unguarded"] = []string{"true"}
 		return a
 	}
+	if u.op.Context.Err() != nil { // the client has gone: that says nothing about the store
+		return refusal(codes.Canceled, ReasonUnavailable, "the call was given up before its operation began", 0)
+	}
 	u.s.counts.unavailable.Add(1)
 	u.s.o.Logger.Error("the guard can't be asked", "request", u.op.Name, "error", err)
 	return refusal(codes.Unavailable, ReasonUnavailable,

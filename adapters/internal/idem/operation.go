@@ -18,7 +18,7 @@ type Config struct {
 	Intents intents.Store
 	// Wait is how long Ask waits for a twin that is running.
 	Wait time.Duration
-	// CallLimit bounds each call that ends a claim.
+	// CallLimit bounds each call of the guard and of the intents.
 	CallLimit time.Duration
 	Logger    *slog.Logger
 	Counts    Counts
@@ -55,10 +55,11 @@ const (
 	IsUnread    NotStored = "it is not readable"
 )
 
-// Pauses between two looks at a twin that is running.
+// Pauses between two looks at a twin that is running. They double, so that a
+// waiting request costs a store little and comes late by no more than it waited.
 const (
 	firstPause = 5 * time.Millisecond
-	lastPause  = 100 * time.Millisecond
+	lastPause  = 500 * time.Millisecond
 )
 
 // Ask claims the key, as Guard.Claim does, and asks again while a twin is running
@@ -66,7 +67,7 @@ const (
 func (o *Operation) Ask() (dedup.Claim, error) {
 	var deadline time.Time
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
-		claim, err := o.Guard.Claim(o.Context, o.Key)
+		claim, err := o.claim()
 		if err != nil || claim.Verdict != dedup.InFlight || o.Wait == 0 {
 			return claim, err
 		}
@@ -86,6 +87,24 @@ func (o *Operation) Ask() (dedup.Claim, error) {
 		case <-timer.C:
 		}
 	}
+}
+
+// claim claims the key in a context of its own. Were it the client's, one that
+// hangs up at the wrong moment would leave a claim that nobody knows of, and its
+// retry would be told that a twin is running until the lease ends; a driver would
+// close its connection to the database, too.
+func (o *Operation) claim() (dedup.Claim, error) {
+	if o.Context.Err() != nil {
+		return dedup.Claim{}, context.Cause(o.Context)
+	}
+	ctx, cancel := o.ending()
+	defer cancel()
+	claim, err := o.Guard.Claim(ctx, o.Key)
+	if claim.Verdict == dedup.Fresh && o.Context.Err() != nil {
+		o.Run(claim).Release() // nobody waits for it
+		return dedup.Claim{}, context.Cause(o.Context)
+	}
+	return claim, err
 }
 
 // Read returns the payload of a marked key's answer. The claim and the error are
@@ -130,8 +149,8 @@ func (o *Operation) notStored(why NotStored) error {
 	return why
 }
 
-// ending returns a context for a call that ends a claim: the client's going away
-// must not leave the key in flight, or its effect unmarked.
+// ending returns a context for a call that begins or ends a claim: the client's
+// going away must not leave the key in flight, or its effect unmarked.
 func (o *Operation) ending() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(o.Context), o.CallLimit)
 }

@@ -1,6 +1,7 @@
 package idem
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -39,7 +40,7 @@ func (r *Run) Begin() (settled []byte, err error) {
 	}
 	ctx, cancel := r.ending()
 	defer cancel()
-	prior, err := r.Intents.Begin(ctx, r.intent())
+	prior, err := r.note()
 	if errors.Is(err, intents.ErrInDoubt) {
 		settled, err = r.settle(ctx, prior)
 	} else if err != nil {
@@ -51,8 +52,30 @@ func (r *Run) Begin() (settled []byte, err error) {
 	return settled, err
 }
 
+// note makes the intent durable. After an error nobody knows whether it is, and an
+// intent of ours that we took no notice of would leave the key in doubt though the
+// handler never ran: it is tried once more, and an intent that is there and begun
+// by us is the one we wanted.
+func (r *Run) note() (prior intents.Intent, err error) {
+	in := r.intent()
+	for range 2 {
+		ctx, cancel := r.ending()
+		prior, err = r.Intents.Begin(ctx, in)
+		cancel()
+		if err == nil || errors.Is(err, intents.ErrInDoubt) {
+			break
+		}
+	}
+	// Two runs of a key have two claims, so they don't begin in the same microsecond.
+	if errors.Is(err, intents.ErrInDoubt) && prior.Begun.Equal(in.Begun) && prior.Fingerprint == in.Fingerprint {
+		return intents.Intent{}, nil
+	}
+	return prior, err
+}
+
+// intent is what is noted. The stores keep microseconds.
 func (r *Run) intent() intents.Intent {
-	return intents.Intent{Key: r.Key, Name: r.Name, Begun: time.Now(), Fingerprint: r.Fingerprint}
+	return intents.Intent{Key: r.Key, Name: r.Name, Begun: time.Now().Truncate(time.Microsecond), Fingerprint: r.Fingerprint}
 }
 
 // settle deals with an intent that was there before.
@@ -69,7 +92,7 @@ func (r *Run) settle(ctx context.Context, prior intents.Intent) ([]byte, error) 
 	case o.Kind == intents.NeverHappened:
 		err := r.Intents.End(ctx, r.Key)
 		if err == nil {
-			_, err = r.Intents.Begin(ctx, r.intent())
+			_, err = r.note()
 		}
 		if err != nil {
 			r.Release()
@@ -118,9 +141,10 @@ func (r *Run) Commit(record []byte) error {
 	r.ended = true
 	claim := r.claim
 	claim.Result = record
-	ctx, cancel := r.ending()
-	defer cancel()
-	err := r.Guard.Commit(ctx, claim)
+	err := r.insist(func(ctx context.Context) error { return r.Guard.Commit(ctx, claim) })
+	if errors.Is(err, dedup.ErrLeaseLost) && r.marked(record) {
+		err = nil
+	}
 	switch {
 	case err == nil:
 	case errors.Is(err, dedup.ErrResultTooLarge): // marked all the same
@@ -135,6 +159,32 @@ func (r *Run) Commit(record []byte) error {
 	}
 	r.endIntent()
 	return nil
+}
+
+// insist calls f up to three times: a commit that a store did not take in time
+// would leave the outcome of an operation that is done in doubt.
+func (r *Run) insist(f func(context.Context) error) (err error) {
+	for range 3 {
+		ctx, cancel := r.ending()
+		err = f(ctx)
+		cancel()
+		if err == nil || errors.Is(err, dedup.ErrLeaseLost) || errors.Is(err, dedup.ErrResultTooLarge) {
+			break
+		}
+	}
+	return err
+}
+
+// marked says whether the key is marked with our record: a commit that is repeated
+// finds the claim gone where the first try was successful after all.
+func (r *Run) marked(record []byte) bool {
+	ctx, cancel := r.ending()
+	defer cancel()
+	claim, err := r.Guard.Claim(ctx, r.Key)
+	if err == nil && claim.Verdict == dedup.Fresh { // another run has released it
+		_ = r.Guard.Release(ctx, claim) // or its lease ends
+	}
+	return err == nil && claim.Verdict == dedup.Duplicate && bytes.Equal(claim.Result, record)
 }
 
 // NotFinal frees the key after an answer that asks for another try. The intent ends
@@ -170,9 +220,7 @@ func (r *Run) endIntent() {
 	if r.Intents == nil {
 		return
 	}
-	ctx, cancel := r.ending()
-	defer cancel()
-	if err := r.Intents.End(ctx, r.Key); err != nil {
+	if err := r.insist(func(ctx context.Context) error { return r.Intents.End(ctx, r.Key) }); err != nil {
 		r.Logger.Warn("an intent could not be ended", "request", r.Name, "error", err)
 	}
 }
