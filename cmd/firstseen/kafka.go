@@ -166,9 +166,6 @@ func runKafka(ctx context.Context, a *app, o *kafkaFlags) (err error) {
 		defer stop()
 	}
 	err = node.Run(ctx)
-	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
-		err = nil // it was told to stop before it had begun
-	}
 	if o.stats {
 		line, jsonErr := json.Marshal(node.Stats())
 		if jsonErr == nil {

@@ -62,6 +62,9 @@ func (n *Node) Run(ctx context.Context) error {
 	}
 	defer cl.Close()
 	if err := n.start(ctx, kadm.NewClient(cl)); err != nil {
+		if ctx.Err() != nil {
+			return nil // told to stop before it had begun
+		}
 		return err
 	}
 	for ctx.Err() == nil {
@@ -116,7 +119,10 @@ func (n *Node) session(ctx context.Context, admin *kgo.Client) error {
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	s := &session{Node: n, adm: kadm.NewClient(admin), plain: admin, ctx: ctx, fail: fail}
-	opts := append(append([]kgo.Opt{}, n.o.Client...),
+	// The first transaction asks for two topics, one right after the other, and the
+	// second would wait for this age.
+	opts := append([]kgo.Opt{kgo.MetadataMinAge(100 * time.Millisecond)}, n.o.Client...)
+	opts = append(opts,
 		kgo.ConsumerGroup(n.o.Group), kgo.ConsumeTopics(n.o.Input), kgo.TransactionalID(n.o.TransactionalID),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.RecordPartitioner(kgo.ManualPartitioner()),

@@ -290,6 +290,21 @@ func TestTakeOver(t *testing.T) {
 	out.wantOnce(t, keys)
 }
 
+// TestStoppedEarly: a Node that is told to stop before it has begun has not failed.
+func TestStoppedEarly(t *testing.T) {
+	brokers := servertest.Shared(t, servertest.Kafka).Env("KAFKA_BROKERS")
+	topic := newTopics(t, brokers)
+	n, err := order{Brokers: brokers, Topic: topic, Dir: t.TempDir(), ID: topic}.node()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := n.Run(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestBadTopics: what would lose marks is refused.
 func TestBadTopics(t *testing.T) {
 	brokers := servertest.Shared(t, servertest.Kafka).Env("KAFKA_BROKERS")

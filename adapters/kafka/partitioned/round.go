@@ -88,7 +88,7 @@ func (s *session) round(ctx context.Context) error {
 		return failed
 	case failed != nil: // the records come again
 		s.aborted.Add(1)
-		if !errors.Is(failed, errLost) {
+		if !errors.Is(failed, errLost) && ctx.Err() == nil {
 			s.o.Logger.Warn("partitioned: a transaction was aborted, its records come again", "error", failed)
 			pause(ctx, restartAfter)
 		}
