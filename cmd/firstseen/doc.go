@@ -2,6 +2,7 @@
 //
 //	firstseen filter [FILE…]        write the records whose key is new, byte for byte
 //	firstseen kafka                 copy a Kafka topic without its duplicates, exactly once
+//	firstseen kafka prime           fill that log before the first start
 //	firstseen kafka marks           read the log of marks that it keeps
 //	firstseen inspect DIR           what a directory holds
 //	firstseen verify DIR            read everything, list all damage

@@ -70,7 +70,38 @@ func newKafka(a *app) *cobra.Command {
 		},
 	}
 	o.bind(cmd)
-	cmd.AddCommand(newKafkaMarks(a))
+	cmd.AddCommand(newKafkaMarks(a), newKafkaPrime(a))
+	return cmd
+}
+
+func newKafkaPrime(a *app) *cobra.Command {
+	o := &kafkaFlags{window: windowFlag(24 * time.Hour)}
+	cmd := &cobra.Command{
+		Use:   "prime TOPIC",
+		Short: "Fill the log of marks before the first start",
+		Long: `Marks the keys of a topic that was written or handled before, so that the first window
+of firstseen kafka passes no duplicates of them. TOPIC is an output, such as --to: all
+its records of the window count. Or it is --from: those count that --group has
+committed. Run it once, with the options of firstseen kafka, before the first of them
+is started. It prints counts as JSON. When it was cut short, run it again.`,
+		Example: `  firstseen kafka prime --brokers k1:9092 --from orders --to orders-once --group dedup --window 7d orders-once`,
+		Args:    exactly("TOPIC"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := a.requireOutput(); err != nil {
+				return err
+			}
+			n, err := o.options(a)
+			if err != nil {
+				return err
+			}
+			stats, err := partitioned.Prime(cmd.Context(), n, args[0])
+			if err != nil {
+				return err
+			}
+			return printJSON(a.out, stats)
+		},
+	}
+	o.bind(cmd)
 	return cmd
 }
 

@@ -50,7 +50,7 @@ func (s *session) produce(ctx context.Context, topic string, id int32, out *kgo.
 // known reports whether a record's key is marked or came earlier in the round, and
 // takes it down if not.
 func (s *session) known(ctx context.Context, sh *share, met map[string]struct{}, r *kgo.Record) (bool, error) {
-	key := s.key(r)
+	key := s.o.key(r)
 	if len(key) == 0 {
 		s.noKey.Add(1)
 		return false, nil
@@ -74,11 +74,11 @@ func (s *session) known(ctx context.Context, sh *share, met map[string]struct{},
 }
 
 // key returns a record's key, or none.
-func (s *session) key(r *kgo.Record) []byte {
+func (o Options) key(r *kgo.Record) []byte {
 	key := r.Key
-	if s.o.Key != nil {
+	if o.Key != nil {
 		var err error
-		if key, err = s.o.Key(r); err != nil {
+		if key, err = o.Key(r); err != nil {
 			return nil
 		}
 	}
