@@ -28,18 +28,25 @@ func (a *Adapter) Process(ctx context.Context, w *Waits, h Handler, ds ...amqp.D
 	until := time.Now().Add(a.o.HoldMax)
 	for len(msgs) > 0 {
 		var held []consume.Message
+		var waiting []waiter
 		pause := a.o.HoldMax
 		for i, d := range a.c.HandleBatch(ctx, msgs, handler(h)) {
 			delay := a.delay(msgs[i], d)
-			again, err := a.tell(context.WithoutCancel(ctx), w, msgs[i], d, delay)
+			again, err := a.tell(context.WithoutCancel(ctx), msgs[i], d)
 			if err != nil && failed == nil {
 				failed = err
 			}
-			if again {
+			switch {
+			case again && w != nil:
+				waiting = append(waiting, waiter{msgs[i].Value.(*amqp.Delivery), delay, msgs[i].Deliveries - 1 + counted(d)})
+			case again:
 				msgs[i].Deliveries += counted(d)
 				msgs[i].LastDelivery = msgs[i].Deliveries >= a.o.MaxAttempts
 				held, pause = append(held, msgs[i]), min(pause, delay)
 			}
+		}
+		if err := a.toWait(context.WithoutCancel(ctx), w, waiting); err != nil && failed == nil {
+			failed = err
 		}
 		if msgs = held; len(msgs) == 0 || failed != nil || !wait(ctx, pause) {
 			return failed
@@ -51,8 +58,24 @@ func (a *Adapter) Process(ctx context.Context, w *Waits, h Handler, ds ...amqp.D
 	return failed
 }
 
-// tell has the broker know what was decided. again: the message is held.
-func (a *Adapter) tell(ctx context.Context, w *Waits, m consume.Message, d consume.Decision, delay time.Duration) (again bool, err error) {
+// toWait has messages wait, and acknowledges those of which the broker has confirmed it.
+func (a *Adapter) toWait(ctx context.Context, w *Waits, waiting []waiter) error {
+	if len(waiting) == 0 {
+		return nil
+	}
+	sent, err := w.send(ctx, waiting)
+	for _, m := range waiting[:sent] {
+		err = errors.Join(err, m.d.Ack(false))
+	}
+	if err != nil {
+		a.o.Logger.Warn("rabbitmq: messages that should wait", "messages", len(waiting), "waiting", sent, "error", err)
+		return fmt.Errorf("rabbitmq: %v: %w", consume.Retry, err)
+	}
+	return nil
+}
+
+// tell has the broker know what was decided. again: the message has to wait.
+func (a *Adapter) tell(ctx context.Context, m consume.Message, d consume.Decision) (again bool, err error) {
 	dv := m.Value.(*amqp.Delivery)
 	gaveUp := counted(d) > 0 && m.LastDelivery
 	switch {
@@ -62,12 +85,8 @@ func (a *Adapter) tell(ctx context.Context, w *Waits, m consume.Message, d consu
 		err = dv.Nack(false, false)
 	case d.Reason == consume.Stopped:
 		return false, nil // comes again when the channel closes
-	case w == nil:
-		return true, nil
 	default:
-		if err = w.send(ctx, dv, delay, m.Deliveries-1+counted(d)); err == nil {
-			err = dv.Ack(false)
-		}
+		return true, nil
 	}
 	if err != nil {
 		a.o.Logger.Warn("rabbitmq: telling the broker", "message", dv.MessageId, "decision", d.Action, "error", err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -20,7 +21,7 @@ const (
 	deliveryCount    = "x-delivery-count" // the broker's, of quorum queues
 )
 
-// confirmWait bounds how long the broker may take to confirm a message that waits.
+// confirmWait bounds how long the broker may take to confirm a lot.
 const confirmWait = 15 * time.Second
 
 // Waits are the queues in which messages of one queue wait until they are
@@ -29,7 +30,7 @@ type Waits struct {
 	queue string
 	steps []time.Duration
 
-	mu       sync.Mutex // one message at a time, so that a return is that message's
+	mu       sync.Mutex // one lot at a time, so that a return is that lot's
 	ch       *amqp.Channel
 	returned chan amqp.Return
 }
@@ -42,7 +43,7 @@ func (a *Adapter) OpenWaits(conn *amqp.Connection) (*Waits, error) {
 	if err != nil {
 		return nil, fmt.Errorf("rabbitmq: wait queues: %w", err)
 	}
-	w := &Waits{queue: a.o.Queue, steps: a.o.Waits, ch: ch, returned: ch.NotifyReturn(make(chan amqp.Return, 1))}
+	w := &Waits{queue: a.o.Queue, steps: a.o.Waits, ch: ch, returned: ch.NotifyReturn(make(chan amqp.Return, lotSize))}
 	if err := w.declare(); err != nil {
 		return nil, errors.Join(fmt.Errorf("rabbitmq: wait queues: %w", err), w.Close())
 	}
@@ -79,36 +80,67 @@ func (w *Waits) Close() error {
 	return nil
 }
 
-// send returns when the broker has confirmed that d waits for about the delay.
-func (w *Waits) send(ctx context.Context, d *amqp.Delivery, delay time.Duration, attempts int) error {
-	step := w.steps[len(w.steps)-1]
-	for _, s := range w.steps {
-		if s >= delay {
-			step = s
-			break
-		}
-	}
-	ctx, cancel := context.WithTimeout(ctx, confirmWait)
-	defer cancel()
+// lotSize is how many messages are published before their confirmations are awaited:
+// one wait for the broker's disk and not one for each. The client must never have to wait for room in
+// returned.
+const lotSize = 256
+
+// A waiter is a message on its way to a wait queue.
+type waiter struct {
+	d        *amqp.Delivery
+	delay    time.Duration
+	attempts int
+}
+
+// send returns how many of the messages, in their order, the broker has confirmed to
+// wait, each for about its delay. Without an error it is all of them.
+func (w *Waits) send(ctx context.Context, all []waiter) (sent int, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	c, err := w.ch.PublishWithDeferredConfirmWithContext(ctx, "", w.name(step), true, false, again(d, attempts))
-	if err != nil {
-		return fmt.Errorf("rabbitmq: wait queue: %w", err)
+	for lot := range slices.Chunk(all, lotSize) {
+		if err := w.sendLotLocked(ctx, lot); err != nil {
+			return sent, fmt.Errorf("rabbitmq: wait queue: %w", err)
+		}
+		sent += len(lot)
 	}
-	ok, err := c.WaitContext(ctx)
-	if err != nil {
-		return fmt.Errorf("rabbitmq: wait queue: %w", err)
+	return sent, nil
+}
+
+func (w *Waits) sendLotLocked(ctx context.Context, lot []waiter) error {
+	ctx, cancel := context.WithTimeout(ctx, confirmWait)
+	defer cancel()
+	confirms := make([]*amqp.DeferredConfirmation, len(lot))
+	for i, m := range lot {
+		c, err := w.ch.PublishWithDeferredConfirmWithContext(ctx, "", w.name(w.step(m.delay)), true, false, again(m.d, m.attempts))
+		if err != nil {
+			return err
+		}
+		confirms[i] = c
 	}
-	if !ok {
-		return errors.New("rabbitmq: wait queue: the broker did not take the message")
+	for _, c := range confirms {
+		ok, err := c.WaitContext(ctx)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			return errors.New("the broker did not take a message")
+		}
 	}
-	select {
-	case r := <-w.returned: // it comes before the confirmation
-		return fmt.Errorf("rabbitmq: wait queue: returned: %s", r.ReplyText)
-	default:
-		return nil
+	var err error
+	for range len(w.returned) { // returns come before the confirmations
+		err = fmt.Errorf("returned: %s", (<-w.returned).ReplyText)
 	}
+	return err
+}
+
+// step is the first that is as long as the delay, or the last.
+func (w *Waits) step(delay time.Duration) time.Duration {
+	for _, s := range w.steps {
+		if s >= delay {
+			return s
+		}
+	}
+	return w.steps[len(w.steps)-1]
 }
 
 // again is d as it is published once more. What would lead it elsewhere, or be
