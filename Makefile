@@ -75,9 +75,10 @@ faults: ## the fault suite and the model test in their long form (two hours); fi
 ci: ## what a change has to pass
 	.ci/run
 
-servers-long: ## the shared stores on real servers in their long form; as root it installs what is missing
+servers-long: ## the shared stores on real servers, and the adapters' storms, in their long form; as root it installs what is missing
 	scripts/brokers install all
 	FIRSTSEEN_SERVERS=long FIRSTSEEN_REQUIRE_SERVERS=1 $(GO) test -count 1 -timeout 3h ./stores/...
+	FIRSTSEEN_SERVERS=long FIRSTSEEN_REQUIRE_SERVERS=1 $(GO) test -count 1 -p 1 -timeout 3h -run Storm ./adapters/nats/ ./adapters/rabbitmq/ ./adapters/redisstreams/ ./adapters/watermill/
 	FIRSTSEEN_SERVERS=long FIRSTSEEN_REQUIRE_SERVERS=1 $(GO) test -count 1 -timeout 1h -run 'Store' ./cmd/firstseen/
 	@for m in $(MODULES); do (cd $$m && FIRSTSEEN_SERVERS=long FIRSTSEEN_REQUIRE_SERVERS=1 $(GO) test -count 1 -timeout 3h ./...) || exit 1; done
 	FIRSTSEEN_REQUIRE_SERVERS=1 $(GO) test -count 1 -race -timeout 1h -run 'Guard|Hole' ./stores/...

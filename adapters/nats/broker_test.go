@@ -19,6 +19,8 @@ import (
 	"github.com/firstseen/firstseen/adapters/nats"
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/engine"
+	"github.com/firstseen/firstseen/internal/inboxtest"
+	"github.com/firstseen/firstseen/internal/servertest"
 )
 
 // keyHeader is not Nats-Msg-Id, by which the server would refuse the twins.
@@ -33,6 +35,7 @@ var (
 		Name: "callback", NewTopic: newStream, Produce: produce, Consume: consumeCallback, Guard: openEngine, Drained: drained,
 		Patience: 60 * time.Second,
 	}
+	inbox = inboxtest.With(pull)
 )
 
 // A broker is the server in the test's process; consumers in child processes connect to it.
@@ -49,7 +52,7 @@ type broker struct {
 var embedded broker
 
 func (b *broker) Run() int {
-	code := b.m.Run()
+	code := servertest.Main(b.m)
 	if b.s != nil {
 		b.nc.Close()
 		b.s.Shutdown()
@@ -91,7 +94,7 @@ func (b *broker) stream(t testing.TB) jetstream.JetStream {
 
 func TestMain(m *testing.M) {
 	embedded.m = m
-	adaptertest.Main(&embedded, pull, callback)
+	adaptertest.Main(&embedded, pull, callback, inbox)
 }
 
 func newStream(t testing.TB) string {
@@ -246,11 +249,15 @@ func TestCallback(t *testing.T) {
 	adaptertest.Run(t, callback)
 }
 
-func TestStorm(t *testing.T) {
-	t.Parallel()
-	s := adaptertest.Storm{Messages: 1000, Kills: 2}
+func TestStorm(t *testing.T) { adaptertest.RunStorm(t, pull, storm(1000, 2)) }
+
+// TestStormInbox: where an effect shares a transaction with its mark it happens exactly
+// once.
+func TestStormInbox(t *testing.T) { adaptertest.RunStorm(t, inbox, storm(300, 2)) }
+
+func storm(messages, kills int) adaptertest.Storm {
 	if os.Getenv("FIRSTSEEN_SERVERS") == "long" {
-		s = adaptertest.Storm{Messages: 100_000, Kills: 20}
+		messages, kills = 100_000, 20
 	}
-	adaptertest.RunStorm(t, pull, s)
+	return adaptertest.Storm{Messages: messages, Kills: kills}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/firstseen/firstseen/adapters/rabbitmq"
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/engine"
+	"github.com/firstseen/firstseen/internal/inboxtest"
 	"github.com/firstseen/firstseen/internal/servertest"
 )
 
@@ -28,9 +29,10 @@ var (
 		Name: "hold", NewTopic: newQueue, Produce: produce, Consume: consumeWith(true), Guard: openEngine,
 		Patience: time.Minute, Quiet: 500 * time.Millisecond,
 	}
+	inbox = inboxtest.With(waits)
 )
 
-func TestMain(m *testing.M) { adaptertest.Main(servertest.With(m), waits, hold) }
+func TestMain(m *testing.M) { adaptertest.Main(servertest.With(m), waits, hold, inbox) }
 
 var queues atomic.Int64
 
@@ -137,11 +139,15 @@ func TestHold(t *testing.T) {
 	adaptertest.Run(t, hold)
 }
 
-func TestStorm(t *testing.T) {
-	t.Parallel()
-	s := adaptertest.Storm{Messages: 1000, Kills: 2}
+func TestStorm(t *testing.T) { adaptertest.RunStorm(t, waits, storm(1000, 2)) }
+
+// TestStormInbox: where an effect shares a transaction with its mark it happens exactly
+// once.
+func TestStormInbox(t *testing.T) { adaptertest.RunStorm(t, inbox, storm(300, 2)) }
+
+func storm(messages, kills int) adaptertest.Storm {
 	if os.Getenv("FIRSTSEEN_SERVERS") == "long" {
-		s = adaptertest.Storm{Messages: 100_000, Kills: 20}
+		messages, kills = 100_000, 20
 	}
-	adaptertest.RunStorm(t, waits, s)
+	return adaptertest.Storm{Messages: messages, Kills: kills}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/firstseen/firstseen/adapters/redisstreams"
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/engine"
+	"github.com/firstseen/firstseen/internal/inboxtest"
 	"github.com/firstseen/firstseen/internal/servertest"
 )
 
@@ -23,12 +24,15 @@ const (
 	keyField = "order"
 )
 
-var config = adaptertest.Config{
-	Name: "run", NewTopic: newStream, Produce: produce, Consume: consumeRun, Guard: openEngine, Drained: drained,
-	Patience: time.Minute,
-}
+var (
+	config = adaptertest.Config{
+		Name: "run", NewTopic: newStream, Produce: produce, Consume: consumeRun, Guard: openEngine, Drained: drained,
+		Patience: time.Minute,
+	}
+	inbox = inboxtest.With(config)
+)
 
-func TestMain(m *testing.M) { adaptertest.Main(servertest.With(m), config) }
+func TestMain(m *testing.M) { adaptertest.Main(servertest.With(m), config, inbox) }
 
 var streams, consumers atomic.Int64
 
@@ -104,10 +108,15 @@ func openEngine(dir string, lease time.Duration) (dedup.Guard, func() error, err
 
 func TestAdapter(t *testing.T) { adaptertest.Run(t, config) }
 
-func TestStorm(t *testing.T) {
-	s := adaptertest.Storm{Messages: 1000, Kills: 2}
+func TestStorm(t *testing.T) { adaptertest.RunStorm(t, config, storm(1000, 2)) }
+
+// TestStormInbox: where an effect shares a transaction with its mark it happens exactly
+// once.
+func TestStormInbox(t *testing.T) { adaptertest.RunStorm(t, inbox, storm(300, 2)) }
+
+func storm(messages, kills int) adaptertest.Storm {
 	if os.Getenv("FIRSTSEEN_SERVERS") == "long" {
-		s = adaptertest.Storm{Messages: 100_000, Kills: 20}
+		messages, kills = 100_000, 20
 	}
-	adaptertest.RunStorm(t, config, s)
+	return adaptertest.Storm{Messages: messages, Kills: kills}
 }

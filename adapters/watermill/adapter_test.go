@@ -145,9 +145,13 @@ func TestPublishedBeforeTheMark(t *testing.T) {
 	}
 	got := map[string]int{}
 	for range 2 {
-		m := <-invoices
-		got[m.UUID]++
-		m.Ack()
+		select {
+		case m := <-invoices:
+			got[m.UUID]++
+			m.Ack()
+		case <-time.After(time.Minute):
+			t.Fatalf("waited a minute in vain for an invoice, published %v", got)
+		}
 	}
 	if got["of 1"] != 1 || got["of 2"] != 1 {
 		t.Errorf("published %v", got)

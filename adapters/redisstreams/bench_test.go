@@ -1,0 +1,31 @@
+package redisstreams_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/firstseen/firstseen/adapters/internal/brokerbench"
+	"github.com/firstseen/firstseen/adapters/redisstreams"
+)
+
+// BenchmarkThroughput is messages through Run with an empty handler, without the guard
+// and with the engine at SyncAlways.
+func BenchmarkThroughput(b *testing.B) {
+	brokerbench.Run(b, openEngine, func(b *testing.B, bed brokerbench.Bed) {
+		address := newStream(b)
+		addr, stream, _ := strings.Cut(address, " ")
+		bed.Send(func(keys []string) { produce(b, address, keys...) })
+		o := options(stream)
+		o.MinIdle, o.Consume.Off = redisstreams.Lease, bed.Off
+		a, err := redisstreams.New(bed.Guard, connect(b, addr), o)
+		if err != nil {
+			b.Fatal(err)
+		}
+		bed.Consume(func(ctx context.Context) error {
+			return a.Run(ctx, func(_ context.Context, m redis.XMessage) error { return bed.Handle(m.Values[keyField].(string)) })
+		})
+	})
+}
