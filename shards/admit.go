@@ -5,12 +5,20 @@ import (
 	"github.com/firstseen/firstseen/internal/keytable"
 )
 
-// admit decides a part that is marked, of keys of one form, while nobody holds
-// claims. b.mask tells which of its keys the filter has just got (AddAbsent): they are
-// new, and no two of them are equal. The others are decided after them, since a twin of
+// together decides a part that is marked, of keys of one form, while nobody holds
+// claims: the common case. The filter tells which keys none of its slots may hold, and has
+// got them then: those are new, and no two of them are equal, so they go into the table
+// without a look for equals. The others are decided after them, one by one, since a twin of
 // a new one is among them. After an error the filter may know keys that nobody marked.
-func (s *shard) admit(b *Batch, from, to int) error {
+func (s *shard) together(b *Batch, from, to int) error {
 	form := b.form[from]
+	if t := s.active.tables[form]; t != nil {
+		t.PrefetchUnused(to - from)
+	}
+	// The live generation may be older than the window already, until all shards have
+	// the next one; what is marked in it counts all the same.
+	filter := *s.filter.Load()
+	filter.AddAbsent(s.slot, s.held|1<<s.slot, s.blind, b.mask[from:to], b.order[from:to], &b.next)
 	t, err := s.tableFor(b, form, to-from) // may seal, as long as nothing of the part is marked
 	if err != nil {
 		return err
@@ -20,73 +28,35 @@ func (s *shard) admit(b *Batch, from, to int) error {
 	if t.HasRecords() {
 		b.fresh.payload = t.AddRecords(b.fresh.at, b.record, pairs)
 	}
-	left := t.InsertNew(b.fresh.orders, b.spilled[:0])
-	n := b.fresh.len() - len(left)
-	s.active.keys += n
-	s.added += uint64(n)
-	b.fresh.remove(left)
+	left := s.insertFresh(b, t)
 	b.answerFresh()
-	for _, i := range left { // made to collide: they go into a new table
+	for _, i := range left {
 		if err := s.mark(b, int(i)); err != nil {
 			return err
 		}
 	}
-	if len(b.known) > 0 {
-		return s.admitKnown(b, s.active.tables[form])
+	if len(b.known) == 0 {
+		return nil
 	}
-	return nil
-}
-
-// admitOne is admit for a call of one key: there is nothing to sort.
-func (s *shard) admitOne(b *Batch) error {
-	if b.mask[0] != 0 {
-		return s.one(b, 0, b.mask[0])
-	}
-	t, err := s.tableFor(b, b.form[0], 1)
-	if err != nil {
-		return err
-	}
-	order := b.order[0]
-	p, ok := t.InsertAbsent(order, s.hi(order), b.lo[0], b.recordOf(0))
-	if !ok { // made to collide
-		return s.mark(b, 0)
-	}
-	s.active.keys++
-	s.added++
-	b.fresh.add(b, 0)
-	b.fresh.payload, b.fresh.inFilter = p, true
-	b.answer(0, dedup.Fresh)
-	return nil
-}
-
-// admitKnown answers what the tables tell of the keys in b.known; the rest is left to
-// the runs.
-func (s *shard) admitKnown(b *Batch, active *keytable.Table) error {
-	rest := b.known[:0]
-	candidates := active.Candidates(b.candidates, b.order, b.known)
-	for k, i := range b.known {
-		order := b.order[i]
-		if active.Holds(candidates[k], order, s.hi(order), b.lo[i], b.recordOf(int(i))) {
-			b.duplicate(s, int(i))
-			b.Counts.Unflushed++
-			continue
-		}
-		s.announceSealed(b, i)
-		rest = append(rest, i)
-	}
-	s.announceSealedKeys(b, rest)
-	for _, i := range rest {
-		m := b.mask[i]
-		u := s.inSealed(b, int(i), m)
-		if u == nil {
-			b.pending = append(b.pending, Pending{I: i, Shard: uint16(s.index), Mask: m})
-			continue
-		}
-		if err := s.known(b, int(i), u); err != nil {
+	s.prefetchKnown(b, s.active.tables[form])
+	for _, i := range b.known {
+		if err := s.one(b, int(i), b.mask[i]); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// insertFresh puts the keys of b.fresh, which stand behind the used ones of the active table
+// t, into it. It takes those out that found no place, since they were made to collide, and
+// returns them: they go into a new table, by mark.
+func (s *shard) insertFresh(b *Batch, t *keytable.Table) (left []int32) {
+	left = t.InsertNew(b.fresh.orders, b.spilled[:0])
+	n := b.fresh.len() - len(left)
+	s.active.keys += n
+	s.added += uint64(n)
+	b.fresh.remove(left)
+	return left
 }
 
 // answerFresh answers the keys of b.fresh.
@@ -94,5 +64,34 @@ func (b *Batch) answerFresh() {
 	out, at := b.Out, b.at
 	for _, i := range b.fresh.at {
 		out[at[i]] = dedup.Fresh
+	}
+}
+
+// prefetchKnown prefetches what unflushed is going to read for the keys in b.known, all of
+// one form: the rows of the sealed tables, whose own prefetches come too early for Route to
+// make, then the keys that a row's tags name. active is the active table.
+func (s *shard) prefetchKnown(b *Batch, active *keytable.Table) {
+	form := b.form[b.known[0]]
+	for _, u := range s.sealed {
+		if t := u.tables[form]; t != nil {
+			for _, i := range b.known {
+				if s.asks(u, b.mask[i]) {
+					t.Prefetch(b.order[i : i+1])
+				}
+			}
+		}
+	}
+	active.PrefetchKeys(b.order, b.known)
+	for _, u := range s.sealed {
+		t, asked := u.tables[form], b.spilled[:0]
+		if t == nil {
+			continue
+		}
+		for _, i := range b.known {
+			if s.asks(u, b.mask[i]) {
+				asked = append(asked, i)
+			}
+		}
+		t.PrefetchKeys(b.order, asked)
 	}
 }

@@ -131,11 +131,7 @@ func (s *shard) markAlike(b *Batch, from, to int, marked []bool) error {
 	} else {
 		m.payload = keytable.Payload(pairs)
 	}
-	left := t.InsertNew(m.orders, b.spilled[:0])
-	n := m.len() - len(left)
-	s.active.keys += n
-	s.added += uint64(n)
-	m.remove(left)
+	left := s.insertFresh(b, t)
 	for _, i := range m.at {
 		s.end(b, int(i), marked)
 	}
