@@ -5,6 +5,83 @@ import (
 	"github.com/firstseen/firstseen/internal/keytable"
 )
 
+// TableSets is how many full tables a shard has memory for: the active one, the one
+// that takes its place at a rotation, when all shards seal at once, and one more,
+// since by the next rotation of a fast stream the flush has not given all back.
+const TableSets = 3
+
+// fullKeys is the number of keys that a full table has room for.
+func (s *Set) fullKeys() int { return int(s.maxKeys.Load()) + MaxPart }
+
+// Warm makes the memory of a shard resident, before calls come: its filter's and,
+// that of some full tables, with that of their records where one is
+// expected to take record bytes, its length included, and not 0. In
+// a caller the first touch costs up to 3 ms a MB. It may run for several shards at once.
+func (s *Set) Warm(shard, tables, record int) error {
+	(*s.shards[shard].filter.Load()).Touch()
+	for range tables {
+		if err := s.pool.Warm(record); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// SetMaxKeys changes Config.MaxKeys. Where ahead is not 0, so many tables of the new size
+// are made resident before: in a caller the first touch would take up to 3 ms a MB.
+func (s *Set) SetMaxKeys(keys, ahead int) error {
+	if err := s.pool.Resize(keys+MaxPart, ahead); err != nil {
+		return err
+	}
+	s.maxKeys.Store(int64(keys))
+	s.filled.Store(0)
+	return nil
+}
+
+// HasRecords reports whether keys of variable length have come: tables for them take
+// ArenaPerKey bytes per key more.
+func (s *Set) HasRecords() bool { return s.records.Load() }
+
+// MaxKeys returns Config.MaxKeys as it is now.
+func (s *Set) MaxKeys() int { return int(s.maxKeys.Load()) }
+
+// Filled returns how many tables were sealed because they were full since the live generation
+// began, or SetMaxKeys.
+func (s *Set) Filled() int { return int(s.filled.Load()) }
+
+// WantsTables reports whether no full table is ready to take the place of the active ones,
+// those are a quarter full, and there are fewer than TableSets for each shard: see AddTables.
+func (s *Set) WantsTables() bool {
+	if s.pool.Ready() > 0 {
+		return false
+	}
+	unflushed, most, full := 0, s.MaxKeys(), 0
+	for i := range s.shards {
+		sh := &s.shards[i]
+		sh.lockLater()
+		unflushed += sh.active.keys
+		for _, u := range append(sh.sealed, sh.active) {
+			for _, t := range u.tables {
+				if t != nil && t.Cap() == s.fullKeys() {
+					full++
+				}
+			}
+		}
+		sh.mu.Unlock()
+	}
+	return 4*unflushed > most*len(s.shards) && full < TableSets*len(s.shards)
+}
+
+// AddTables makes full tables resident, one for each shard.
+func (s *Set) AddTables() error {
+	for range s.shards {
+		if err := s.pool.Warm(0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // firstKeys is how many keys the first table of a form is made for, where no full one is ready.
 const firstKeys = 512
 

@@ -1,0 +1,137 @@
+package shards
+
+// Start sets the oldest generation, at opening.
+func (s *Set) Start(oldest uint64) {
+	s.oldest.Store(oldest)
+	for i := range s.shards {
+		sh := &s.shards[i]
+		sh.mu.Lock()
+		sh.oldest = oldest
+		sh.mu.Unlock()
+	}
+}
+
+// Hold makes a generation count, at opening; lost says that runs of it are
+// missing, blind that its filter can't be had either.
+func (s *Set) Hold(generation uint64, lost, blind bool) {
+	for i := range s.shards {
+		sh := &s.shards[i]
+		sh.mu.Lock()
+		sh.assign(generation)
+		mask := sh.slots.of(generation)
+		for i := range sh.lostAt {
+			if mask>>i&1 != 0 && (lost || blind) {
+				sh.lostAt[i] = max(sh.lostAt[i], generation)
+			}
+		}
+		if lost {
+			sh.lost |= mask
+		}
+		if blind {
+			sh.blind |= mask
+		}
+		sh.mu.Unlock()
+	}
+}
+
+// assign gives a generation a slot, at opening, unless it has one.
+func (s *shard) assign(generation uint64) {
+	t := &s.slots
+	switch {
+	case t.of(generation) != 0:
+	case s.set.c.Confirmer == nil:
+		t.give(int(generation%uint64(t.n)), generation)
+	case t.free() > 0:
+		t.take(generation)
+	default: // Share says otherwise where there are many
+		t.slot[s.slot].first = min(t.slot[s.slot].first, generation)
+	}
+	s.held = t.used
+}
+
+// Share gives slots to the generations of a directory that is being opened, oldest first,
+// with the keys that each one has; the last one is live. Where they are more than slots, several
+// share one.
+func (s *Set) Share(first uint64, keys []uint64) {
+	total := uint64(0)
+	for _, n := range keys {
+		total += n
+	}
+	for i := range s.shards {
+		sh := &s.shards[i]
+		sh.mu.Lock()
+		t := &sh.slots
+		*t = newSlots(s.c.Filter)
+		for k, n := range keys {
+			g := first + uint64(k)
+			n /= uint64(len(s.shards))
+			last := &t.slot[sh.slot]
+			switch {
+			case s.c.Confirmer == nil:
+				sh.slot = int(g % uint64(t.n))
+				t.give(sh.slot, g)
+			case k == 0 || t.free() >= len(keys)-k || t.free() > 0 && last.keys+n/2 > total/uint64(t.n*len(s.shards)):
+				sh.slot, _ = t.take(g)
+			default:
+				last.last = g
+			}
+			t.slot[sh.slot].keys += n
+		}
+		for j := range t.n {
+			t.slot[j].keys = 0 // Place counts them
+		}
+		sh.held, sh.active.Slot = t.used, sh.slot
+		sh.mu.Unlock()
+	}
+}
+
+// Place returns the slot for a run of so many keys, at opening; runs come by generation
+// and in their order. whole says that the generation must stay in one slot.
+func (s *Set) Place(shard int, generation, keys uint64, whole bool) int {
+	sh := &s.shards[shard]
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	sh.assign(generation)
+	t := &sh.slots
+	slot := t.newest(generation)
+	// One stays free, for the next generation.
+	if !whole && t.slot[slot].keys > 0 && !t.takes(slot, keys) && t.free() > 1 {
+		was := slot
+		slot, _ = t.take(generation)
+		if was == sh.slot && generation == sh.generation {
+			sh.slot, sh.active.Slot = slot, slot
+		}
+	}
+	t.slot[slot].keys += keys
+	sh.held = t.used
+	return slot
+}
+
+// Restart makes the sequence number of a shard's active table at least seq, at
+// opening.
+func (s *Set) Restart(shard int, seq uint64) {
+	sh := &s.shards[shard]
+	sh.mu.Lock()
+	sh.seq = max(sh.seq, seq)
+	sh.active.Seq = sh.seq
+	sh.mu.Unlock()
+}
+
+// AddTombstone lays a tombstone that a run keeps, at opening.
+func (s *Set) AddTombstone(shard int, t Tombstone, seq, generation uint64) {
+	sh := &s.shards[shard]
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	k := tombKey(t.Form, t.Hi, t.Lo, t.Record)
+	if old, ok := sh.tombs[k]; !ok || old.seq < seq {
+		sh.tombs[k] = tombstoned{seq, generation}
+	}
+}
+
+// AddOrders adds keys of one shard, by their orders, to a slot of the filter, to rebuild it.
+func (s *Set) AddOrders(shard, slot int, orders []uint64) {
+	sh := &s.shards[shard]
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	(*sh.filter.Load()).AddBatch(slot, orders)
+}

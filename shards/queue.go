@@ -1,0 +1,187 @@
+package shards
+
+import (
+	"context"
+	"slices"
+
+	"github.com/firstseen/firstseen/internal/sabotage"
+)
+
+// Seal seals the unflushed keys of every shard whose oldest one was logged
+// below pos.
+func (s *Set) Seal(below uint64) {
+	for i := range s.shards {
+		sh := &s.shards[i]
+		sh.lockLater()
+		if !sh.active.empty() && sh.active.first < below {
+			sh.seal()
+		}
+		sh.mu.Unlock()
+	}
+}
+
+// seal closes the active table and queues it for the flush.
+func (s *shard) seal() {
+	if s.active.empty() {
+		// Its memory may be there all the same, after a Forget.
+		s.active.Generation, s.active.Slot = s.generation, s.slot
+		return
+	}
+	u := s.active
+	u.End, u.MaxPos = s.pos, max(s.pos, s.replaying)
+	s.sealed = append(s.sealed, u)
+	s.seq++
+	s.newActive()
+	s.set.nSealed.Add(1)
+	s.set.queue.Lock()
+	s.set.queue.tables = append(s.set.queue.tables, u)
+	s.set.queue.Unlock()
+	s.set.c.Sealed()
+}
+
+// Sealed returns how many sealed tables have not been published.
+func (s *Set) Sealed() int { return int(s.nSealed.Load()) }
+
+// Next takes the oldest sealed table that nobody took yet, or nil.
+func (s *Set) Next() *Unflushed {
+	s.queue.Lock()
+	defer s.queue.Unlock()
+	if len(s.queue.tables) == 0 {
+		return nil
+	}
+	u := s.queue.tables[0]
+	s.queue.tables = s.queue.tables[1:]
+	return u
+}
+
+// PutBack undoes Next: the tables, in the order they were taken, come first again.
+// A shard's tables must be flushed in their order, since its runs say how far in
+// the log they reach.
+func (s *Set) PutBack(tables []*Unflushed) {
+	s.queue.Lock()
+	defer s.queue.Unlock()
+	s.queue.tables = append(slices.Clone(tables), s.queue.tables...)
+}
+
+// Published takes a flushed table out of memory. install, called with the
+// shard locked, makes its runs visible to the Confirmer, so that no look-up
+// finds the keys in neither place.
+func (s *Set) Published(u *Unflushed, install func()) {
+	sh := &s.shards[u.Shard]
+	sh.lockLater()
+	install()
+	for i, t := range sh.sealed {
+		if t == u {
+			sh.sealed = append(sh.sealed[:i:i], sh.sealed[i+1:]...)
+			break
+		}
+	}
+	sh.version++
+	sh.mu.Unlock()
+	for _, t := range u.tables {
+		s.pool.Recycle(t)
+	}
+	s.nSealed.Add(-1)
+	s.wakeRoom()
+}
+
+// Install calls install with the shard locked; pending look-ups of the shard
+// are repeated.
+func (s *Set) Install(shard int, install func()) {
+	sh := &s.shards[shard]
+	sh.lockLater()
+	install()
+	sh.version++
+	sh.mu.Unlock()
+}
+
+func (s *Set) wakeRoom() {
+	s.queue.Lock()
+	close(s.queue.room)
+	s.queue.room = make(chan struct{})
+	s.queue.Unlock()
+}
+
+// Refuse makes calls that wait for room fail with err, until Refuse(nil).
+func (s *Set) Refuse(err error) {
+	if err == nil {
+		s.refusal.Store(nil)
+		return
+	}
+	s.refusal.Store(&err)
+	s.wakeRoom()
+}
+
+// waitRoom waits until a table has left or ctx ends, unless fewer than most are sealed.
+func (s *Set) waitRoom(ctx context.Context, most int64) error {
+	s.queue.Lock()
+	room := s.queue.room
+	s.queue.Unlock()
+	if err := s.refusal.Load(); err != nil {
+		return *err
+	}
+	if s.nSealed.Load() < most {
+		return nil
+	}
+	if sabotage.On(sabotage.IgnoreContext) {
+		ctx = context.WithoutCancel(ctx)
+	}
+	select {
+	case <-room:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// lockForMarks locks the shard with room for n more keys. It waits, unlocked,
+// while too many sealed tables wait for their flush: more than MaxSealed, which
+// rotations may bring about, leave no memory for a table that is not begun.
+func (s *shard) lockForMarks(ctx context.Context, n int) error {
+	for waited := false; ; waited = true {
+		s.mu.Lock()
+		begun, most := !s.active.empty(), int64(s.set.c.MaxSealed)
+		if s.set.c.Confirmer == nil || begun && s.active.room(n, int(s.set.maxKeys.Load())) {
+			return nil
+		}
+		// Nothing of the part is in the filter yet: its bits and its table will agree on the slot.
+		if !begun {
+			most++ // none is added to the sealed ones
+		}
+		if s.set.nSealed.Load() < most {
+			if begun {
+				s.set.filled.Add(1)
+			}
+			s.seal()
+			s.followSlot()
+			return nil
+		}
+		s.mu.Unlock()
+		if !waited {
+			s.set.waits.Add(1)
+		}
+		if err := s.set.waitRoom(ctx, most); err != nil {
+			return err
+		}
+	}
+}
+
+// Tail returns the log position below which no frame is needed for the
+// unflushed keys but those of the tables in done, given the log's end as it was
+// before the call.
+func (s *Set) Tail(end uint64, done map[*Unflushed]bool) uint64 {
+	for i := range s.shards {
+		sh := &s.shards[i]
+		sh.lockLater()
+		for _, u := range sh.sealed {
+			if !done[u] {
+				end = min(end, u.first)
+			}
+		}
+		if !sh.active.empty() {
+			end = min(end, sh.active.first)
+		}
+		sh.mu.Unlock()
+	}
+	return end
+}

@@ -1,0 +1,139 @@
+package shards
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/internal/hash"
+)
+
+// Replay applies one record of the log that starts and ends at the given
+// positions, at opening. Records of a shard come in the order they were logged.
+func (s *Set) Replay(b *Batch, r *Record, start, end uint64) error {
+	if r.Shard >= len(s.shards) {
+		return fmt.Errorf("the log names shard %d of %d: %w", r.Shard, len(s.shards), dedup.ErrCorrupt)
+	}
+	sh := &s.shards[r.Shard]
+	if err := s.decode(b, r); err != nil {
+		return err
+	}
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if full := s.c.Confirmer != nil && !sh.active.room(b.n, int(s.maxKeys.Load())); full || r.Generation != sh.active.Generation {
+		sh.seal()
+		if r.Generation == sh.generation {
+			sh.followSlot()
+		}
+		sh.replayInto(r.Generation)
+	}
+	sh.replaying = end
+	sh.active.logged(start)
+	switch {
+	case r.Kind == Forget:
+		for i := range b.n {
+			sh.forget(b.form[i], b.order[i], b.lo[i], b.recordOf(i))
+		}
+	default:
+		sh.announce(r.Form, b.order)
+		(*sh.filter.Load()).AddBatch(sh.active.Slot, b.order)
+		sh.slots.slot[sh.active.Slot].keys += uint64(b.n)
+		if s.c.Confirmer == nil {
+			break
+		}
+		for i := range b.n {
+			if err := sh.replayMark(b, i); err != nil {
+				return err
+			}
+		}
+	}
+	sh.active.logged(start)
+	sh.pos, sh.replaying = end, 0
+	return nil
+}
+
+// replayMark is mark without an answer; a full table is sealed without a log.
+func (s *shard) replayMark(b *Batch, i int) error {
+	b.fresh.reset() // nothing to log: it came from there
+	generation, slot := s.active.Generation, s.active.Slot
+	err := s.mark(b, i)
+	s.active.Generation, s.active.Slot = generation, slot
+	return err
+}
+
+// replayInto makes the active table, which is empty, one of a generation.
+func (s *shard) replayInto(generation uint64) {
+	s.assign(generation)
+	s.active.Generation = generation
+	if s.active.Slot = s.slot; generation != s.generation {
+		s.active.Slot = s.slots.newest(generation)
+	}
+}
+
+// EndReplay leaves every shard's active table to the live generation.
+func (s *Set) EndReplay() {
+	for i := range s.shards {
+		sh := &s.shards[i]
+		sh.mu.Lock()
+		if sh.active.Generation != sh.generation {
+			sh.seal()
+			sh.active.Generation, sh.active.Slot = sh.generation, sh.slot
+		}
+		sh.mu.Unlock()
+	}
+}
+
+// decode fills b with the keys of a record. A record that no engine writes is
+// damage that the log's checksums did not see.
+func (s *Set) decode(b *Batch, r *Record) error {
+	if r.Kind >= NoKind || r.Form >= hash.Forms || r.Count < 0 || r.Count > len(r.Payload) {
+		return fmt.Errorf("a record of kind %d, form %d and %d keys in %d bytes: %w", r.Kind, r.Form, r.Count, len(r.Payload), dedup.ErrCorrupt)
+	}
+	b.grow(r.Count)
+	b.fixed = r.Form.Fixed()
+	b.Out = append(b.out[:0], make([]dedup.Verdict, r.Count)...)
+	b.out = b.Out
+	if !b.fixed {
+		b.record = append(b.record[:0], make([][]byte, r.Count)...)
+	}
+	p, ok := r.Payload, true
+	for i := range r.Count {
+		b.lo[i], b.form[i], b.at[i] = 0, r.Form, int32(i)
+		var h uint64
+		if h, p, ok = s.decodeKey(b, i, p); !ok {
+			break
+		}
+		if h>>(64-s.shardBits) != uint64(r.Shard) {
+			return fmt.Errorf("a record of shard %d holds a key of another shard: %w", r.Shard, dedup.ErrCorrupt)
+		}
+		b.order[i] = h << s.shardBits
+	}
+	if !ok || len(p) != 0 {
+		return fmt.Errorf("a record of %d keys of form %d has %d bytes: %w", r.Count, r.Form, len(r.Payload), dedup.ErrCorrupt)
+	}
+	return nil
+}
+
+// decodeKey reads the i-th key of a payload. It returns its hash and the rest of the payload,
+// which is not ok where it ends within the key.
+func (s *Set) decodeKey(b *Batch, i int, p []byte) (h uint64, rest []byte, ok bool) {
+	le := binary.LittleEndian
+	switch {
+	case s.c.Confirmer == nil:
+		if len(p) < 8 {
+			return 0, nil, false
+		}
+		return le.Uint64(p), p[8:], true
+	case b.fixed:
+		if len(p) < 16 {
+			return 0, nil, false
+		}
+		b.lo[i] = le.Uint64(p[8:])
+		return le.Uint64(p), p[16:], true
+	}
+	if len(p) < 1 || len(p) < 1+int(p[0]) {
+		return 0, nil, false
+	}
+	b.record[i] = p[1 : 1+int(p[0])]
+	return s.c.Hasher.Record(b.record[i]), p[1+len(b.record[i]):], true
+}
