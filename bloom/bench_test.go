@@ -16,7 +16,7 @@ const (
 // benchWindow returns the filters of a window of the given number of keys, full.
 // Adding them one by one would take minutes, so a small full filter's columns
 // are laid side by side: the density and its variation are the same.
-func benchWindow(b *testing.B, kind Kind, keys uint64) []Filter {
+func benchWindow(b *testing.B, kind Kind, keys uint64) []batcher {
 	b.Helper()
 	c := Config{Keys: 40_000, BitsPerKey: 24, Generations: 8}
 	if kind == Compact {
@@ -33,7 +33,7 @@ func benchWindow(b *testing.B, kind Kind, keys uint64) []Filter {
 		tile.ReadSlot(slot, 0, columns[slot])
 	}
 	c.Keys = keys / benchShards
-	filters := make([]Filter, benchShards)
+	filters := make([]batcher, benchShards)
 	for i := range filters {
 		f := benchFilter(b, kind, c)
 		f.Touch()
@@ -47,14 +47,14 @@ func benchWindow(b *testing.B, kind Kind, keys uint64) []Filter {
 	return filters
 }
 
-func benchFilter(b *testing.B, kind Kind, c Config) Filter {
+func benchFilter(b *testing.B, kind Kind, c Config) batcher {
 	b.Helper()
 	f, err := New(kind, c)
 	if err != nil {
 		b.Fatal(err)
 	}
 	b.Cleanup(f.Close)
-	return f
+	return f.(batcher)
 }
 
 func fillOrders(rng *rand.Rand, orders []uint64) {
@@ -90,20 +90,20 @@ func BenchmarkMaybeBatch(b *testing.B) {
 		for _, kind := range []Kind{Sliced, Compact} {
 			b.Run(fmt.Sprintf("kind=%v/keys=%d/batch=%d", kind, keys, benchBatch), func(b *testing.B) {
 				filters := benchWindow(b, kind, keys)
-				for _, announced := range []string{"ahead", "before", "never"} {
-					b.Run("announced="+announced, func(b *testing.B) {
+				for _, prefetched := range []string{"ahead", "before", "never"} {
+					b.Run("prefetched="+prefetched, func(b *testing.B) {
 						masks := make([]uint8, benchBatch)
 						i := 0
 						for b.Loop() {
 							f, orders := filters[i%benchShards], batches[i%len(batches)]
-							switch announced {
+							switch prefetched {
 							case "ahead":
 								f.MaybeBatch(masks, orders)
 							case "before":
 								f.Prefetch(orders)
 								fallthrough
 							case "never":
-								f.MaybeAnnounced(masks, orders, nil)
+								f.MaybePrefetched(masks, orders, nil)
 							}
 							i++
 						}

@@ -13,7 +13,7 @@ import (
 	"github.com/firstseen/firstseen/internal/prefetch"
 )
 
-// A CompactFilter is a ring of bits-and-blooms filters, one a generation, over
+// A compact is a ring of bits-and-blooms filters, one a generation, over
 // memory outside the collector's heap. It sets and tests bits of their sets at
 // places of its own, since its keys are hashes already: hashing them again
 // would cost more than all the rest.
@@ -22,7 +22,7 @@ import (
 // many as it has hashes.
 //
 // See [Filter] for who may call what at once.
-type CompactFilter struct {
+type compact struct {
 	ring     []*bitsandblooms.BloomFilter
 	words    []uint64 // of all slots, one after the other
 	slotSize uint64   // words of a slot
@@ -32,7 +32,7 @@ type CompactFilter struct {
 	region   *mem.Region
 }
 
-var _ Filter = (*CompactFilter)(nil)
+var _ Filter = (*compact)(nil)
 
 // unitWords is the size of what is cleared as one: a cache line.
 const unitWords = 8
@@ -44,13 +44,13 @@ func compactWords(c Config) uint64 {
 	return max(uint64(units), 2) * unitWords
 }
 
-func newCompact(c Config) (*CompactFilter, error) {
+func newCompact(c Config) (*compact, error) {
 	size := compactWords(c)
 	region, err := mem.Alloc(int(size) * 8 * c.Generations)
 	if err != nil {
 		return nil, fmt.Errorf("bloom: %w", err)
 	}
-	f := &CompactFilter{
+	f := &compact{
 		ring:     make([]*bitsandblooms.BloomFilter, c.Generations),
 		words:    region.Uint64s(),
 		slotSize: size,
@@ -66,23 +66,23 @@ func newCompact(c Config) (*CompactFilter, error) {
 }
 
 // column returns the words of a slot.
-func (f *CompactFilter) column(slot int) []uint64 {
+func (f *compact) column(slot int) []uint64 {
 	start := uint64(slot) * f.slotSize
 	return f.words[start : start+f.slotSize : start+f.slotSize]
 }
 
 // Kind returns Compact.
-func (f *CompactFilter) Kind() Kind { return Compact }
+func (f *compact) Kind() Kind { return Compact }
 
 // Generations returns the number of slots.
-func (f *CompactFilter) Generations() int { return len(f.ring) }
+func (f *compact) Generations() int { return len(f.ring) }
 
 // Hashes returns the number of bits a key sets.
-func (f *CompactFilter) Hashes() int { return f.hashes }
+func (f *compact) Hashes() int { return f.hashes }
 
 // Prefetch asks for the first bit of each order in every slot: half of the
 // absent keys are known by it, and a batch of more bits would not fit the cache.
-func (f *CompactFilter) Prefetch(orders []uint64) {
+func (f *compact) Prefetch(orders []uint64) {
 	base := unsafe.Pointer(unsafe.SliceData(f.words))
 	for slot := range f.ring {
 		// Word high(order × words) holds bit high(order × words × 64).
@@ -91,19 +91,19 @@ func (f *CompactFilter) Prefetch(orders []uint64) {
 }
 
 // Touch makes the memory resident.
-func (f *CompactFilter) Touch() { f.region.Touch() }
+func (f *compact) Touch() { f.region.Touch() }
 
 // Bytes returns the size of the filter in memory.
-func (f *CompactFilter) Bytes() int64 { return int64(len(f.words)+len(f.sweep.early)) * 8 }
+func (f *compact) Bytes() int64 { return int64(len(f.words)+len(f.sweep.early)) * 8 }
 
 // Close frees the memory.
-func (f *CompactFilter) Close() {
+func (f *compact) Close() {
 	f.ring, f.words = nil, nil
 	f.region.Free()
 }
 
 // Reset empties a slot.
-func (f *CompactFilter) Reset(slot int) {
+func (f *compact) Reset(slot int) {
 	checkSlot(slot, len(f.ring))
 	for f.ClearStep() {
 	}
@@ -111,7 +111,7 @@ func (f *CompactFilter) Reset(slot int) {
 }
 
 // ClearStep clears a piece of what Reset left.
-func (f *CompactFilter) ClearStep() (more bool) {
+func (f *compact) ClearStep() (more bool) {
 	slot := f.sweep.pending()
 	if slot < 0 {
 		return false
@@ -137,7 +137,7 @@ func (f *CompactFilter) ClearStep() (more bool) {
 }
 
 // Fill returns the share of a slot's bits that are set.
-func (f *CompactFilter) Fill(slot int) float64 {
+func (f *compact) Fill(slot int) float64 {
 	checkSlot(slot, len(f.ring))
 	sum, n, step := 0, 0, sampleStep(f.slotSize)
 	for i := uint64(0); i < f.slotSize; i += step {
@@ -149,7 +149,7 @@ func (f *CompactFilter) Fill(slot int) float64 {
 
 // Rate returns the predicted share of absent keys that are "maybe" in any slot:
 // 1 - Π (1 - fill^k).
-func (f *CompactFilter) Rate() float64 {
+func (f *compact) Rate() float64 {
 	none := 1.0
 	for slot := range f.ring {
 		none *= 1 - math.Pow(f.Fill(slot), float64(f.hashes))
@@ -158,7 +158,7 @@ func (f *CompactFilter) Rate() float64 {
 }
 
 // word returns what counts of word i of a slot.
-func (f *CompactFilter) word(slot int, i uint64) uint64 {
+func (f *compact) word(slot int, i uint64) uint64 {
 	if f.sweep.pending() == slot && !f.sweep.clean(i/unitWords) {
 		return 0
 	}
@@ -166,11 +166,11 @@ func (f *CompactFilter) word(slot int, i uint64) uint64 {
 }
 
 // SlotBytes returns the size of a column.
-func (f *CompactFilter) SlotBytes() int { return int(f.slotSize) * 8 }
+func (f *compact) SlotBytes() int { return int(f.slotSize) * 8 }
 
 // ReadSlot copies a part of a slot's column: its bits in their order, as little
 // endian words.
-func (f *CompactFilter) ReadSlot(slot, off int, dst []byte) {
+func (f *compact) ReadSlot(slot, off int, dst []byte) {
 	checkSlot(slot, len(f.ring))
 	checkColumn(off, len(dst), f.SlotBytes())
 	at := uint64(off / 8)
@@ -181,7 +181,7 @@ func (f *CompactFilter) ReadSlot(slot, off int, dst []byte) {
 }
 
 // MergeSlot adds all keys of a part of a column to a slot.
-func (f *CompactFilter) MergeSlot(slot, off int, src []byte) {
+func (f *compact) MergeSlot(slot, off int, src []byte) {
 	checkSlot(slot, len(f.ring))
 	checkColumn(off, len(src), f.SlotBytes())
 	column, sweeping := f.column(slot), f.sweep.pending() == slot
@@ -196,7 +196,7 @@ func (f *CompactFilter) MergeSlot(slot, off int, src []byte) {
 }
 
 // clearFor clears a unit of the slot that is being swept before bits are added.
-func (f *CompactFilter) clearFor(column []uint64, unit uint64) {
+func (f *compact) clearFor(column []uint64, unit uint64) {
 	if f.sweep.clean(unit) {
 		return
 	}

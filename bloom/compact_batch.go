@@ -8,28 +8,28 @@ import (
 )
 
 // Maybe returns the mask of slots that may hold the key.
-func (f *CompactFilter) Maybe(order uint64) uint8 {
+func (f *compact) Maybe(order uint64) uint8 {
 	orders, masks := [1]uint64{order}, [1]uint8{}
-	f.MaybeAnnounced(masks[:], orders[:], nil)
+	f.MaybePrefetched(masks[:], orders[:], nil)
 	return masks[0]
 }
 
 // MaybeBatch puts the mask of each order into masks. The first bits of a chunk are
-// announced while the chunk before it is tested.
-func (f *CompactFilter) MaybeBatch(masks []uint8, orders []uint64) {
+// prefetched while the chunk before it is tested.
+func (f *compact) MaybeBatch(masks []uint8, orders []uint64) {
 	masks = masks[:len(orders)]
-	ahead := Ahead{Filter: f, Orders: orders}
-	ahead.Announce(2 * compactChunk)
-	f.MaybeAnnounced(masks, orders, &ahead)
+	next := prefetch.Queue{Filter: f, Orders: orders}
+	next.Next(2 * compactChunk)
+	f.MaybePrefetched(masks, orders, &next)
 }
 
-// MaybeAnnounced puts the mask of each order into masks.
-func (f *CompactFilter) MaybeAnnounced(masks []uint8, orders []uint64, ahead *Ahead) {
+// MaybePrefetched puts the mask of each order into masks.
+func (f *compact) MaybePrefetched(masks []uint8, orders []uint64, beside *prefetch.Queue) {
 	masks = masks[:len(orders)]
 	for i := 0; i < len(orders); i += compactChunk {
 		end := min(i+compactChunk, len(orders))
 		f.maybe(masks[i:end], orders[i:end])
-		ahead.Announce(end - i)
+		beside.Next(end - i)
 	}
 	slot := f.sweep.pending()
 	if slot < 0 {
@@ -55,14 +55,14 @@ const (
 // compactChunk keys. It goes bit by bit and not key by key: a test decided by a
 // coin is mispredicted half of the time, and then the next miss does not start
 // before the last one has ended; a prefetch does not wait.
-func (f *CompactFilter) maybe(masks []uint8, orders []uint64) {
+func (f *compact) maybe(masks []uint8, orders []uint64) {
 	var probes [compactChunk]probe
 	all := uint8(1<<len(f.ring) - 1)
 	for i, order := range orders {
 		probes[i] = newProbe(order)
 		masks[i] = all
 	}
-	f.announce(masks, probes[:len(orders)])
+	f.prefetch(masks, probes[:len(orders)])
 	f.testFirst(masks, orders)
 	for k := 1; k < f.hashes; k++ {
 		left := uint8(0)
@@ -74,7 +74,7 @@ func (f *CompactFilter) maybe(masks []uint8, orders []uint64) {
 			return
 		}
 		if k < compactAhead {
-			f.announce(masks, probes[:len(orders)])
+			f.prefetch(masks, probes[:len(orders)])
 		}
 		for i, m := range masks {
 			at := uint(mulhi(probes[i].at, f.bits))
@@ -88,7 +88,7 @@ func (f *CompactFilter) maybe(masks []uint8, orders []uint64) {
 }
 
 // testFirst tests the first bit of each order in all slots, without a branch.
-func (f *CompactFilter) testFirst(masks []uint8, orders []uint64) {
+func (f *compact) testFirst(masks []uint8, orders []uint64) {
 	for i, order := range orders {
 		var m uint8
 		at := uint(mulhi(order, f.bits))
@@ -99,9 +99,9 @@ func (f *CompactFilter) testFirst(masks []uint8, orders []uint64) {
 	}
 }
 
-// announce prefetches the bit that the probes stand at in each slot that is
+// prefetch prefetches the bit that the probes stand at in each slot that is
 // still a candidate.
-func (f *CompactFilter) announce(masks []uint8, probes []probe) {
+func (f *compact) prefetch(masks []uint8, probes []probe) {
 	var wanted [compactChunk]uint64
 	base := unsafe.Pointer(unsafe.SliceData(f.words))
 	for slot := range f.ring {
@@ -125,7 +125,7 @@ func one(b bool) uint8 {
 
 // cleared reports whether all bits of a key lie in cleared units of the slot
 // that is being swept.
-func (f *CompactFilter) cleared(order uint64) bool {
+func (f *compact) cleared(order uint64) bool {
 	p := newProbe(order)
 	for range f.hashes {
 		if !f.sweep.clean(mulhi(p.at, f.bits) / (64 * unitWords)) {
@@ -137,18 +137,18 @@ func (f *CompactFilter) cleared(order uint64) bool {
 }
 
 // Add puts the key into a slot.
-func (f *CompactFilter) Add(slot int, order uint64) {
+func (f *compact) Add(slot int, order uint64) {
 	checkSlot(slot, len(f.ring))
 	var places [32]uint64 // the most hashes there are
 	f.setBits(slot, f.appendPlaces(places[:0], order))
 }
 
-// compactWanted is how many bits are announced before they are set: 16 KiB of
+// compactWanted is how many bits are prefetched before they are set: 16 KiB of
 // lines, half of a cache.
 const compactWanted = 256
 
 // AddBatch puts all of the keys into a slot.
-func (f *CompactFilter) AddBatch(slot int, orders []uint64) {
+func (f *compact) AddBatch(slot int, orders []uint64) {
 	checkSlot(slot, len(f.ring))
 	var space [compactWanted]uint64
 	for chunk := compactWanted / f.hashes; len(orders) > 0; {
@@ -156,16 +156,16 @@ func (f *CompactFilter) AddBatch(slot int, orders []uint64) {
 		for _, order := range orders[:n] {
 			places = f.appendPlaces(places, order)
 		}
-		f.announcePlaces(slot, places)
+		f.prefetchPlaces(slot, places)
 		f.setBits(slot, places)
 		orders = orders[n:]
 	}
 }
 
 // AddAbsent puts the mask of each order into masks and adds those that are absent.
-func (f *CompactFilter) AddAbsent(slot int, held, blind uint8, masks []uint8, orders []uint64, ahead *Ahead) {
+func (f *compact) AddAbsent(slot int, held, blind uint8, masks []uint8, orders []uint64, beside *prefetch.Queue) {
 	checkSlot(slot, len(f.ring))
-	f.MaybeAnnounced(masks, orders, ahead)
+	f.MaybePrefetched(masks, orders, beside)
 	var space [compactWanted]uint64
 	for chunk := compactWanted / f.hashes; len(orders) > 0; {
 		n, places := min(chunk, len(orders)), space[:0]
@@ -174,7 +174,7 @@ func (f *CompactFilter) AddAbsent(slot int, held, blind uint8, masks []uint8, or
 				places = f.appendPlaces(places, order)
 			}
 		}
-		f.announcePlaces(slot, places)
+		f.prefetchPlaces(slot, places)
 		for i := range n {
 			if masks[i] == 0 {
 				masks[i] = f.setBits(slot, places[:f.hashes]) << slot
@@ -186,7 +186,7 @@ func (f *CompactFilter) AddAbsent(slot int, held, blind uint8, masks []uint8, or
 }
 
 // appendPlaces appends where the bits of a key are.
-func (f *CompactFilter) appendPlaces(places []uint64, order uint64) []uint64 {
+func (f *compact) appendPlaces(places []uint64, order uint64) []uint64 {
 	p := newProbe(order)
 	for range f.hashes {
 		places = append(places, p.at)
@@ -195,14 +195,14 @@ func (f *CompactFilter) appendPlaces(places []uint64, order uint64) []uint64 {
 	return places
 }
 
-// announcePlaces prefetches bits of a slot.
-func (f *CompactFilter) announcePlaces(slot int, places []uint64) {
+// prefetchPlaces prefetches bits of a slot.
+func (f *compact) prefetchPlaces(slot int, places []uint64) {
 	prefetch.Scaled(unsafe.Pointer(unsafe.SliceData(f.column(slot))), f.slotSize, 3, places)
 }
 
 // setBits sets bits of a slot, and returns 1 if all of them were set, else 0. It does
 // without BitSet: the fewer instructions a bit takes, the more misses overlap.
-func (f *CompactFilter) setBits(slot int, places []uint64) (had uint8) {
+func (f *compact) setBits(slot int, places []uint64) (had uint8) {
 	column, sweeping := f.column(slot), f.sweep.pending() == slot
 	all := uint64(1)
 	for _, place := range places {

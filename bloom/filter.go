@@ -27,11 +27,9 @@ const (
 // times faster when the filter is larger than the cache.
 //
 // A Filter has no lock. Its owner sees to it that calls do not overlap, except:
-//   - Prefetch may run beside any call but Close.
-//   - ReadSlot of a slot may run beside calls that concern other slots only,
-//     and beside Maybe, MaybeBatch and MaybeAnnounced. Add, AddBatch, AddAbsent, MergeSlot
-//     and Reset concern the slot they name; ClearStep, Reset and AddAbsent also concern
-//     the slot that was reset last, while it is being cleared.
+//   - ReadSlot of a slot may run beside calls that concern other slots only, and beside Maybe
+//     and MaybeBatch. Add, AddBatch, MergeSlot and Reset concern the slot they name; ClearStep
+//     and Reset also concern the slot that was reset last, while it is being cleared.
 //   - Touch may run beside any call but Close.
 //
 // A slot number outside 0 to Generations()-1 is a programmer's error and panics.
@@ -42,26 +40,12 @@ type Filter interface {
 	Generations() int
 	// Hashes returns the number of bits that a key sets in its generation.
 	Hashes() int
-	// Prefetch announces that the orders will be looked up or added soon, for who
-	// has other work to do meanwhile. It is a hint; some hundreds of orders at a time
-	// fit the cache.
-	Prefetch(orders []uint64)
 	// Maybe returns a mask: bit s is set when slot s may hold the key, clear
 	// when it certainly does not.
 	Maybe(order uint64) uint8
 	// MaybeBatch puts the mask of orders[i] into masks[i]. It panics when masks
-	// is shorter than orders. It announces the orders itself.
+	// is shorter than orders. It is made for a filter that is larger than the cache.
 	MaybeBatch(masks []uint8, orders []uint64)
-	// MaybeAnnounced gives the same answers, and is made for orders that Prefetch was
-	// given a while before. As many keys of ahead, which may be nil, are announced beside.
-	MaybeAnnounced(masks []uint8, orders []uint64, ahead *Ahead)
-	// AddAbsent puts into masks[i] which slots of held may hold the key, those of blind
-	// whatever they say, and the keys that none may hold into slot, one of held, one after
-	// the other: an equal key behind it finds it there. (Whether the bits of other keys
-	// before it make one that other slots may hold a "maybe" of this slot is left open.) It is made
-	// for orders that Prefetch was given a while before, and panics when masks is shorter than orders.
-	// As many keys of ahead, which may be nil, are announced beside.
-	AddAbsent(slot int, held, blind uint8, masks []uint8, orders []uint64, ahead *Ahead)
 	// Add puts the key into a slot.
 	Add(slot int, order uint64)
 	// AddBatch puts all of the keys into a slot.

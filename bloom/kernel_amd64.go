@@ -6,6 +6,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/cpu"
+
+	"github.com/firstseen/firstseen/internal/prefetch"
 )
 
 // The AVX2 kernels do what testLines, addWords and addAbsentWords do: a key takes a fifth of
@@ -27,7 +29,7 @@ func addAbsentAVX2(next look, masks *uint8, orders *uint64, n int, words *uint64
 //go:noescape
 func addAVX2(column *uint64, shift uint64, orders *uint64, n int, lines uint64, lanes *[lanesMax]uint64)
 
-// A look is what a kernel announces beside its keys: for each of n orders a line of 64
+// A look is what a kernel prefetches beside its keys: for each of n orders a line of 64
 // bytes and a row of 32.
 type look struct {
 	orders *uint64
@@ -38,21 +40,21 @@ type look struct {
 	n      int
 }
 
-// take takes out of a what n keys of a kernel can announce beside them.
-func (a *Ahead) take(n int) look {
-	if a == nil || len(a.Orders) == 0 {
+// take takes out of a queue what n keys of a kernel can prefetch beside them.
+func take(q *prefetch.Queue, n int) look {
+	if q == nil || len(q.Orders) == 0 {
 		return look{}
 	}
-	f, ok := a.Filter.(*SlicedFilter)
+	f, ok := q.Filter.(*sliced)
 	if !ok || f.shift != 3 {
 		return look{}
 	}
-	n = min(n, len(a.Orders))
-	l := look{&a.Orders[0], unsafe.Pointer(unsafe.SliceData(f.words)), f.lines, a.Row, a.Rows, n}
+	n = min(n, len(q.Orders))
+	l := look{&q.Orders[0], unsafe.Pointer(unsafe.SliceData(f.words)), f.lines, q.Row, q.Rows, n}
 	if l.row == nil {
 		l.row = l.line // no rows: one that is there anyway
 	}
-	a.Orders = a.Orders[n:]
+	q.Orders = q.Orders[n:]
 	return l
 }
 
@@ -69,24 +71,24 @@ func kernelLanes(k int) (lanes [lanesMax]uint64) {
 
 // maybeKernel fills masks, of the length of orders, and reports whether this
 // processor can, for lines of eight words. The memory needs no bounds check: mulhi(order, lines) < lines.
-func (f *SlicedFilter) maybeKernel(masks []uint8, orders []uint64, ahead *Ahead) bool {
+func (f *sliced) maybeKernel(masks []uint8, orders []uint64, beside *prefetch.Queue) bool {
 	if !useAVX2 || f.hashes > lanesMax {
 		return false
 	}
 	if len(orders) > 0 {
-		maybeAVX2(ahead.take(len(orders)), &masks[0], &orders[0], len(orders), unsafe.SliceData(f.words), f.lines, &f.lanes)
+		maybeAVX2(take(beside, len(orders)), &masks[0], &orders[0], len(orders), unsafe.SliceData(f.words), f.lines, &f.lanes)
 	}
 	return true
 }
 
 // addAbsentKernel is AddAbsent for a filter in which the words of orders are clean. It
 // reports whether this processor can, for lines of this width.
-func (f *SlicedFilter) addAbsentKernel(slot int, held, blind uint8, masks []uint8, orders []uint64, ahead *Ahead) bool {
+func (f *sliced) addAbsentKernel(slot int, held, blind uint8, masks []uint8, orders []uint64, beside *prefetch.Queue) bool {
 	if !useAVX2 || f.hashes > lanesMax || f.shift != 3 {
 		return false
 	}
 	if len(orders) > 0 {
-		addAbsentAVX2(ahead.take(len(orders)), &masks[0], &orders[0], len(orders), unsafe.SliceData(f.words), f.lines, &f.lanes,
+		addAbsentAVX2(take(beside, len(orders)), &masks[0], &orders[0], len(orders), unsafe.SliceData(f.words), f.lines, &f.lanes,
 			uint64(slot), uint64(held), uint64(blind))
 	}
 	return true
@@ -94,7 +96,7 @@ func (f *SlicedFilter) addAbsentKernel(slot int, held, blind uint8, masks []uint
 
 // addKernel adds orders to a slot in which their words are clean, and reports whether
 // this processor can.
-func (f *SlicedFilter) addKernel(slot int, orders []uint64) bool {
+func (f *sliced) addKernel(slot int, orders []uint64) bool {
 	if !useAVX2 || f.hashes > lanesMax {
 		return false
 	}

@@ -59,7 +59,7 @@ GLOBL groups<>(SB), RODATA|NOPTR, $64
 	SHLL      $4, BX            \
 	ORL       BX, AX
 
-// ARGS loads the arguments, up to lanes, that the kernels which announce have in common.
+// ARGS loads the arguments, up to lanes, that the kernels which prefetch have in common.
 #define ARGS \
 	MOVQ masks+48(FP), DI  \
 	MOVQ orders+56(FP), SI \
@@ -69,8 +69,8 @@ GLOBL groups<>(SB), RODATA|NOPTR, $64
 	SETUP                  \
 	VPXOR Y7, Y7, Y7
 
-// NEXTORDERS puts into CX the end of the orders beside which others are announced, and into
-// R14 how far behind each the one is that is announced beside it.
+// NEXTORDERS puts into CX the end of the orders beside which others are prefetched, and into
+// R14 how far behind each the one is that is prefetched beside it.
 #define NEXTORDERS \
 	MOVQ next_orders+0(FP), R14 \
 	SUBQ SI, R14                \
@@ -83,7 +83,7 @@ GLOBL groups<>(SB), RODATA|NOPTR, $64
 	MOVQ n+64(FP), BX      \
 	LEAQ (CX)(BX*8), CX
 
-// NEXT announces the line and the row of the order at SI + R14. Clobbers AX, DX, R11.
+// NEXT prefetches the line and the row of the order at SI + R14. Clobbers AX, DX, R11.
 #define NEXT \
 	MOVQ       (SI)(R14*1), DX            \
 	MULXQ      next_lines+16(FP), AX, R11 \

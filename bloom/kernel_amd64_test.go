@@ -18,7 +18,7 @@ func TestKernelsEqualPlainCode(t *testing.T) {
 	for generations := 2; generations <= 8; generations++ {
 		for k := 1; k <= Sliced.maxHashes(); k++ {
 			c := Config{Keys: 20_000, BitsPerKey: 10, Generations: generations, Hashes: k}
-			f, g := open(t, Sliced, c).(*SlicedFilter), open(t, Sliced, c).(*SlicedFilter)
+			f, g := open(t, Sliced, c).(*sliced), open(t, Sliced, c).(*sliced)
 			orders := []uint64{0, 1, math.MaxUint64, ^uint64(15), 1 << 63, 1 << 4}
 			for range 3000 {
 				orders = append(orders, rng.Uint64()<<(4*rng.IntN(2)))
@@ -62,7 +62,7 @@ func TestKernelsEqualPlainCode(t *testing.T) {
 }
 
 // absent compares AddAbsent's kernel with its twin.
-func absent(t *testing.T, f, g *SlicedFilter, rng *rand.Rand, runs bool) {
+func absent(t *testing.T, f, g *sliced, rng *rand.Rand, runs bool) {
 	t.Helper()
 	got, want := make([]uint8, 201), make([]uint8, 200)
 	for range 20 {

@@ -2,14 +2,18 @@
 
 package bloom
 
+import "github.com/firstseen/firstseen/internal/prefetch"
+
 const lanesMax = 8
 
 func kernelLanes(int) (lanes [lanesMax]uint64) { return lanes }
 
-func (f *SlicedFilter) maybeKernel(masks []uint8, orders []uint64, ahead *Ahead) bool { return false }
-
-func (f *SlicedFilter) addAbsentKernel(slot int, held, blind uint8, masks []uint8, orders []uint64, ahead *Ahead) bool {
+func (f *sliced) maybeKernel(masks []uint8, orders []uint64, beside *prefetch.Queue) bool {
 	return false
 }
 
-func (f *SlicedFilter) addKernel(slot int, orders []uint64) bool { return false }
+func (f *sliced) addAbsentKernel(slot int, held, blind uint8, masks []uint8, orders []uint64, beside *prefetch.Queue) bool {
+	return false
+}
+
+func (f *sliced) addKernel(slot int, orders []uint64) bool { return false }

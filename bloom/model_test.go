@@ -4,6 +4,8 @@ import (
 	"math"
 	"math/rand/v2"
 	"testing"
+
+	"github.com/firstseen/firstseen/internal/prefetch"
 )
 
 // pickOrder draws from orders that meet often, lie at the ends of the range or
@@ -40,7 +42,7 @@ func TestFilterAgainstModel(t *testing.T) {
 
 type model struct {
 	t      *testing.T
-	f      Filter
+	f      batcher
 	keys   []map[uint64]bool // by slot: added since its reset
 	empty  []bool            // by slot: certainly nothing was added since its reset
 	orders []uint64
@@ -50,9 +52,9 @@ type model struct {
 func newModel(t *testing.T, kind Kind, c Config) *model {
 	m := &model{t: t, f: open(t, kind, c), empty: make([]bool, c.Generations)}
 	switch f := m.f.(type) { // steps so small that clearing takes many
-	case *SlicedFilter:
+	case *sliced:
 		f.sweep.step = 1
-	case *CompactFilter:
+	case *compact:
 		f.sweep.step = 1
 	}
 	for slot := range c.Generations {
@@ -104,7 +106,7 @@ func (m *model) addAbsent(slot int, rng *rand.Rand) {
 		m.orders = append(m.orders, pickOrder(rng))
 	}
 	m.masks = append(m.masks[:0], make([]uint8, len(m.orders))...)
-	m.f.AddAbsent(slot, held, 0, m.masks, m.orders, &Ahead{Filter: m.f, Orders: m.orders[rng.IntN(len(m.orders)+1):]})
+	m.f.AddAbsent(slot, held, 0, m.masks, m.orders, &prefetch.Queue{Filter: m.f, Orders: m.orders[rng.IntN(len(m.orders)+1):]})
 	for i, order := range m.orders {
 		for slot, keys := range m.keys {
 			if keys[order] && held>>slot&1 != 0 && m.masks[i]>>slot&1 == 0 {
@@ -153,8 +155,8 @@ func (m *model) check() {
 		}
 	}
 	m.masks = append(m.masks[:0], make([]uint8, len(m.orders))...)
-	announced := func(masks []uint8, orders []uint64) { m.f.MaybeAnnounced(masks, orders, nil) }
-	for _, ask := range []func([]uint8, []uint64){m.f.MaybeBatch, announced} {
+	prefetched := func(masks []uint8, orders []uint64) { m.f.MaybePrefetched(masks, orders, nil) }
+	for _, ask := range []func([]uint8, []uint64){m.f.MaybeBatch, prefetched} {
 		clear(m.masks)
 		ask(m.masks, m.orders)
 		for i, order := range m.orders {

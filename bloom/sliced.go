@@ -11,7 +11,7 @@ import (
 	"github.com/firstseen/firstseen/internal/prefetch"
 )
 
-// A SlicedFilter keeps the generations side by side: word s of a line belongs
+// A sliced keeps the generations side by side: word s of a line belongs
 // to slot s. A key chooses one line and, by k bits, one mask; a slot may hold
 // the key if its word of the line has all of the mask's bits. So one cache miss
 // answers for all generations, where eight blocked filters take eight.
@@ -21,7 +21,7 @@ import (
 // bits for a rate than an unblocked one: see PredictRate.
 //
 // See [Filter] for who may call what at once.
-type SlicedFilter struct {
+type sliced struct {
 	words       []uint64
 	lines       uint64
 	shift       uint // log2 of the words of a line
@@ -32,7 +32,7 @@ type SlicedFilter struct {
 	region      *mem.Region
 }
 
-var _ Filter = (*SlicedFilter)(nil)
+var _ Filter = (*sliced)(nil)
 
 // minLines keeps the smallest filter from degenerating to a few words.
 const minLines = 16
@@ -48,13 +48,13 @@ func slicedLines(c Config) uint64 {
 // generations, so that no line straddles two cache lines.
 func lineShift(generations int) uint { return uint(bits.Len(uint(generations - 1))) }
 
-func newSliced(c Config) (*SlicedFilter, error) {
+func newSliced(c Config) (*sliced, error) {
 	lines, shift := slicedLines(c), lineShift(c.Generations)
 	region, err := mem.Alloc(int(lines << shift * 8))
 	if err != nil {
 		return nil, fmt.Errorf("bloom: %w", err)
 	}
-	f := &SlicedFilter{
+	f := &sliced{
 		words:       region.Uint64s(),
 		lines:       lines,
 		shift:       shift,
@@ -68,33 +68,33 @@ func newSliced(c Config) (*SlicedFilter, error) {
 }
 
 // Kind returns Sliced.
-func (f *SlicedFilter) Kind() Kind { return Sliced }
+func (f *sliced) Kind() Kind { return Sliced }
 
 // Generations returns the number of slots.
-func (f *SlicedFilter) Generations() int { return f.generations }
+func (f *sliced) Generations() int { return f.generations }
 
 // Hashes returns the number of bits a key sets.
-func (f *SlicedFilter) Hashes() int { return f.hashes }
+func (f *sliced) Hashes() int { return f.hashes }
 
 // Prefetch asks for the line of each order.
-func (f *SlicedFilter) Prefetch(orders []uint64) {
+func (f *sliced) Prefetch(orders []uint64) {
 	prefetch.Scaled(unsafe.Pointer(unsafe.SliceData(f.words)), f.lines, uint8(f.shift+3), orders)
 }
 
 // Touch makes the memory resident.
-func (f *SlicedFilter) Touch() { f.region.Touch() }
+func (f *sliced) Touch() { f.region.Touch() }
 
 // Bytes returns the size of the filter in memory.
-func (f *SlicedFilter) Bytes() int64 { return int64(len(f.words)+len(f.sweep.early)) * 8 }
+func (f *sliced) Bytes() int64 { return int64(len(f.words)+len(f.sweep.early)) * 8 }
 
 // Close frees the memory.
-func (f *SlicedFilter) Close() {
+func (f *sliced) Close() {
 	f.words = nil
 	f.region.Free()
 }
 
 // Reset empties a slot.
-func (f *SlicedFilter) Reset(slot int) {
+func (f *sliced) Reset(slot int) {
 	checkSlot(slot, f.generations)
 	for f.ClearStep() {
 	}
@@ -102,7 +102,7 @@ func (f *SlicedFilter) Reset(slot int) {
 }
 
 // ClearStep clears a piece of what Reset left.
-func (f *SlicedFilter) ClearStep() (more bool) {
+func (f *sliced) ClearStep() (more bool) {
 	slot := f.sweep.pending()
 	if slot < 0 {
 		return false
@@ -121,7 +121,7 @@ func (f *SlicedFilter) ClearStep() (more bool) {
 }
 
 // Fill returns the share of a slot's bits that are set.
-func (f *SlicedFilter) Fill(slot int) float64 {
+func (f *sliced) Fill(slot int) float64 {
 	checkSlot(slot, f.generations)
 	sum, step := 0, sampleStep(f.lines)
 	n := 0
@@ -134,7 +134,7 @@ func (f *SlicedFilter) Fill(slot int) float64 {
 
 // Rate returns the predicted share of absent keys that are "maybe" in any slot:
 // the mean over the lines of 1 - Π (1 - (set bits of the word / 64)^k).
-func (f *SlicedFilter) Rate() float64 {
+func (f *sliced) Rate() float64 {
 	var perfect [65]float64 // perfect[x]: chance that k random bits hit x set ones
 	for x := range perfect {
 		perfect[x] = math.Pow(float64(x)/64, float64(f.hashes))
@@ -152,7 +152,7 @@ func (f *SlicedFilter) Rate() float64 {
 }
 
 // word returns what counts of a slot's word.
-func (f *SlicedFilter) word(slot int, line uint64) uint64 {
+func (f *sliced) word(slot int, line uint64) uint64 {
 	if f.sweep.pending() == slot && !f.sweep.clean(line) {
 		return 0
 	}
@@ -160,11 +160,11 @@ func (f *SlicedFilter) word(slot int, line uint64) uint64 {
 }
 
 // SlotBytes returns the size of a column: one word a line.
-func (f *SlicedFilter) SlotBytes() int { return int(f.lines) * 8 }
+func (f *sliced) SlotBytes() int { return int(f.lines) * 8 }
 
 // ReadSlot copies a part of a slot's column: the words of the slot in the order
 // of the lines, little endian.
-func (f *SlicedFilter) ReadSlot(slot, off int, dst []byte) {
+func (f *sliced) ReadSlot(slot, off int, dst []byte) {
 	checkSlot(slot, f.generations)
 	checkColumn(off, len(dst), f.SlotBytes())
 	line := uint64(off / 8)
@@ -182,7 +182,7 @@ func (f *SlicedFilter) ReadSlot(slot, off int, dst []byte) {
 }
 
 // MergeSlot adds all keys of a part of a column to a slot.
-func (f *SlicedFilter) MergeSlot(slot, off int, src []byte) {
+func (f *sliced) MergeSlot(slot, off int, src []byte) {
 	checkSlot(slot, f.generations)
 	checkColumn(off, len(src), f.SlotBytes())
 	sweeping := f.sweep.pending() == slot

@@ -1,7 +1,9 @@
 package bloom
 
+import "github.com/firstseen/firstseen/internal/prefetch"
+
 // Maybe returns the mask of slots that may hold the key.
-func (f *SlicedFilter) Maybe(order uint64) uint8 {
+func (f *sliced) Maybe(order uint64) uint8 {
 	orders, masks := [1]uint64{order}, [1]uint8{}
 	f.maybe(masks[:], orders[:], nil)
 	if slot := f.sweep.pending(); slot >= 0 {
@@ -10,9 +12,9 @@ func (f *SlicedFilter) Maybe(order uint64) uint8 {
 	return masks[0]
 }
 
-// batchAhead is how far the announcements of MaybeBatch run ahead, and batchPiece how many keys
-// it announces once more before they are tested, since the processor drops some that miss its
-// address cache. Far out of the cache a key takes 15 ns so, with all of them announced first 27,
+// batchAhead is how far the prefetches of MaybeBatch run ahead, and batchPiece how many keys
+// it prefetches once more before they are tested, since the processor drops some that miss its
+// address cache. Far out of the cache a key takes 15 ns so, with all of them prefetched first 27,
 // with none 42.
 const (
 	batchAhead = 64
@@ -20,21 +22,21 @@ const (
 )
 
 // MaybeBatch puts the mask of each order into masks.
-func (f *SlicedFilter) MaybeBatch(masks []uint8, orders []uint64) {
+func (f *sliced) MaybeBatch(masks []uint8, orders []uint64) {
 	masks = masks[:len(orders)]
-	ahead := Ahead{Filter: f, Orders: orders}
-	ahead.Announce(batchAhead)
+	next := prefetch.Queue{Filter: f, Orders: orders}
+	next.Next(batchAhead)
 	for at := 0; at < len(orders); at += batchPiece {
 		piece := orders[at:min(at+batchPiece, len(orders))]
 		f.Prefetch(piece)
-		f.MaybeAnnounced(masks[at:], piece, &ahead)
+		f.MaybePrefetched(masks[at:], piece, &next)
 	}
 }
 
-// MaybeAnnounced puts the mask of each order into masks.
-func (f *SlicedFilter) MaybeAnnounced(masks []uint8, orders []uint64, ahead *Ahead) {
+// MaybePrefetched puts the mask of each order into masks.
+func (f *sliced) MaybePrefetched(masks []uint8, orders []uint64, beside *prefetch.Queue) {
 	masks = masks[:len(orders)]
-	f.maybe(masks, orders, ahead)
+	f.maybe(masks, orders, beside)
 	if slot := f.sweep.pending(); slot >= 0 {
 		f.dropUncleared(slot, masks, orders)
 	}
@@ -42,8 +44,8 @@ func (f *SlicedFilter) MaybeAnnounced(masks []uint8, orders []uint64, ahead *Ahe
 
 // maybe tests all words, those of a slot that waits for its clearing as well.
 // masks and orders have one length.
-func (f *SlicedFilter) maybe(masks []uint8, orders []uint64, ahead *Ahead) {
-	if f.shift == 3 && f.maybeKernel(masks, orders, ahead) {
+func (f *sliced) maybe(masks []uint8, orders []uint64, beside *prefetch.Queue) {
+	if f.shift == 3 && f.maybeKernel(masks, orders, beside) {
 		return
 	}
 	for len(orders) > 0 {
@@ -53,14 +55,14 @@ func (f *SlicedFilter) maybe(masks []uint8, orders []uint64, ahead *Ahead) {
 		} else {
 			f.testShortLines(masks[:n], orders[:n])
 		}
-		ahead.Announce(n)
+		beside.Next(n)
 		masks, orders = masks[n:], orders[n:]
 	}
 }
 
 // testLines is maybe for lines of eight words. Words of slots that are not used
 // are zero, and no mask is.
-func (f *SlicedFilter) testLines(masks []uint8, orders []uint64) {
+func (f *sliced) testLines(masks []uint8, orders []uint64) {
 	words, lines, hashes := f.words, f.lines, f.hashes
 	masks = masks[:len(orders)]
 	for i, order := range orders {
@@ -72,7 +74,7 @@ func (f *SlicedFilter) testLines(masks []uint8, orders []uint64) {
 }
 
 // testShortLines is maybe for lines of two and four words.
-func (f *SlicedFilter) testShortLines(masks []uint8, orders []uint64) {
+func (f *sliced) testShortLines(masks []uint8, orders []uint64) {
 	for i, order := range orders {
 		want := wordMask(order, f.hashes)
 		line := f.words[mulhi(order, f.lines)<<f.shift:][:f.generations]
@@ -95,7 +97,7 @@ func holds(word, mask uint64) uint8 {
 }
 
 // dropUncleared takes back what the words that wait for clearing answered.
-func (f *SlicedFilter) dropUncleared(slot int, masks []uint8, orders []uint64) {
+func (f *sliced) dropUncleared(slot int, masks []uint8, orders []uint64) {
 	for i, m := range masks {
 		if m>>slot&1 != 0 && !f.sweep.clean(mulhi(orders[i], f.lines)) {
 			masks[i] = m &^ (1 << slot)
@@ -104,13 +106,13 @@ func (f *SlicedFilter) dropUncleared(slot int, masks []uint8, orders []uint64) {
 }
 
 // Add puts the key into a slot.
-func (f *SlicedFilter) Add(slot int, order uint64) {
+func (f *sliced) Add(slot int, order uint64) {
 	checkSlot(slot, f.generations)
 	f.set(slot, mulhi(order, f.lines), wordMask(order, f.hashes), f.sweep.pending() == slot)
 }
 
 // AddBatch puts all of the keys into a slot.
-func (f *SlicedFilter) AddBatch(slot int, orders []uint64) {
+func (f *sliced) AddBatch(slot int, orders []uint64) {
 	checkSlot(slot, f.generations)
 	if f.sweep.pending() == slot {
 		f.clearFor(slot, orders)
@@ -121,7 +123,7 @@ func (f *SlicedFilter) AddBatch(slot int, orders []uint64) {
 }
 
 // clearFor makes the words of orders clean in the slot that is being swept.
-func (f *SlicedFilter) clearFor(slot int, orders []uint64) {
+func (f *sliced) clearFor(slot int, orders []uint64) {
 	for _, order := range orders {
 		if line := mulhi(order, f.lines); !f.sweep.clean(line) {
 			f.words[line<<f.shift+uint64(slot)] = 0
@@ -131,7 +133,7 @@ func (f *SlicedFilter) clearFor(slot int, orders []uint64) {
 }
 
 // addWords adds orders to a slot in which their words are clean.
-func (f *SlicedFilter) addWords(slot int, orders []uint64) {
+func (f *sliced) addWords(slot int, orders []uint64) {
 	column, lines, shift, hashes := f.words[slot:], f.lines, f.shift, f.hashes
 	for _, order := range orders {
 		column[mulhi(order, lines)<<(shift&63)] |= wordMask(order, hashes)
@@ -139,37 +141,20 @@ func (f *SlicedFilter) addWords(slot int, orders []uint64) {
 }
 
 // AddAbsent puts the mask of each order into masks and adds those that are absent.
-func (f *SlicedFilter) AddAbsent(slot int, held, blind uint8, masks []uint8, orders []uint64, ahead *Ahead) {
+func (f *sliced) AddAbsent(slot int, held, blind uint8, masks []uint8, orders []uint64, beside *prefetch.Queue) {
 	checkSlot(slot, f.generations)
 	masks = masks[:len(orders)]
 	if swept := f.sweep.pending(); swept >= 0 {
 		f.clearFor(swept, orders)
 	}
-	if len(orders) == 1 && f.shift == 3 {
-		masks[0] = f.addAbsentOne(slot, held, blind, orders[0])
-		return
+	if !f.addAbsentKernel(slot, held, blind, masks, orders, beside) {
+		f.addAbsentWords(slot, held, blind, masks, orders, beside)
 	}
-	if !f.addAbsentKernel(slot, held, blind, masks, orders, ahead) {
-		f.addAbsentWords(slot, held, blind, masks, orders, ahead)
-	}
-}
-
-// addAbsentOne is addAbsentWords for one key and lines of eight words.
-func (f *SlicedFilter) addAbsentOne(slot int, held, blind uint8, order uint64) uint8 {
-	line, want := (*[8]uint64)(f.words[mulhi(order, f.lines)*8:]), wordMask(order, f.hashes)
-	mask := blind
-	for slot, word := range line {
-		mask |= holds(word, want) << slot
-	}
-	if mask &= held; mask == 0 {
-		line[slot&7] |= want
-	}
-	return mask
 }
 
 // addAbsentWords is AddAbsent for a filter in which the words of orders are clean.
-func (f *SlicedFilter) addAbsentWords(slot int, held, blind uint8, masks []uint8, orders []uint64, ahead *Ahead) {
-	f.maybe(masks, orders, ahead)
+func (f *sliced) addAbsentWords(slot int, held, blind uint8, masks []uint8, orders []uint64, beside *prefetch.Queue) {
+	f.maybe(masks, orders, beside)
 	for i, order := range orders {
 		if masks[i] = (masks[i] | blind) & held; masks[i] == 0 {
 			word, want := &f.words[mulhi(order, f.lines)<<f.shift+uint64(slot)], wordMask(order, f.hashes)
@@ -181,7 +166,7 @@ func (f *SlicedFilter) addAbsentWords(slot int, held, blind uint8, masks []uint8
 
 // set adds bits to a slot's word of a line. While the slot is being swept an
 // uncleared word is replaced, and its line noted as clean.
-func (f *SlicedFilter) set(slot int, line, mask uint64, sweeping bool) {
+func (f *sliced) set(slot int, line, mask uint64, sweeping bool) {
 	word := &f.words[line<<f.shift+uint64(slot)]
 	if sweeping && !f.sweep.clean(line) {
 		*word = 0

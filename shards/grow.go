@@ -17,7 +17,7 @@ import (
 // gives in the place of theirs.
 func (s *Set) Grow(shard int, c bloom.Config, add func(add func(generation uint64, slots uint8, orders []uint64)) error,
 	install func(moved func(slots uint8) uint8)) error {
-	larger, err := bloom.New(s.c.Kind, c)
+	larger, err := newFilter(s.c.Kind, c)
 	if err != nil {
 		return err
 	}
@@ -54,7 +54,7 @@ func (s *Set) Grow(shard int, c bloom.Config, add func(add func(generation uint6
 	sh.mu.Unlock()
 	// A prefetch may still have it in hand, without a lock: the memory goes when
 	// nobody has.
-	runtime.SetFinalizer(old, func(f bloom.Filter) { f.Close() })
+	runtime.SetFinalizer(old, func(f filter) { f.Close() })
 	return nil
 }
 

@@ -6,46 +6,42 @@ import (
 )
 
 // one decides what memory can tell of one key; mask is the slots of the filter that may
-// hold it. This is the whole decision, and the order matters: a claim is in nobody's
-// table, a table is newer than any run, and only who is in none of them is absent.
-// together does the same for many keys at once.
+// hold it. This is the whole decision, in an order that matters: a key that is claimed is in
+// no table, and a table is newer than any run. together takes the same steps for many keys
+// at once.
 func (s *shard) one(b *Batch, i int, mask uint8) error {
 	b.mask[i] = mask
-	if answered, err := s.inMemory(b, i, mask); answered {
-		return err
-	}
-	if mask == 0 {
+	switch {
+	case s.heldBy(b, i):
+		return nil
+	case mask == 0: // only this very part can have marked it, which mark finds
 		return s.absent(b, i)
+	case s.inActive(b, i):
+		return s.known(b, i, s.active)
+	}
+	return s.older(b, i, mask)
+}
+
+// older decides a key that may be there, but neither as a claim nor in the active table.
+func (s *shard) older(b *Batch, i int, mask uint8) error {
+	if u := s.inSealed(b, i, mask); u != nil {
+		return s.known(b, i, u)
 	}
 	b.pending = append(b.pending, Pending{I: int32(i), Shard: uint16(s.index), Mask: mask})
 	return nil
 }
 
-// inMemory answers for a key that a claim or an unflushed table knows. Where mask is 0 no
-// table is asked: then only this very part can have marked the key, which mark finds.
-func (s *shard) inMemory(b *Batch, i int, mask uint8) (answered bool, err error) {
-	if s.heldBy(b, i) {
-		return true, nil
-	}
-	if mask != 0 {
-		if u := s.unflushed(b, i, mask); u != nil {
-			return true, s.known(b, i, u)
-		}
-	}
-	return false, nil
-}
-
 // each decides a part key by key.
 func (s *shard) each(b *Batch, from, to int) error {
 	filter := *s.filter.Load()
-	filter.MaybeAnnounced(b.mask[from:to], b.order[from:to], &b.next)
+	filter.MaybePrefetched(b.mask[from:to], b.order[from:to], &b.next)
 	seq := s.seq
 	for i := from; i < to; i++ {
 		if s.seq != seq {
 			// The table was sealed on the way: what this part marked before is not in
 			// the active one any more, but in the filter.
 			seq = s.seq
-			filter.MaybeAnnounced(b.mask[i:to], b.order[i:to], nil)
+			filter.MaybePrefetched(b.mask[i:to], b.order[i:to], nil)
 		}
 		if err := s.one(b, i, (b.mask[i]|s.blind)&s.held); err != nil {
 			return err
@@ -92,13 +88,16 @@ func (s *shard) known(b *Batch, i int, u *Unflushed) error {
 	return nil
 }
 
-// unflushed returns the newest table in memory that holds a key, or nil.
-func (s *shard) unflushed(b *Batch, i int, mask uint8) *Unflushed {
+// inActive reports whether the active table holds a key.
+func (s *shard) inActive(b *Batch, i int) bool {
+	order := b.order[i]
+	return s.active.has(b.form[i], order, s.hi(order), b.lo[i], b.recordOf(i))
+}
+
+// inSealed returns the newest sealed table that holds a key, or nil.
+func (s *shard) inSealed(b *Batch, i int, mask uint8) *Unflushed {
 	form, order, lo, record := b.form[i], b.order[i], b.lo[i], b.recordOf(i)
 	h := s.hi(order)
-	if s.active.has(form, order, h, lo, record) {
-		return s.active
-	}
 	for k := len(s.sealed) - 1; k >= 0; k-- {
 		u := s.sealed[k]
 		if s.asks(u, mask) && u.has(form, order, h, lo, record) {

@@ -4,7 +4,7 @@ import (
 	"github.com/firstseen/firstseen/internal/hash"
 )
 
-// ahead is by how many shards the announcements run before the look-ups: all of a
+// ahead is by how many shards the prefetches run before the look-ups: all of a
 // batch at once would not fit the first-level cache. They are made once more
 // right before the use: some processors drop those that miss their address cache, and
 // the second time they cost next to nothing (a batch takes a fifth less).
@@ -13,31 +13,31 @@ const ahead = 2
 // few is how many keys of a shard are worth being left for later.
 const few = 4
 
-// announce announces the filter's lines and the table's rows in which keys of one form will be
+// prefetch prefetches the filter's lines and the table's rows in which keys of one form will be
 // looked for. It takes no lock; a stale address costs time only.
-func (s *shard) announce(form hash.Form, orders []uint64) {
+func (s *shard) prefetch(form hash.Form, orders []uint64) {
 	(*s.filter.Load()).Prefetch(orders)
 	if t := s.hint[form].Load(); t != nil {
 		t.Prefetch(orders)
 	}
 }
 
-// announce announces all keys of a shard.
-func (s *Set) announce(b *Batch, shard int) {
+// prefetch prefetches for all keys of a shard.
+func (s *Set) prefetch(b *Batch, shard int) {
 	if from, to := b.part(shard); from < to {
-		s.shards[shard].announce(b.form[from], b.order[from:to])
+		s.shards[shard].prefetch(b.form[from], b.order[from:to])
 	}
 }
 
-// announceLater is announce, but where there are many keys it leaves them in b.next, to be announced
+// prefetchLater is prefetch, but where there are many keys it leaves them in b.next, to be prefetched
 // beside the tests of others.
-func (s *Set) announceLater(b *Batch, shard int) {
+func (s *Set) prefetchLater(b *Batch, shard int) {
 	if shard >= len(s.shards) {
 		return
 	}
 	from, to := b.part(shard)
 	if to-from < few {
-		s.announce(b, shard)
+		s.prefetch(b, shard)
 		return
 	}
 	sh, next := &s.shards[shard], &b.next

@@ -35,7 +35,7 @@ func (s *Set) Replay(b *Batch, r *Record, start, end uint64) error {
 			sh.forget(b.form[i], b.order[i], b.lo[i], b.recordOf(i))
 		}
 	default:
-		sh.announce(r.Form, b.order)
+		sh.prefetch(r.Form, b.order)
 		(*sh.filter.Load()).AddBatch(sh.active.Slot, b.order)
 		sh.slots.slot[sh.active.Slot].keys += uint64(b.n)
 		if s.c.Confirmer == nil {

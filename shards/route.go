@@ -15,7 +15,7 @@ func (b *Batch) grow(n int) {
 		b.form, b.at, b.mask = make([]hash.Form, n), make([]int32, n), make([]uint8, n)
 		b.his, b.los, b.forms = make([]uint64, n), make([]uint64, n), make([]hash.Form, n)
 		b.fresh = marks{at: make([]int32, 0, n), orders: make([]uint64, 0, n)}
-		b.known, b.spilled = make([]int32, 0, n), make([]int32, 0, n)
+		b.known, b.spilled, b.candidates = make([]int32, 0, n), make([]int32, 0, n), make([]uint32, 0, n)
 		b.pending = make([]Pending, 0, n) // never moves: see Confirmer.Offer
 	}
 	b.n = n

@@ -98,7 +98,7 @@ func NewSet(c Config) (*Set, error) {
 	_ = s.SetMaxKeys(c.MaxKeys, 0) // makes nothing, so nothing fails
 	s.pool.SetLimit((TableSets - 1) * c.Shards)
 	for i := range s.shards {
-		f, err := bloom.New(c.Kind, c.Filter)
+		f, err := newFilter(c.Kind, c.Filter)
 		if err != nil {
 			s.Close()
 			return nil, err
@@ -150,18 +150,18 @@ func (s *Set) Crowded() bool {
 	return 4*crowded > len(s.shards)
 }
 
-// Route fills b with keys, at most MaxPart of valid length, and announces the
-// filter lines and table rows of the first shards to the memory, so that they
+// Route fills b with keys, at most MaxPart of valid length, and prefetches the
+// filter lines and table rows of the first shards, so that they
 // overlap with what the caller does next; those of the others follow while keys are
 // decided (17 M keys/s against 8 without).
 func (s *Set) Route(b *Batch, keys [][]byte) {
 	b.route(s.c.Hasher, keys, s.shardBits)
 	if b.n == 1 {
-		s.shards[b.single].announce(b.form[0], b.order)
+		s.shards[b.single].prefetch(b.form[0], b.order)
 		return
 	}
 	for i := range min(ahead, len(s.shards)) {
-		s.announce(b, i)
+		s.prefetch(b, i)
 	}
 }
 

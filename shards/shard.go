@@ -16,7 +16,7 @@ type shard struct {
 	set   *Set
 	index int
 
-	filter atomic.Pointer[bloom.Filter]               // swapped under mu
+	filter atomic.Pointer[filter]                     // swapped under mu
 	hint   [hash.Forms]atomic.Pointer[keytable.Table] // the active tables, for prefetch only
 
 	mu         sync.Mutex
@@ -25,7 +25,7 @@ type shard struct {
 	slot       int // that gets the marks
 	active     *Unflushed
 	sealed     []*Unflushed // oldest first
-	larger     bloom.Filter // while the filter is rebuilt: gets every mark too
+	larger     filter       // while the filter is rebuilt: gets every mark too
 	growing    growing      // what lies where in it
 	claims     claims
 	tombs      map[string]tombstoned
@@ -43,7 +43,7 @@ type shard struct {
 	lost       uint8                        // slots whose runs are incomplete: a "maybe" that is not found is Unknown
 }
 
-func (s *shard) init(set *Set, index int, f bloom.Filter) {
+func (s *shard) init(set *Set, index int, f filter) {
 	s.set, s.index = set, index
 	s.filter.Store(&f)
 	s.generation, s.slots = set.c.Generation, newSlots(set.c.Filter)

@@ -2,8 +2,6 @@ package shards
 
 import (
 	"runtime"
-
-	"github.com/firstseen/firstseen/bloom"
 )
 
 // Sizes is what a Set holds.
@@ -37,15 +35,15 @@ func (s *Set) Sizes() Sizes {
 		}
 		// A filter is sampled in pieces of some 20 µs: a call that goes from shard to
 		// shard would meet a longer hold in each of them.
-		sample := func(share func(f bloom.Filter) float64, to *float64) {
+		sample := func(share func(f filter) float64, to *float64) {
 			sh.lockLater()
 			*to += share(*sh.filter.Load()) / float64(len(s.shards)/sampled)
 			sh.mu.Unlock()
 			runtime.Gosched() // who waited for the lock is behind us in this processor's queue
 		}
-		sample(bloom.Filter.Rate, &z.PredictRate)
+		sample(filter.Rate, &z.PredictRate)
 		for g := range z.Fill {
-			sample(func(f bloom.Filter) float64 { return f.Fill(g) }, &z.Fill[g])
+			sample(func(f filter) float64 { return f.Fill(g) }, &z.Fill[g])
 		}
 	}
 	z.TableBytes += s.pool.Bytes()

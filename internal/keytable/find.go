@@ -1,6 +1,7 @@
 package keytable
 
 import (
+	"math"
 	"math/bits"
 	"unsafe"
 
@@ -55,26 +56,36 @@ func (t *Table) is(entry uint32, hi, lo uint64, record []byte) bool {
 	return p.Lo == lo
 }
 
-// PrefetchKeys prefetches the keys that Has will compare those of orders at the given places
-// with: of each, the one that its home row's tags name first. The rows should be near.
-func (t *Table) PrefetchKeys(orders []uint64, at []int32) {
-	var memory [64]uint32
-	first := unsafe.Add(unsafe.Pointer(unsafe.SliceData(t.pairs)), -PairBytes)
-	for len(at) > 0 {
-		n := min(len(at), len(memory))
-		places := memory[:n]
-		for k, i := range at[:n] {
-			row, tag := t.home(orders[i])
-			r := t.row(row)
-			// Where no tag matches this is the row's count, a key near the start.
-			places[k] = r[bits.TrailingZeros(t.match(r, tag)|1<<rowSlots)%rowSlots] & t.places
-		}
-		// Twice: some processors drop a prefetch that misses their address cache, and the
-		// second time it costs next to nothing.
-		prefetch.Places(first, 4, places)
-		prefetch.Places(first, 4, places)
-		at = at[n:]
+// unsure is a candidate that only find can tell.
+const unsure = math.MaxUint32
+
+// Candidates returns in dst's memory, for each of the keys at, what Holds takes, and
+// prefetches the keys that will be compared. The keys' rows should be near.
+func (t *Table) Candidates(dst []uint32, orders []uint64, at []int32) []uint32 {
+	dst = dst[:len(at)]
+	for k, i := range at {
+		row, tag := t.home(orders[i])
+		r := t.row(row)
+		m := t.match(r, tag)
+		e := r[bits.TrailingZeros(m|1<<rowSlots)%rowSlots] & t.places
+		e *= uint32(one(m != 0))
+		ask := one(e == 0) & one(r[0] == rowKeys)
+		dst[k] = e | -uint32(ask)
 	}
+	prefetch.Places(unsafe.Add(unsafe.Pointer(unsafe.SliceData(t.pairs)), -PairBytes), 4, dst)
+	return dst
+}
+
+// Holds is Has for a key with a candidate: the entry that may be its own, 0 if there is
+// none, or unsure.
+func (t *Table) Holds(candidate uint32, order, hi, lo uint64, record []byte) bool {
+	switch {
+	case candidate == 0:
+		return false
+	case candidate != unsure && t.is(candidate, hi, lo, record):
+		return true
+	}
+	return t.Has(order, hi, lo, record)
 }
 
 // one is 1 for true, without a branch.

@@ -119,6 +119,10 @@ func (w *tableTwin) has(k tableKey) {
 	if got := w.table.Has(k.order(), k.hi, k.lo, k.bytes(w.variable)); got != w.want[k] {
 		w.t.Fatalf("has %+v: %v, want %v", k, got, w.want[k])
 	}
+	candidate := w.table.Candidates(make([]uint32, 0, 1), []uint64{k.order()}, []int32{0})[0]
+	if got := w.table.Holds(candidate, k.order(), k.hi, k.lo, k.bytes(w.variable)); got != w.want[k] {
+		w.t.Fatalf("holds %+v, candidate %#x: %v, want %v", k, candidate, got, w.want[k])
+	}
 }
 
 // check compares everything: the count and the sorted output.
