@@ -7,10 +7,6 @@ import "github.com/firstseen/firstseen/internal/prefetch"
 // them by an interface of its own.
 type batcher interface {
 	Filter
-	// Prefetch prefetches the lines of orders that will be looked up or added soon, for who
-	// has other work to do meanwhile. Some hundreds of orders at a time fit the cache. It
-	// may run beside any call but Close.
-	Prefetch(orders []uint64)
 	// MaybePrefetched gives the answers of MaybeBatch, and is made for orders that Prefetch
 	// was given a while before. As many keys of beside, which may be nil, are prefetched
 	// between the tests.

@@ -46,7 +46,7 @@ const (
 	// compactChunk is how many keys go from bit to bit together: the lines of
 	// one bit of all of them in eight slots are half of a 32 KiB cache.
 	compactChunk = 32
-	// compactAhead is the number of bits that are worth announcing. Each halves
+	// compactAhead is the number of bits that are worth prefetching. Each halves
 	// the candidates; after it there is one left in two keys.
 	compactAhead = 4
 )

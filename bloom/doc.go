@@ -5,7 +5,8 @@
 // is "maybe" in it until the slot is reset: there are no false negatives, ever,
 // also not while a reset slot is still being cleared. A key that was not added
 // is "maybe" at a rate that [PredictRate] gives and [Size] plans for. Filters
-// know no clock and no files; whoever rotates them says so by [Filter.Reset].
+// know no clock and no files; whoever rotates them says so by [Filter.Reset]. A [Window] is
+// a filter with its rotation: Add, Maybe, Rotate.
 //
 // There are two kinds. [Sliced] lays the generations side by side in a cache
 // line, so that one miss answers for all of them. [Compact] is a ring of

@@ -27,6 +27,7 @@ const (
 // times faster when the filter is larger than the cache.
 //
 // A Filter has no lock. Its owner sees to it that calls do not overlap, except:
+//   - Prefetch may run beside any call but Close.
 //   - ReadSlot of a slot may run beside calls that concern other slots only, and beside Maybe
 //     and MaybeBatch. Add, AddBatch, MergeSlot and Reset concern the slot they name; ClearStep
 //     and Reset also concern the slot that was reset last, while it is being cleared.
@@ -40,6 +41,10 @@ type Filter interface {
 	Generations() int
 	// Hashes returns the number of bits that a key sets in its generation.
 	Hashes() int
+	// Prefetch brings the memory of orders near that will be looked up by Maybe or added
+	// soon, for a caller that has other work to do meanwhile. It is a hint; some hundreds of
+	// orders at a time fit the cache.
+	Prefetch(orders []uint64)
 	// Maybe returns a mask: bit s is set when slot s may hold the key, clear
 	// when it certainly does not.
 	Maybe(order uint64) uint8

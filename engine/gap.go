@@ -56,7 +56,7 @@ func (e *Engine) gap(g *persist.GenerationMeta, err error) error {
 // have been marked in the gap.
 func (e *Engine) hold(g persist.GapMeta) {
 	if e.opts.OnGap == Report && !sabotage.On(sabotage.IgnoreGap) {
-		e.set.Hold(g.Generation, true, g.Blind)
+		e.set.AddGeneration(g.Generation, true, g.Blind)
 	}
 }
 

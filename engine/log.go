@@ -14,7 +14,7 @@ import (
 // log is the journal as the shards see it.
 type log struct{ journal *journal.Journal }
 
-func (l log) Append(r *shards.Record) (start, end uint64, err error) {
+func (l log) Append(r *shards.LogEntry) (start, end uint64, err error) {
 	f := journal.Frame{
 		Kind:       journal.KindMark,
 		Form:       uint8(r.Form),
@@ -33,8 +33,8 @@ func (l log) Append(r *shards.Record) (start, end uint64, err error) {
 }
 
 // record is the inverse: what a replayed frame says.
-func record(f *journal.Frame) (r shards.Record, start uint64) {
-	r = shards.Record{
+func record(f *journal.Frame) (r shards.LogEntry, start uint64) {
+	r = shards.LogEntry{
 		Form:       hash.Form(f.Form),
 		Shard:      int(f.Shard),
 		Generation: f.Generation,

@@ -88,7 +88,7 @@ func (e *Engine) tail(done map[*shards.Unflushed]bool) journal.Pos {
 	if e.opts.Mode == Approximate || len(done) == 0 && sabotage.On(sabotage.KeepRoom) {
 		return 0
 	}
-	return e.set.Tail(e.journal.State().End, done)
+	return e.set.LogTail(e.journal.State().End, done)
 }
 
 // coverRest gives room in the journal back that no flush gives, since the frames there

@@ -32,15 +32,15 @@ func (e *Engine) restore(m *persist.Manifest) error {
 	for i, g := range m.Generations {
 		keys[i] = g.Keys
 	}
-	e.set.Share(m.Generations[0].Number, keys)
+	e.set.AssignSlots(m.Generations[0].Number, keys)
 	for _, g := range m.Generations {
 		e.window.generations = append(e.window.generations, generation{g.Number, g.Start, g.End})
-		e.set.Hold(g.Number, false, false)
+		e.set.AddGeneration(g.Number, false, false)
 	}
 	if err := e.checkGenerations(); err != nil {
 		return err
 	}
-	e.set.Start(m.Generations[0].Number)
+	e.set.SetOldest(m.Generations[0].Number)
 	if err := e.knownGaps(m); err != nil {
 		return err
 	}
@@ -162,10 +162,10 @@ func (e *Engine) restoreGeneration(g *persist.GenerationMeta) error {
 			meta := r.Meta()
 			slot := 0
 			if !meta.Tombstones {
-				slot = e.set.Place(shard, g.Number, meta.Keys, whole)
+				slot = e.set.PlaceRun(shard, g.Number, meta.Keys, whole)
 			}
 			e.set.Install(shard, func() { e.store.install(shard, g.Number, 1<<slot, []*persist.Run{r}) })
-			e.set.Restart(shard, meta.Seq+1)
+			e.set.SetSeq(shard, meta.Seq+1)
 			if meta.Tombstones {
 				if err := e.restoreTombstones(r, g); err != nil {
 					return err

@@ -1,6 +1,10 @@
 // Package persist keeps an engine's directory: what is marked is written here,
 // and found again after a crash. It knows neither filters nor shards.
 //
+// It is an internal of package engine, exported for the sake of reading and testing only.
+// Its functions and types may change from one version to the next; what lies on disk is kept
+// compatible as FORMAT.md says.
+//
 // # What lies in a directory
 //
 //	LOCK              flock of the process that has it open       LockDir

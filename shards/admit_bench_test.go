@@ -14,7 +14,7 @@ import (
 
 type nowhere struct{ pos uint64 }
 
-func (n *nowhere) Append(r *Record) (start, end uint64, err error) {
+func (n *nowhere) Append(r *LogEntry) (start, end uint64, err error) {
 	n.pos += uint64(len(r.Payload))
 	return n.pos - uint64(len(r.Payload)), n.pos, nil
 }

@@ -48,7 +48,7 @@ func TestAdmitAllocatesNothing(t *testing.T) {
 		if n := testing.AllocsPerRun(runs, func() { admit(keys[:batch]) }); n != 0 {
 			t.Errorf("%s, duplicates: %v allocations a batch", name, n)
 		}
-		h.set.Hold(1, false, true)
+		h.set.AddGeneration(1, false, true)
 		admit(keys[next : next+batch]) // grows the list of those that ask the runs
 		if n := testing.AllocsPerRun(runs, func() { admit(keys[:batch]) }); n != 0 {
 			t.Errorf("%s, maybe: %v allocations a batch", name, n)

@@ -88,7 +88,7 @@ type scratch struct {
 	known   []int32 // keys that a filter knows
 	spilled []int32 // places in fresh of those that found no place at once, keys that a sealed table is asked for
 	payload []byte
-	rec     Record
+	rec     LogEntry
 
 	candidates []uint32 // what a table has for the keys in known
 }

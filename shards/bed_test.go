@@ -206,7 +206,7 @@ func (h *bed) retire(oldest uint64) {
 // restart makes a new set from the runs and the log, as opening does.
 func (h *bed) restart() {
 	h.t.Helper()
-	tail := h.set.Tail(h.log.end, nil)
+	tail := h.set.LogTail(h.log.end, nil)
 	h.set.Close()
 	h.c.Generation = h.live
 	h.makeSet()
@@ -218,20 +218,20 @@ func (h *bed) restart() {
 			}
 		}
 	}
-	h.set.Share(h.oldest, keys)
+	h.set.AssignSlots(h.oldest, keys)
 	for g := h.oldest; g <= h.live; g++ {
-		h.set.Hold(g, false, false)
+		h.set.AddGeneration(g, false, false)
 	}
-	h.set.Start(h.oldest)
+	h.set.SetOldest(h.oldest)
 	covered := map[int]uint64{}
 	for shard, runs := range h.runs.byShard {
 		runs = slices.DeleteFunc(runs, func(r *memRun) bool { return r.generation < h.oldest })
 		h.runs.byShard[shard] = runs
 		for _, r := range slices.Backward(runs) {
-			slot := h.set.Place(shard, r.generation, uint64(len(r.orders)), false)
+			slot := h.set.PlaceRun(shard, r.generation, uint64(len(r.orders)), false)
 			r.slots = 1 << slot
 			covered[shard] = max(covered[shard], r.end)
-			h.set.Restart(shard, r.seq+1)
+			h.set.SetSeq(shard, r.seq+1)
 			h.set.AddOrders(shard, slot, r.orders)
 			for _, tomb := range r.tombstones {
 				h.set.AddTombstone(shard, tomb, r.seq, r.generation)
@@ -247,7 +247,7 @@ func (h *bed) restart() {
 		if r.start < tail {
 			h.t.Fatalf("the record at %d is needed, the tail was %d", r.start, tail)
 		}
-		if err := h.set.Replay(&b, &r.Record, r.start, r.end); err != nil {
+		if err := h.set.Replay(&b, &r.LogEntry, r.start, r.end); err != nil {
 			h.t.Fatal(err)
 		}
 	}

@@ -158,7 +158,7 @@ func (s *shard) second(ctx context.Context, b *Batch, pending []Pending) error {
 	defer s.mu.Unlock()
 	var err error
 	for i := 0; i < len(pending) && err == nil; i++ {
-		err = s.settle(b, pending[i])
+		err = s.confirmed(b, pending[i])
 	}
 	return s.endPart(b, err)
 }
@@ -168,10 +168,10 @@ func (s *shard) maybe(b *Batch, i int32) uint8 {
 	return ((*s.filter.Load()).Maybe(b.order[i]) | s.blind) & s.held
 }
 
-// settle answers one key after its confirm. Another call, or an equal key of this
+// confirmed answers one key after its confirm. Another call, or an equal key of this
 // one, may have marked it in between, in a generation that the first look had no
 // reason to name; if nobody added anything nobody did.
-func (s *shard) settle(b *Batch, p Pending) error {
+func (s *shard) confirmed(b *Batch, p Pending) error {
 	i := int(p.I)
 	if s.added != b.added[s.index] {
 		if s.heldBy(b, i) {

@@ -12,7 +12,6 @@ import (
 // that package promises.
 type filter interface {
 	bloom.Filter
-	Prefetch(orders []uint64)
 	MaybePrefetched(masks []uint8, orders []uint64, beside *prefetch.Queue)
 	AddAbsent(slot int, held, blind uint8, masks []uint8, orders []uint64, beside *prefetch.Queue)
 }

@@ -27,7 +27,7 @@ func FuzzRecord(f *testing.F) {
 		if shard < 0 || shard >= len(bed.set.shards) {
 			return
 		}
-		r := Record{Kind: Kind(kind), Form: hash.Form(form), Shard: shard, Generation: 1, Count: count, Payload: payload}
+		r := LogEntry{Kind: Kind(kind), Form: hash.Form(form), Shard: shard, Generation: 1, Count: count, Payload: payload}
 		var b Batch
 		if err := bed.set.decode(&b, &r); err != nil {
 			if !errors.Is(err, dedup.ErrCorrupt) {

@@ -1,7 +1,7 @@
 package shards
 
-// Start sets the oldest generation, at opening.
-func (s *Set) Start(oldest uint64) {
+// SetOldest names the oldest generation that counts, at opening.
+func (s *Set) SetOldest(oldest uint64) {
 	s.oldest.Store(oldest)
 	for i := range s.shards {
 		sh := &s.shards[i]
@@ -11,9 +11,9 @@ func (s *Set) Start(oldest uint64) {
 	}
 }
 
-// Hold makes a generation count, at opening; lost says that runs of it are
+// AddGeneration makes a generation count, at opening; lost says that runs of it are
 // missing, blind that its filter can't be had either.
-func (s *Set) Hold(generation uint64, lost, blind bool) {
+func (s *Set) AddGeneration(generation uint64, lost, blind bool) {
 	for i := range s.shards {
 		sh := &s.shards[i]
 		sh.mu.Lock()
@@ -43,16 +43,16 @@ func (s *shard) assign(generation uint64) {
 		t.give(int(generation%uint64(t.n)), generation)
 	case t.free() > 0:
 		t.take(generation)
-	default: // Share says otherwise where there are many
+	default: // AssignSlots says otherwise where there are many
 		t.slot[s.slot].first = min(t.slot[s.slot].first, generation)
 	}
 	s.held = t.used
 }
 
-// Share gives slots to the generations of a directory that is being opened, oldest first,
+// AssignSlots gives slots to the generations of a directory that is being opened, oldest first,
 // with the keys that each one has; the last one is live. Where they are more than slots, several
 // share one.
-func (s *Set) Share(first uint64, keys []uint64) {
+func (s *Set) AssignSlots(first uint64, keys []uint64) {
 	total := uint64(0)
 	for _, n := range keys {
 		total += n
@@ -78,16 +78,16 @@ func (s *Set) Share(first uint64, keys []uint64) {
 			t.slot[sh.slot].keys += n
 		}
 		for j := range t.n {
-			t.slot[j].keys = 0 // Place counts them
+			t.slot[j].keys = 0 // PlaceRun counts them
 		}
 		sh.held, sh.active.Slot = t.used, sh.slot
 		sh.mu.Unlock()
 	}
 }
 
-// Place returns the slot for a run of so many keys, at opening; runs come by generation
+// PlaceRun returns the slot for a run of so many keys, at opening; runs come by generation
 // and in their order. whole says that the generation must stay in one slot.
-func (s *Set) Place(shard int, generation, keys uint64, whole bool) int {
+func (s *Set) PlaceRun(shard int, generation, keys uint64, whole bool) int {
 	sh := &s.shards[shard]
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
@@ -107,9 +107,9 @@ func (s *Set) Place(shard int, generation, keys uint64, whole bool) int {
 	return slot
 }
 
-// Restart makes the sequence number of a shard's active table at least seq, at
+// SetSeq raises the sequence number of a shard's active table to at least seq, at
 // opening.
-func (s *Set) Restart(shard int, seq uint64) {
+func (s *Set) SetSeq(shard int, seq uint64) {
 	sh := &s.shards[shard]
 	sh.mu.Lock()
 	sh.seq = max(sh.seq, seq)

@@ -166,10 +166,10 @@ func (s *shard) lockForMarks(ctx context.Context, n int) error {
 	}
 }
 
-// Tail returns the log position below which no frame is needed for the
+// LogTail returns the log position below which no frame is needed for the
 // unflushed keys but those of the tables in done, given the log's end as it was
 // before the call.
-func (s *Set) Tail(end uint64, done map[*Unflushed]bool) uint64 {
+func (s *Set) LogTail(end uint64, done map[*Unflushed]bool) uint64 {
 	for i := range s.shards {
 		sh := &s.shards[i]
 		sh.lockLater()

@@ -10,7 +10,7 @@ import (
 
 // Replay applies one record of the log that starts and ends at the given
 // positions, at opening. Records of a shard come in the order they were logged.
-func (s *Set) Replay(b *Batch, r *Record, start, end uint64) error {
+func (s *Set) Replay(b *Batch, r *LogEntry, start, end uint64) error {
 	if r.Shard >= len(s.shards) {
 		return fmt.Errorf("the log names shard %d of %d: %w", r.Shard, len(s.shards), dedup.ErrCorrupt)
 	}
@@ -85,7 +85,7 @@ func (s *Set) EndReplay() {
 
 // decode fills b with the keys of a record. A record that no engine writes is
 // damage that the log's checksums did not see.
-func (s *Set) decode(b *Batch, r *Record) error {
+func (s *Set) decode(b *Batch, r *LogEntry) error {
 	if r.Kind >= NoKind || r.Form >= hash.Forms || r.Count < 0 || r.Count > len(r.Payload) {
 		return fmt.Errorf("a record of kind %d, form %d and %d keys in %d bytes: %w", r.Kind, r.Form, r.Count, len(r.Payload), dedup.ErrCorrupt)
 	}

@@ -17,7 +17,7 @@ import (
 //	A: memory: not there (any more); the version changed → asks the runs again
 func TestSecondLook(t *testing.T) {
 	h := newBed(t, Config{})
-	h.set.Hold(1, false, true) // every key is "maybe"
+	h.set.AddGeneration(1, false, true) // every key is "maybe"
 	key := key16(7)
 	h.runs.after = func() {
 		if got := h.admit(key); got[0] != dedup.Fresh {
@@ -51,7 +51,7 @@ func TestSecondLookInMemory(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newBed(t, Config{})
-			h.set.Hold(1, false, true)
+			h.set.AddGeneration(1, false, true)
 			key := key16(7)
 			h.runs.after = func() { c.do(h, key) }
 			if got := h.admit(key); got[0] != c.want {

@@ -19,11 +19,11 @@ const (
 	NoKind             // what no engine writes
 )
 
-// A Record is what a shard hands to the log: keys of one form, marked or
+// A LogEntry is what a shard hands to the log: keys of one form, marked or
 // forgotten in one generation. The payload holds 16 bytes per key of the fixed
 // forms (hash and rest, little endian), a length byte and the record for the
 // others, and 8 bytes (the hash) without a store.
-type Record struct {
+type LogEntry struct {
 	Kind       Kind
 	Form       hash.Form
 	Shard      int
@@ -37,7 +37,7 @@ type Record struct {
 // A Log orders marks and makes them durable. Append is called with a shard
 // locked: it must not wait. The payload may be reused once it returns.
 type Log interface {
-	Append(r *Record) (start, end uint64, err error)
+	Append(r *LogEntry) (start, end uint64, err error)
 }
 
 // A Confirmer looks for keys in the runs of their shards. It sets Found and Seq of

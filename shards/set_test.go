@@ -22,7 +22,7 @@ func key16(i int) []byte { return fmt.Appendf(nil, "%016d", i) }
 func TestTwinsInABatch(t *testing.T) {
 	for _, blind := range []bool{false, true} {
 		h := newBed(t, Config{})
-		h.set.Hold(1, false, blind)
+		h.set.AddGeneration(1, false, blind)
 		for _, key := range [][]byte{key16(1), []byte("k"), bytes.Repeat([]byte("k"), 400), []byte("f81d4fae-7dec-11d0-a765-00a0c91e6bf6")} {
 			if got := h.admit(key, key16(99), key, key); got[0] != dedup.Fresh || got[2] != dedup.Duplicate || got[3] != dedup.Duplicate {
 				t.Errorf("blind %v, %.20q: %v", blind, key, got)
@@ -49,12 +49,12 @@ func TestCollidingKeys(t *testing.T) {
 			x, y := order[0], order[1]
 			t.Run(fmt.Sprintf("blind=%v/first=%x", blind, x[:4]), func(t *testing.T) {
 				batch := newBed(t, Config{})
-				batch.set.Hold(1, false, blind)
+				batch.set.AddGeneration(1, false, blind)
 				if got := batch.admit(x, y, x, y); fmt.Sprint(got) != "[fresh fresh duplicate duplicate]" {
 					t.Errorf("in one batch: %v", got)
 				}
 				apart := newBed(t, Config{})
-				apart.set.Hold(1, false, blind)
+				apart.set.AddGeneration(1, false, blind)
 				for _, k := range order {
 					if got := apart.admit(k); got[0] != dedup.Fresh {
 						t.Errorf("%q alone: %v", k, got)
@@ -126,7 +126,7 @@ func TestLost(t *testing.T) {
 			clear(r.keys)
 		}
 	}
-	h.set.Hold(1, true, false)
+	h.set.AddGeneration(1, true, false)
 	for range 2 {
 		if got := h.admit(key16(1))[0]; got != dedup.Unknown {
 			t.Errorf("a key of the lost run: %v", got)
@@ -292,7 +292,7 @@ func TestColumns(t *testing.T) {
 				t.Fatal("a column of another size is taken")
 			}
 		}
-		b.set.Hold(1, true, false) // what the bits know and no run holds is Unknown
+		b.set.AddGeneration(1, true, false) // what the bits know and no run holds is Unknown
 		if got := b.look(key16(1), []byte("two"), key16(3)); fmt.Sprint(got) != "[unknown unknown fresh]" {
 			t.Errorf("%v: %v", kind, got)
 		}
@@ -305,22 +305,22 @@ func TestReplayRefuses(t *testing.T) {
 	sum := h.c.Hasher.Sum(key16(1), nil)
 	shard := int(sum.Hi >> 62)
 	pair := binaryPair(sum)
-	good := Record{Kind: Mark, Form: hash.Raw16, Shard: shard, Generation: 1, Count: 1, Payload: pair}
+	good := LogEntry{Kind: Mark, Form: hash.Raw16, Shard: shard, Generation: 1, Count: 1, Payload: pair}
 	var b Batch
 	if err := h.set.Replay(&b, &good, 0, 24); err != nil {
 		t.Fatal(err)
 	}
-	for name, change := range map[string]func(r *Record){
-		"another shard":  func(r *Record) { r.Shard = (shard + 1) % 4 },
-		"no shard":       func(r *Record) { r.Shard = 4 },
-		"too short":      func(r *Record) { r.Payload = pair[:15] },
-		"too long":       func(r *Record) { r.Payload = append(append([]byte(nil), pair...), 0) },
-		"too many":       func(r *Record) { r.Count = 2 },
-		"variable short": func(r *Record) { r.Form, r.Payload = hash.Bytes, []byte{5, 'a'} },
-		"no kind":        func(r *Record) { r.Kind = NoKind },
-		"no form":        func(r *Record) { r.Form = hash.Forms },
-		"countless":      func(r *Record) { r.Count = 1 << 40 },
-		"variable none":  func(r *Record) { r.Form, r.Payload = hash.Bytes, nil },
+	for name, change := range map[string]func(r *LogEntry){
+		"another shard":  func(r *LogEntry) { r.Shard = (shard + 1) % 4 },
+		"no shard":       func(r *LogEntry) { r.Shard = 4 },
+		"too short":      func(r *LogEntry) { r.Payload = pair[:15] },
+		"too long":       func(r *LogEntry) { r.Payload = append(append([]byte(nil), pair...), 0) },
+		"too many":       func(r *LogEntry) { r.Count = 2 },
+		"variable short": func(r *LogEntry) { r.Form, r.Payload = hash.Bytes, []byte{5, 'a'} },
+		"no kind":        func(r *LogEntry) { r.Kind = NoKind },
+		"no form":        func(r *LogEntry) { r.Form = hash.Forms },
+		"countless":      func(r *LogEntry) { r.Count = 1 << 40 },
+		"variable none":  func(r *LogEntry) { r.Form, r.Payload = hash.Bytes, nil },
 	} {
 		r := good
 		change(&r)
@@ -413,7 +413,7 @@ func TestNoMemory(t *testing.T) {
 // hold for the one that takes its slot.
 func TestGapEndsWithItsGeneration(t *testing.T) {
 	h := newBed(t, Config{})
-	h.set.Hold(1, true, true)
+	h.set.AddGeneration(1, true, true)
 	if v := h.admit(key16(0))[0]; v != dedup.Unknown {
 		t.Fatalf("in the gap: %v", v)
 	}

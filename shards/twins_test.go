@@ -41,11 +41,11 @@ func (l *memLog) marks(t *testing.T) (n int) {
 }
 
 type loggedRecord struct {
-	Record
+	LogEntry
 	start, end uint64
 }
 
-func (l *memLog) Append(r *Record) (start, end uint64, err error) {
+func (l *memLog) Append(r *LogEntry) (start, end uint64, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.fail != nil {
