@@ -117,6 +117,14 @@ func TestPoolLimit(t *testing.T) {
 	if p.Full(keys) != nil || p.Ready() != 1 || p.Bytes() != int64(tableBytes(2*keys)) {
 		t.Errorf("after Resize %d tables of %d bytes are ready, want one of %d", p.Ready(), p.Bytes(), tableBytes(2*keys))
 	}
+	table := p.Full(2 * keys)
+	if err := p.AddArena(table); err != nil {
+		t.Fatal(err)
+	}
+	if !table.RecordRoom(MaxInsert) || table.Bytes() != tableBytes(2*keys)+arenaBytes(2*keys) {
+		t.Errorf("a table and its arena have %d bytes, want %d and %d", table.Bytes(), tableBytes(2*keys), arenaBytes(2*keys))
+	}
+	table.Free()
 	p.Close()
 	if got := mem.InUse(); got != before {
 		t.Errorf("%d bytes are in use after Close, %d before", got, before)
