@@ -45,7 +45,8 @@ func (s *shard) together(b *Batch, from, to int) error {
 }
 
 // alone is the rest of together for a call of one key. There is nothing to sort: a call
-// takes an eighth less time in memory (398 ns against 454 with 10 M keys in the window).
+// takes 6 % less processor time in memory (411 ns against 436, medians of 12 and more runs in
+// turn with 10 M keys in the window).
 func (s *shard) alone(b *Batch) error {
 	if b.mask[0] != 0 {
 		return s.one(b, 0, b.mask[0])
@@ -69,7 +70,8 @@ func (s *shard) alone(b *Batch) error {
 
 // togetherKnown is one for the keys in b.known: it asks the active table for all of them
 // and then prefetches what older is going to read for the rest. With 50 % duplicates a batch
-// takes a sixth less time than with one for each (103 ns per key against 123).
+// takes a fifth less processor time than with one for each (101 ns per key against 126, medians
+// of 12 and more runs in turn with 10 M keys in the window).
 func (s *shard) togetherKnown(b *Batch, active *keytable.Table) error {
 	rest := b.known[:0]
 	candidates := active.Candidates(b.candidates, b.order, b.known)
