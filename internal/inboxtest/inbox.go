@@ -63,7 +63,7 @@ func open(dir string, lease time.Duration) (dedup.Guard, func() error, error) {
 		return nil, nil, errors.Join(err, db.Close())
 	}
 	opened = &inbox{db: db, store: store, table: "effects_" + name}
-	closeAll := func() error { store.Close(); return db.Close() }
+	closeAll := func() error { return errors.Join(store.Close(), db.Close()) }
 	if err := errors.Join(store.Migrate(ctx), opened.create(ctx)); err != nil {
 		return nil, nil, errors.Join(err, closeAll())
 	}
