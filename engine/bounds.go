@@ -1,21 +1,15 @@
 package engine
 
 import (
-	"math"
 	"time"
 
 	"github.com/firstseen/firstseen/bloom"
+	"github.com/firstseen/firstseen/internal/nanotime"
 )
 
 // The bounds of options. They are far from what anybody needs, and near enough that no
 // sum of times or sizes overflows.
 const (
-	// maxSpan is the longest Window, Lease and Extend.
-	maxSpan = 100 * 365 * 24 * time.Hour
-	// maxTime is where the engine's clock ends, in the year 2162: maxSpan later is still
-	// an int64 of ns.
-	maxTime = math.MaxInt64 - int64(maxSpan)
-
 	minSpan       = time.Microsecond // of one generation
 	minSyncEvery  = time.Millisecond
 	maxSyncEvery  = time.Hour
@@ -33,9 +27,9 @@ func (o *Options) checkBounds(bad func(format string, args ...any)) {
 			bad("%s is %v, it must be from %v to %v", name, d, least, most)
 		}
 	}
-	span("Window", o.Window, 1, maxSpan)
+	span("Window", o.Window, 1, nanotime.MaxSpan)
 	span("SyncEvery", orDefault(o.SyncEvery, minSyncEvery), minSyncEvery, maxSyncEvery)
-	span("Lease", orDefault(o.Lease, 1), 1, maxSpan)
+	span("Lease", orDefault(o.Lease, 1), 1, nanotime.MaxSpan)
 	if o.Capacity > maxCapacity {
 		bad("Capacity is %d, it must be at most %d", o.Capacity, maxCapacity)
 	}
@@ -63,21 +57,4 @@ func (o *Options) filterBytes(capacity uint64) float64 {
 		words++
 	}
 	return float64(capacity) * float64(words) / float64(g-1) * o.BitsPerKey / 8
-}
-
-// wallNano is a time in ns since 1970. ok says that it is one that the engine counts with:
-// from 1970 to maxTime.
-func wallNano(t time.Time) (ns int64, ok bool) {
-	if s := t.Unix(); s < 0 || s >= maxTime/int64(time.Second) {
-		return 0, false
-	}
-	return t.UnixNano(), true
-}
-
-// later is t, a time of the engine's clock, and d, within what the engine counts.
-func later(t, d int64) int64 {
-	if d > maxTime-t {
-		return maxTime
-	}
-	return t + max(d, -t)
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/firstseen/firstseen/bloom"
 	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/internal/nanotime"
 )
 
 // TestBounds: a number that is out of its bounds is refused by its name, at once.
@@ -23,7 +24,7 @@ func TestBounds(t *testing.T) {
 		}
 	}
 	f("Window", func(o *Options) { o.Window = math.MaxInt64 })
-	f("Window", func(o *Options) { o.Window = maxSpan + 1 })
+	f("Window", func(o *Options) { o.Window = nanotime.MaxSpan + 1 })
 	f("Window", func(o *Options) { o.Window = math.MinInt64 })
 	f("Window", func(o *Options) { o.Window = 6 * time.Microsecond })
 	f("Lease", func(o *Options) { o.Lease = math.MaxInt64 })
@@ -48,12 +49,12 @@ func TestBounds(t *testing.T) {
 // TestLongest: the longest window and lease hold what they promise, wherever the
 // clock stands.
 func TestLongest(t *testing.T) {
-	for _, at := range []int64{0, 1, time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).UnixNano(), maxTime - int64(2*time.Second)} {
+	for _, at := range []int64{0, 1, time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).UnixNano(), nanotime.Max - int64(2*time.Second)} {
 		for _, mode := range []Mode{Exact, Approximate} {
 			clock := &fakeClock{}
 			clock.ns.Store(at)
 			o := testOptions(clock)
-			o.Window, o.Lease, o.Mode = maxSpan, maxSpan, mode
+			o.Window, o.Lease, o.Mode = nanotime.MaxSpan, nanotime.MaxSpan, mode
 			e := mustOpen(t, t.TempDir(), o)
 			key, mine, extended := []byte("marked"), []byte("claimed"), []byte("extended")
 			admitAll(t, e, [][]byte{key}, dedup.Fresh)
@@ -71,8 +72,8 @@ func TestLongest(t *testing.T) {
 			if err := e.Commit(ctx, c, x); err != nil {
 				t.Error(err)
 			}
-			if at == maxTime-int64(2*time.Second) {
-				clock.ns.Store(maxTime - int64(time.Second))
+			if at == nanotime.Max-int64(2*time.Second) {
+				clock.ns.Store(nanotime.Max - int64(time.Second))
 			}
 			mustClose(t, e)
 			e = mustOpen(t, e.dir, o)
@@ -94,7 +95,7 @@ func TestClockExtremes(t *testing.T) {
 	e := mustOpen(t, dir, o)
 	key := []byte("k")
 	admitAll(t, e, [][]byte{key}, dedup.Fresh)
-	for _, bad := range []time.Time{{}, time.Unix(-1, 0), time.Unix(math.MinInt64, 0), time.Unix(math.MaxInt64, 0), time.Unix(0, maxTime).Add(time.Hour)} {
+	for _, bad := range []time.Time{{}, time.Unix(-1, 0), time.Unix(math.MinInt64, 0), time.Unix(math.MaxInt64, 0), time.Unix(0, nanotime.Max).Add(time.Hour)} {
 		set(bad)
 		admitAll(t, e, [][]byte{key}, dedup.Duplicate)
 		if err := e.keepMoment(); err != nil {
@@ -110,17 +111,17 @@ func TestClockExtremes(t *testing.T) {
 	admitAll(t, e, [][]byte{key}, dedup.Duplicate)
 	last := int64(0)
 	for i := range 20 { // forth and back through all times until they end
-		set(time.Unix(0, int64(i%2)*(maxTime-int64(2*time.Second))))
+		set(time.Unix(0, int64(i%2)*(nanotime.Max-int64(2*time.Second))))
 		at := e.clock.read()
-		if at < last || at > maxTime {
+		if at < last || at > nanotime.Max {
 			t.Fatalf("the clock went from %d to %d", last, at)
 		}
 		last = at
 		mustAdmit(t, e, intKey(i))
 		admitAll(t, e, intKeys(i, 1), dedup.Duplicate)
 	}
-	if last != maxTime {
-		t.Errorf("the clock ended at %d, want %d", last, maxTime)
+	if last != nanotime.Max {
+		t.Errorf("the clock ended at %d, want %d", last, nanotime.Max)
 	}
 }
 
@@ -179,7 +180,7 @@ func anyOptions(rng *rand.Rand) Options {
 		capacity %= 1e6 // what is asked for is made: that takes its time and memory
 	}
 	return Options{
-		Window:        time.Duration(number(int64(time.Hour), between(1, int64(maxSpan)), between(1000, 1e9))),
+		Window:        time.Duration(number(int64(time.Hour), between(1, int64(nanotime.MaxSpan)), between(1000, 1e9))),
 		Capacity:      capacity,
 		KeyBytes:      int(number(0, 16, 36, between(1, 70_000))),
 		Generations:   int(number(0, between(3, 9), between(3, 9))),
@@ -189,7 +190,7 @@ func anyOptions(rng *rand.Rand) Options {
 		Mode:          Mode(number(0, 0, 0, 1)),
 		Sync:          Sync(number(0, 1, 2)),
 		SyncEvery:     time.Duration(number(0, int64(time.Millisecond), int64(time.Hour))),
-		Lease:         time.Duration(number(0, int64(time.Minute), between(1, int64(maxSpan)))),
+		Lease:         time.Duration(number(0, int64(time.Minute), between(1, int64(nanotime.MaxSpan)))),
 		MemoryBudget:  number(0, 0, minMemory, 100<<20),
 		MinFreeDisk:   number(-1, 0),
 		UntrustedKeys: rng.IntN(4) == 0,

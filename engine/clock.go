@@ -1,11 +1,11 @@
 package engine
 
 import (
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/firstseen/firstseen/internal/nanotime"
 	"github.com/firstseen/firstseen/internal/sabotage"
 )
 
@@ -36,9 +36,9 @@ const stepTolerance = 100 * time.Millisecond
 // start sets the clock to what at makes of the wall.
 func (c *clock) start(o *Options, at func(wall int64) int64) error {
 	c.now, c.base, c.passed = o.Now, o.Now(), nil
-	wall, ok := wallNano(c.base)
+	wall, ok := nanotime.Of(c.base)
 	if !ok {
-		return errClock(c.base)
+		return nanotime.RangeError(c.base)
 	}
 	t := at(wall)
 	if o.passed != nil {
@@ -50,15 +50,11 @@ func (c *clock) start(o *Options, at func(wall int64) int64) error {
 	return nil
 }
 
-func errClock(now time.Time) error {
-	return fmt.Errorf("the clock says %v, it must be a time from 1970 to %d", now.UTC(), time.Unix(0, maxTime).UTC().Year())
-}
-
 // ask asks the source: what passed since base, and what the wall says. One that says what
 // can't be stands still.
 func (c *clock) ask() (passed, wall int64) {
 	now := c.now()
-	wall, ok := wallNano(now)
+	wall, ok := nanotime.Of(now)
 	switch {
 	case !ok:
 		last := c.last.Load()
@@ -75,7 +71,7 @@ func (c *clock) ask() (passed, wall int64) {
 func (c *clock) wallOf(t int64) time.Time {
 	off := c.off.Load()
 	passed, wall := c.ask()
-	return time.Unix(0, wall+t-max(later(off, passed), c.last.Load()))
+	return time.Unix(0, wall+t-max(nanotime.Add(off, passed), c.last.Load()))
 }
 
 // wall returns what the wall says.
@@ -95,7 +91,7 @@ func (c *clock) read() int64 {
 func (c *clock) look() (t int64, stepped bool) {
 	off := c.off.Load() // before the source is asked: one that goes back raises it
 	passed, wall := c.ask()
-	t = later(off, passed)
+	t = nanotime.Add(off, passed)
 	last := c.last.Load()
 	stepped = wall-max(t, last) > c.ahead.Load()+int64(stepTolerance)
 	switch {
@@ -120,7 +116,7 @@ func (c *clock) back() int64 {
 	passed, _ := c.ask()
 	// Other sources than the monotonic clock jitter; moving the offset for that
 	// would make time run fast.
-	if t := later(c.off.Load(), passed); t < last-int64(time.Second) {
+	if t := nanotime.Add(c.off.Load(), passed); t < last-int64(time.Second) {
 		c.off.Add(last - t)
 	}
 	return last

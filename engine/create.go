@@ -10,6 +10,7 @@ import (
 
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/internal/hash"
+	"github.com/firstseen/firstseen/internal/nanotime"
 	"github.com/firstseen/firstseen/internal/sabotage"
 	"github.com/firstseen/firstseen/internal/vfs"
 	"github.com/firstseen/firstseen/persist"
@@ -18,7 +19,7 @@ import (
 
 // identify reads who the directory is, or makes it.
 func (e *Engine) identify() error {
-	if _, err := e.fs.Stat(filepath.Join(e.dir, creatingName)); err == nil {
+	if _, err := e.fs.Stat(filepath.Join(e.dir, persist.CreatingName)); err == nil {
 		return e.create()
 	}
 	id, err := persist.ReadIdentity(e.fs, e.dir)
@@ -67,7 +68,7 @@ func modeOf(id persist.Identity) Mode {
 
 // remains returns the name of a file of ours in a directory without identity.
 func (e *Engine) remains() (string, error) {
-	for _, name := range []string{persist.ManifestName, journalName, journalName + journal.MarkSuffix} {
+	for _, name := range []string{persist.ManifestName, persist.JournalName, persist.JournalName + journal.MarkSuffix} {
 		if _, err := e.fs.Stat(filepath.Join(e.dir, name)); err == nil {
 			return name, nil
 		}
@@ -99,11 +100,11 @@ func (e *Engine) create() error {
 		return &dedup.CorruptError{File: e.dir, Offset: -1,
 			Detail: fmt.Sprintf("nothing was ever marked in it, position %d of the journal must be there", e.opts.NotBefore)}
 	}
-	marker := filepath.Join(e.dir, creatingName)
+	marker := filepath.Join(e.dir, persist.CreatingName)
 	if err := vfs.WriteFileAtomic(e.fs, marker, []byte(creatingText)); err != nil {
 		return err
 	}
-	for _, name := range []string{journalName, journalName + journal.MarkSuffix, persist.ManifestName, persist.IdentityName} {
+	for _, name := range []string{persist.JournalName, persist.JournalName + journal.MarkSuffix, persist.ManifestName, persist.IdentityName} {
 		if err := e.fs.Remove(filepath.Join(e.dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
@@ -121,9 +122,9 @@ func (e *Engine) create() error {
 	if _, err := rand.Read(id.Seed[:]); err != nil {
 		return err
 	}
-	now, ok := wallNano(e.opts.Now())
+	now, ok := nanotime.Of(e.opts.Now())
 	if !ok {
-		return errClock(e.opts.Now())
+		return nanotime.RangeError(e.opts.Now())
 	}
 	m := &persist.Manifest{
 		Clock: now, Wall: now, Window: int64(e.opts.Window), Span: int64(e.opts.span()),

@@ -10,6 +10,7 @@ import (
 
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/internal/hash"
+	"github.com/firstseen/firstseen/internal/nanotime"
 	"github.com/firstseen/firstseen/internal/vfs"
 	"github.com/firstseen/firstseen/persist"
 	"github.com/firstseen/firstseen/persist/journal"
@@ -217,7 +218,7 @@ func (e *Engine) Extend(ctx context.Context, claim dedup.Claim, d time.Duration)
 	if err != nil {
 		return claim, err
 	}
-	expires := c.now + int64(min(orDefault(d, e.opts.Lease), maxSpan))
+	expires := c.now + int64(min(orDefault(d, e.opts.Lease), nanotime.MaxSpan))
 	if claim.Verdict != dedup.Fresh || !e.set.Extend(claim, expires) {
 		e.counts.lost.Add(1)
 		return claim, e.end(c, 0, fmt.Errorf("engine: extend: %w", dedup.ErrLeaseLost))

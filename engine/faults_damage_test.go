@@ -274,31 +274,31 @@ func damageSmallFiles(p *faultPart) {
 	for _, mode := range []Mode{Exact, Approximate} {
 		pt := newPatient(p, mode)
 		var (
-			mark    = journalName + journal.MarkSuffix
+			mark    = persist.JournalName + journal.MarkSuffix
 			first   = persist.SnapshotPath("", 1)
 			second  = persist.SnapshotPath("", 2)
-			ring    = fileSize(pt.healthy, journalName)
-			content = pt.sound[journalName]
+			ring    = fileSize(pt.healthy, persist.JournalName)
+			content = pt.sound[persist.JournalName]
 			end     = int64(len(bytes.TrimRight(content, "\x00"))) // of the newest frame, FORMAT.md
 		)
 		for _, s := range []fileSpan{
 			{first, 0, fileSize(pt.healthy, first), 61, true},
 			{second, 0, fileSize(pt.healthy, second), 151, true},
-			{journalName, 8192, end, 41, true},
-			{journalName, end, ring, 97, false},
+			{persist.JournalName, 8192, end, 41, true},
+			{persist.JournalName, end, ring, 97, false},
 			{mark, 0, 128, 11, true},
 			{mark, 128, fileSize(pt.healthy, mark), 997, false},
-			{journalName, 0, 96, 13, true},
-			{journalName, 96, 4092, 613, false},
-			{journalName, 4092, 4096 + 96, 13, true},
-			{journalName, 4096 + 96, 8188, 613, false},
-			{journalName, 8188, 8192, 1, true},
+			{persist.JournalName, 0, 96, 13, true},
+			{persist.JournalName, 96, 4092, 613, false},
+			{persist.JournalName, 4092, 4096 + 96, 13, true},
+			{persist.JournalName, 4096 + 96, 8188, 613, false},
+			{persist.JournalName, 8188, 8192, 1, true},
 			{persist.ManifestName, 0, fileSize(pt.healthy, persist.ManifestName), 7, true},
 			{persist.IdentityName, 0, fileSize(pt.healthy, persist.IdentityName), 1, true},
 		} {
 			pt.exhaust(s)
 		}
-		names := []string{first, second, journalName, mark, persist.ManifestName, persist.IdentityName}
+		names := []string{first, second, persist.JournalName, mark, persist.ManifestName, persist.IdentityName}
 		for i, name := range names {
 			pt.cut(name, max(1, fileSize(pt.healthy, name)/11))
 			pt.try("no "+name, func(dir string) bool { return os.Remove(filepath.Join(dir, name)) == nil })
@@ -405,7 +405,7 @@ func olderParts(p *faultPart) {
 				return os.RemoveAll(filepath.Join(dir, name)) == nil && copyAll(from, filepath.Join(dir, name)) == nil
 			})
 			pt.try(fmt.Sprintf("%v mode, all but %s of an older state", mode, name), func(dir string) bool {
-				if name != persist.ManifestName && name != journalName {
+				if name != persist.ManifestName && name != persist.JournalName {
 					// The same as a whole older directory, see olderDirectory.
 					return false
 				}

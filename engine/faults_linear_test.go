@@ -13,6 +13,7 @@ import (
 
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/internal/sabotage"
+	"github.com/firstseen/firstseen/persist"
 )
 
 type linearOp uint8
@@ -99,7 +100,7 @@ func TestFaultsLinearizable(t *testing.T) {
 		clock := newFakeClock()
 		// While one call waits for the journal the others go on, on one processor too:
 		// else calls of a microsecond hardly ever meet.
-		journal := newHookFS(journalName)
+		journal := newHookFS(persist.JournalName)
 		journal.set(func(string) error {
 			runtime.Gosched()
 			return nil

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/firstseen/firstseen/internal/vfs"
+	"github.com/firstseen/firstseen/persist"
 )
 
 // toldFS tells of each sync of the journal.
@@ -19,7 +20,7 @@ type toldFS struct {
 
 func (f toldFS) OpenFile(name string, flag int, perm fs.FileMode) (vfs.File, error) {
 	file, err := f.FS.OpenFile(name, flag, perm)
-	if err != nil || filepath.Base(name) != journalName {
+	if err != nil || filepath.Base(name) != persist.JournalName {
 		return file, err
 	}
 	return toldFile{file, f.out}, nil

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/engine/inspect"
 	"github.com/firstseen/firstseen/persist"
 )
 
@@ -49,7 +50,7 @@ func TestInspect(t *testing.T) {
 	o := testOptions(clock)
 	dir, keys := closedDir(t, o, clock)
 	before := dirState(t, dir)
-	got, err := Inspect(ctx, dir)
+	got, err := inspect.Inspect(ctx, dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +74,7 @@ func TestInspect(t *testing.T) {
 	e := mustOpen(t, dir, o)
 	admitAll(t, e, intKeys(500_000, 100), dedup.Fresh)
 	e.crash(t)
-	if got, err = Inspect(ctx, dir); err != nil || got.Clean || got.JournalKeys != 110 {
+	if got, err = inspect.Inspect(ctx, dir); err != nil || got.Clean || got.JournalKeys != 110 {
 		t.Errorf("after a crash: %+v, %v", got, err)
 	}
 }
@@ -100,10 +101,10 @@ func dirState(t *testing.T, dir string) (state string) {
 func TestInspectNothing(t *testing.T) {
 	empty := t.TempDir()
 	for _, dir := range []string{empty, filepath.Join(empty, "none")} {
-		if _, err := Inspect(ctx, dir); !errors.Is(err, fs.ErrNotExist) {
+		if _, err := inspect.Inspect(ctx, dir); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("inspect %s: %v", dir, err)
 		}
-		if _, err := Verify(ctx, dir, nil); !errors.Is(err, fs.ErrNotExist) {
+		if _, err := inspect.Verify(ctx, dir, nil); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("verify %s: %v", dir, err)
 		}
 	}
@@ -119,7 +120,7 @@ func TestVerify(t *testing.T) {
 	o := testOptions(clock)
 	dir, keys := closedDir(t, o, clock)
 	progress := [2]int64{}
-	got, err := Verify(ctx, dir, func(done, total int64) {
+	got, err := inspect.Verify(ctx, dir, func(done, total int64) {
 		if done < progress[0] || total <= 0 {
 			t.Errorf("progress %d of %d after %d", done, total, progress[0])
 		}
@@ -130,7 +131,7 @@ func TestVerify(t *testing.T) {
 	}
 	over, cancel := context.WithCancel(ctx)
 	cancel()
-	if _, err := Verify(over, dir, nil); !errors.Is(err, context.Canceled) {
+	if _, err := inspect.Verify(over, dir, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
 	segment := "seg-00000001"
@@ -143,12 +144,12 @@ func TestVerify(t *testing.T) {
 	}{
 		{persist.ManifestName, true, true}, {persist.ManifestName, false, true},
 		{persist.IdentityName, true, true}, {persist.IdentityName, false, true},
-		{journalName, true, true}, {segment, true, true}, {rel, false, true},
+		{persist.JournalName, true, true}, {segment, true, true}, {rel, false, true},
 		{snapshotFiles(t, dir)[0], false, false},
 	} {
 		broken := copyDir(t, dir)
 		breakFile(t, broken, c.file, c.remove)
-		got, err := Verify(ctx, broken, nil)
+		got, err := inspect.Verify(ctx, broken, nil)
 		if err != nil {
 			t.Errorf("%s: %v", c.file, err)
 			continue
@@ -180,7 +181,7 @@ func TestVerifyProgress(t *testing.T) {
 	clock := newFakeClock()
 	dir, _ := closedDir(t, testOptions(clock), clock)
 	last, all := int64(0), int64(0)
-	if _, err := Verify(ctx, dir, func(done, total int64) { last, all = max(last, done), total }); err != nil {
+	if _, err := inspect.Verify(ctx, dir, func(done, total int64) { last, all = max(last, done), total }); err != nil {
 		t.Fatal(err)
 	}
 	if last != all {

@@ -48,7 +48,7 @@ func valueLogs(t *testing.T, dir string) (files []string) {
 		t.Fatal(err)
 	}
 	for _, f := range all {
-		if info, err := os.Stat(f); err == nil && allocated(info) > 16<<10 {
+		if size, err := vfs.DiskBytes(f); err == nil && size > 16<<10 {
 			files = append(files, f)
 		}
 	}
@@ -167,7 +167,7 @@ func TestI5MissingFile(t *testing.T) {
 	if err != nil || len(segs) < 3 {
 		t.Fatalf("segments %v, %v", segs, err)
 	}
-	names := []string{persist.ManifestName, persist.IdentityName, journalName, filepath.Base(segs[0])}
+	names := []string{persist.ManifestName, persist.IdentityName, persist.JournalName, filepath.Base(segs[0])}
 	for _, name := range names {
 		t.Run("missing "+name, func(t *testing.T) {
 			broken := copyDir(t, dir)
@@ -188,7 +188,7 @@ func TestI5MissingFile(t *testing.T) {
 			for _, at := range []int64{0, size / 2, size - 1} {
 				again := copyDir(t, broken)
 				flip(t, filepath.Join(again, name), at)
-				if name == journalName {
+				if name == persist.JournalName {
 					damaged(t, again, o, keys)
 				} else {
 					wantCorrupt(t, again, o)

@@ -272,7 +272,7 @@ func TestRetiredFilesGo(t *testing.T) {
 // sizeOf is what a directory takes on disk while files in it come and go.
 func sizeOf(dir string) int64 {
 	for {
-		if n, err := diskBytes(dir); err == nil {
+		if n, err := vfs.DiskBytes(dir); err == nil {
 			return n
 		}
 	}

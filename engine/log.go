@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 
 	"github.com/firstseen/firstseen/internal/hash"
@@ -111,23 +110,6 @@ func (e *Engine) reserve(ctx context.Context, space int) error {
 			return err
 		}
 	}
-}
-
-// rotateBytes is the payload of a rotation's frame: the start of the generation
-// and the end of the one before, which is earlier after an idle time.
-const rotateBytes = 16
-
-// rotateFrame logs the beginning of a generation, in room that was set aside.
-func (e *Engine) rotateFrame(g generation, end int64) error {
-	le := binary.LittleEndian
-	f := journal.Frame{
-		Kind:       journal.KindRotate,
-		Generation: g.number,
-		Time:       g.start,
-		Payload:    le.AppendUint64(le.AppendUint64(nil, uint64(g.start)), uint64(end)),
-	}
-	_, err := e.journal.Append(&f)
-	return err
 }
 
 func wake(c chan struct{}) {

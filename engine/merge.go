@@ -162,7 +162,7 @@ func (m *merger) one(shard int, form hash.Form, runs []*persist.Run) (*persist.R
 func (m *merger) replace() error {
 	stale := m.e.set.Tombstones() > 0
 	err := m.e.store.update(func(manifest *persist.Manifest) {
-		g := generationMeta(manifest, m.generation)
+		g := manifest.Generation(m.generation)
 		if g == nil {
 			stale = true
 			return

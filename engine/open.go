@@ -21,11 +21,6 @@ import (
 )
 
 const (
-	journalName = "journal"
-	// creatingName marks a directory whose making was not finished: nothing was
-	// ever marked in it, so it is made anew.
-	creatingName = "CREATING"
-
 	defaultShards = 16
 	minTableKeys  = 8192
 	warmFrom      = 4 * minTableKeys // smaller tables are quick to touch and to grow
@@ -84,7 +79,7 @@ func (e *Engine) open() error {
 	e.store.told = func(m *persist.Manifest) { e.clock.ahead.Store(m.Wall - m.Clock) }
 	m, err := persist.ReadManifest(e.fs, e.dir)
 	if err != nil {
-		return missing(err, filepath.Join(e.dir, persist.ManifestName))
+		return persist.Required(err, filepath.Join(e.dir, persist.ManifestName))
 	}
 	if len(m.Covered) != e.opts.Shards {
 		return e.store.damaged("the manifest has %d shards, the identity %d", len(m.Covered), e.opts.Shards)
@@ -95,9 +90,9 @@ func (e *Engine) open() error {
 	e.store.manifest = *m
 	e.size(m)
 	// OpenJournal would make a new one.
-	path := filepath.Join(e.dir, journalName)
+	path := filepath.Join(e.dir, persist.JournalName)
 	if _, err := e.fs.Stat(path); err != nil {
-		return missing(err, path)
+		return persist.Required(err, path)
 	}
 	if err := e.openJournal(m); err != nil {
 		return err
@@ -187,14 +182,6 @@ func (e *Engine) makeDir() error {
 	return nil
 }
 
-// missing turns the absence of a file that must be there into damage.
-func missing(err error, path string) error {
-	if errors.Is(err, fs.ErrNotExist) {
-		return &dedup.CorruptError{File: path, Offset: -1, Detail: "the file is missing"}
-	}
-	return err
-}
-
 func (e *Engine) openJournal(m *persist.Manifest) error {
 	ring, most := e.ringFor(e.firstTables(m)), int64(math.MaxInt64)
 	if e.opts.Mode == Approximate {
@@ -206,7 +193,7 @@ func (e *Engine) openJournal(m *persist.Manifest) error {
 	var err error
 	e.journal, err = journal.Open(journal.Config{
 		FS:        e.fs,
-		Path:      filepath.Join(e.dir, journalName),
+		Path:      filepath.Join(e.dir, persist.JournalName),
 		RingBytes: ring,
 		MaxRing:   most,
 		Sync:      journal.SyncMode(e.opts.Sync),

@@ -18,6 +18,7 @@ import (
 
 	"github.com/firstseen/firstseen/bloom"
 	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/engine/inspect"
 	"github.com/firstseen/firstseen/persist"
 )
 
@@ -50,10 +51,10 @@ func TestLocked(t *testing.T) {
 	if out := child(); !strings.Contains(out, "locked") {
 		t.Errorf("another process: %s", out)
 	}
-	if _, err := Inspect(ctx, dir); !errors.Is(err, dedup.ErrLocked) {
+	if _, err := inspect.Inspect(ctx, dir); !errors.Is(err, dedup.ErrLocked) {
 		t.Errorf("inspect: %v", err)
 	}
-	if _, err := Verify(ctx, dir, nil); !errors.Is(err, dedup.ErrLocked) {
+	if _, err := inspect.Verify(ctx, dir, nil); !errors.Is(err, dedup.ErrLocked) {
 		t.Errorf("verify: %v", err)
 	}
 	admitAll(t, e, intKeys(0, 10), dedup.Fresh) // nothing happened to it
@@ -205,7 +206,7 @@ func TestCloseLeavesNothing(t *testing.T) {
 			}
 			mustClose(t, e)
 			if mode == Exact {
-				if err := os.Remove(filepath.Join(sub, journalName)); err != nil {
+				if err := os.Remove(filepath.Join(sub, persist.JournalName)); err != nil {
 					t.Fatal(err)
 				}
 				wantCorrupt(t, sub, o)
@@ -372,10 +373,10 @@ func TestReopenStates(t *testing.T) {
 	}{
 		"empty": {func(string) error { return nil }, nil},
 		"half made": {func(dir string) error {
-			return os.WriteFile(filepath.Join(dir, creatingName), []byte(creatingText), 0o644)
+			return os.WriteFile(filepath.Join(dir, persist.CreatingName), []byte(creatingText), 0o644)
 		}, nil},
 		"other files": {func(dir string) error { return os.WriteFile(filepath.Join(dir, "notes.txt"), []byte("mine"), 0o644) }, dedup.ErrIncompatible},
-		"journal":     {func(dir string) error { return os.WriteFile(filepath.Join(dir, journalName), nil, 0o644) }, dedup.ErrCorrupt},
+		"journal":     {func(dir string) error { return os.WriteFile(filepath.Join(dir, persist.JournalName), nil, 0o644) }, dedup.ErrCorrupt},
 		"segment":     {func(dir string) error { return os.Mkdir(filepath.Join(dir, "seg-00000001"), 0o755) }, dedup.ErrCorrupt},
 		"snapshot":    {func(dir string) error { return os.WriteFile(persist.SnapshotPath(dir, 1), nil, 0o644) }, dedup.ErrCorrupt},
 	} {

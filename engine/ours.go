@@ -19,7 +19,7 @@ const creatingText = "firstseen: this directory is being made\n"
 // isFile reports whether name is one of a file of ours, exactly.
 func isFile(name string) bool {
 	switch name {
-	case persist.LockName, persist.IdentityName, persist.ManifestName, creatingName, journalName, journalName + journal.MarkSuffix:
+	case persist.LockName, persist.IdentityName, persist.ManifestName, persist.CreatingName, persist.JournalName, persist.JournalName + journal.MarkSuffix:
 		return true
 	}
 	return persist.IsSnapshot(name)
@@ -41,10 +41,10 @@ func (e *Engine) checkOurs() error {
 		case persist.IdentityName:
 			_, err := persist.ReadIdentity(e.fs, e.dir)
 			return err
-		case creatingName:
+		case persist.CreatingName:
 			return e.checkCreating()
 		case persist.LockName, "lost+found": // a file system of its own is empty too
-		case creatingName + vfs.TmpSuffix:
+		case persist.CreatingName + vfs.TmpSuffix:
 		default:
 			foreign = name
 		}
@@ -70,9 +70,9 @@ func (e *Engine) errForeign(name string) error {
 // checkCreating refuses a file of that name which is not ours: a directory that has ours
 // is made anew.
 func (e *Engine) checkCreating() error {
-	data, err := vfs.ReadFile(e.fs, filepath.Join(e.dir, creatingName))
+	data, err := vfs.ReadFile(e.fs, filepath.Join(e.dir, persist.CreatingName))
 	if err == nil && !bytes.Equal(data, []byte(creatingText)) {
-		return e.errForeign(creatingName)
+		return e.errForeign(persist.CreatingName)
 	}
 	if errors.Is(err, fs.ErrNotExist) { // finished meanwhile
 		return nil

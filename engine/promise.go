@@ -22,9 +22,9 @@ func (e *Engine) promise(done []flushed, at moment) error {
 	return e.store.update(func(m *persist.Manifest) {
 		e.describe(m, at)
 		for _, f := range done {
-			g := generationMeta(m, f.table.Generation)
+			g := m.Generation(f.table.Generation)
 			if g != nil && len(f.runs) > 0 {
-				sm := segmentMeta(g, f.segment.ID())
+				sm := g.Segment(f.segment.ID())
 				for _, r := range f.runs {
 					meta := r.Meta()
 					sm.Runs = append(sm.Runs, meta)

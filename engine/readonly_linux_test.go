@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/engine/inspect"
 )
 
 // TestReadOnlyMedium: a copy on a medium that can't be written can be looked at, and one
@@ -23,18 +24,18 @@ func TestReadOnlyMedium(t *testing.T) {
 	admitAll(t, e, intKeys(300, 50), dedup.Fresh)
 	clock.advance(time.Hour)
 	mustClose(t, e)
-	want, err := Inspect(ctx, dir)
+	want, err := inspect.Inspect(ctx, dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := unix.Mount("", disk, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
 		faultSkip(t, "remounting: %v", err)
 	}
-	got, err := Inspect(ctx, dir)
+	got, err := inspect.Inspect(ctx, dir)
 	if err != nil || got.Keys != want.Keys || got.JournalKeys != want.JournalKeys || got.Clean != want.Clean {
 		t.Errorf("on a read-only medium it is %+v, %v, want %+v", got, err, want)
 	}
-	if v, err := Verify(ctx, dir, nil); err == nil || errors.Is(err, dedup.ErrCorrupt) || len(v.Damages) > 0 {
+	if v, err := inspect.Verify(ctx, dir, nil); err == nil || errors.Is(err, dedup.ErrCorrupt) || len(v.Damages) > 0 {
 		t.Errorf("verify, for which Badger must write, takes that for damage: %+v, %v", v.Damages, err)
 	}
 	if _, err := Open(dir, o); err == nil {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/engine/inspect"
 	"github.com/firstseen/firstseen/internal/vfs"
 	"github.com/firstseen/firstseen/persist"
 	"github.com/firstseen/firstseen/persist/journal"
@@ -191,12 +192,12 @@ func TestRepair(t *testing.T) {
 		}, keeps: 600},
 		{name: "journal", damage: func(t *testing.T, d *damagedDir) { d.damageJournal(t) }, keeps: 900},
 		{name: "journal's header", damage: func(t *testing.T, d *damagedDir) {
-			path := filepath.Join(d.dir, journalName)
+			path := filepath.Join(d.dir, persist.JournalName)
 			faultFlip(t, path, 20)
 			faultFlip(t, path, 4096+20)
 		}, keeps: 600},
 		{name: "journal missing", damage: func(t *testing.T, d *damagedDir) {
-			if err := os.Remove(filepath.Join(d.dir, journalName)); err != nil {
+			if err := os.Remove(filepath.Join(d.dir, persist.JournalName)); err != nil {
 				t.Fatal(err)
 			}
 		}, keeps: 600},
@@ -219,26 +220,32 @@ func TestRepair(t *testing.T) {
 // damageJournal flips a bit of a frame in the middle of the newest lap.
 func (d *damagedDir) damageJournal(t *testing.T) {
 	t.Helper()
-	i, err := inspectDir(d.dir)
+	m, err := persist.ReadManifest(vfs.OS(), d.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(d.dir, persist.JournalName)
+	j, err := journal.Open(journal.Config{FS: vfs.Looking(vfs.OS()), Path: path})
 	if err != nil {
 		t.Fatal(err)
 	}
 	var ends []journal.Pos
-	var look journalLook
-	if err := errors.Join(look.read(context.Background(), i, filepath.Join(d.dir, journalName), func(f *journal.Frame) error {
+	_, err = j.Scan(m.Tail, func(f *journal.Frame) error {
 		ends = append(ends, f.End)
 		return nil
-	}), i.close()); err != nil {
+	})
+	ring := j.State().RingBytes
+	if err := errors.Join(err, j.Close(false)); err != nil {
 		t.Fatal(err)
 	}
-	at := ends[len(ends)-20] % uint64(look.state.RingBytes)
-	faultFlip(t, filepath.Join(d.dir, journalName), int64(2*4096+at+50))
+	at := ends[len(ends)-20] % uint64(ring)
+	faultFlip(t, path, int64(2*4096+at+50))
 }
 
 func checkRepair(t *testing.T, d *damagedDir, opens, late bool, keeps int, some bool) {
 	t.Helper()
 	ctx := context.Background()
-	found, err := Verify(ctx, d.dir, nil)
+	found, err := inspect.Verify(ctx, d.dir, nil)
 	if err != nil || len(found.Damages) == 0 {
 		t.Fatalf("verify: %+v, %v", found, err)
 	}
@@ -264,8 +271,8 @@ func checkRepair(t *testing.T, d *damagedDir, opens, late bool, keeps int, some 
 	if m, err := persist.ReadManifest(vfs.OS(), d.dir); err == nil { // others were never promised
 		segments = segmentIDs(m)
 	}
-	ro := RepairOptions{DryRun: true, Now: d.clock.now, Window: d.opts.Window}
-	plan, err := Repair(ctx, d.dir, ro)
+	ro := inspect.RepairOptions{DryRun: true, Now: d.clock.now, Window: d.opts.Window}
+	plan, err := inspect.Repair(ctx, d.dir, ro)
 	if err != nil || plan.Done || len(plan.Actions) == 0 {
 		t.Fatalf("dry run: %+v, %v", plan, err)
 	}
@@ -273,14 +280,14 @@ func checkRepair(t *testing.T, d *damagedDir, opens, late bool, keeps int, some 
 		t.Errorf("a dry run made %v of %v", after, before)
 	}
 	ro.DryRun = false
-	done, err := Repair(ctx, d.dir, ro)
+	done, err := inspect.Repair(ctx, d.dir, ro)
 	if err != nil || !done.Done || !slices.Equal(done.Actions, plan.Actions) {
 		t.Fatalf("repair: %+v, planned %v, %v", done, plan.Actions, err)
 	}
-	if found, err := Verify(ctx, d.dir, nil); err != nil || len(found.Damages) > 0 || (len(found.Gaps) == 0) != opens {
+	if found, err := inspect.Verify(ctx, d.dir, nil); err != nil || len(found.Damages) > 0 || (len(found.Gaps) == 0) != opens {
 		t.Fatalf("verify after the repair: %+v, %v", found, err)
 	}
-	if again, err := Repair(ctx, d.dir, ro); err != nil || again.Done {
+	if again, err := inspect.Repair(ctx, d.dir, ro); err != nil || again.Done {
 		t.Fatalf("a second repair: %+v, %v", again, err)
 	}
 	allThere := func(when string) { // what is given up is moved, not removed
@@ -305,7 +312,7 @@ func checkRepair(t *testing.T, d *damagedDir, opens, late bool, keeps int, some 
 		}
 	}
 	ro.Accept = true
-	if done, err := Repair(ctx, d.dir, ro); err != nil || !done.Accepted {
+	if done, err := inspect.Repair(ctx, d.dir, ro); err != nil || !done.Accepted {
 		t.Fatalf("accepting: %+v, %v", done, err)
 	}
 	marked, others, gaps := d.look(t, Refuse)
@@ -345,7 +352,7 @@ func faultList(t *testing.T, dir string) (names []string) {
 func TestRepairIdentity(t *testing.T) {
 	d := newDamagedDir(t, Exact)
 	faultFlip(t, filepath.Join(d.dir, persist.IdentityName), 30)
-	if _, err := Repair(context.Background(), d.dir, RepairOptions{}); !errors.Is(err, dedup.ErrCorrupt) || !strings.Contains(err.Error(), "seed") {
+	if _, err := inspect.Repair(context.Background(), d.dir, inspect.RepairOptions{}); !errors.Is(err, dedup.ErrCorrupt) || !strings.Contains(err.Error(), "seed") {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(filepath.Join(d.dir, "damaged-1")); !errors.Is(err, os.ErrNotExist) {

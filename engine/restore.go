@@ -2,7 +2,6 @@ package engine
 
 import (
 	"cmp"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/internal/hash"
+	"github.com/firstseen/firstseen/internal/nanotime"
 	"github.com/firstseen/firstseen/internal/sabotage"
 	"github.com/firstseen/firstseen/persist"
 	"github.com/firstseen/firstseen/persist/journal"
@@ -56,7 +56,7 @@ func (e *Engine) restore(m *persist.Manifest) error {
 	if err := e.rebuild(); err != nil {
 		return err
 	}
-	results := promisedResults(m.Results)
+	results := persist.PromisedResults(m.Results)
 	if err := e.replay(m, results); err != nil {
 		return err
 	}
@@ -209,8 +209,8 @@ func (e *Engine) restoreTombstones(r *persist.Run, g *persist.GenerationMeta) er
 func (e *Engine) restoreFilter(g *persist.GenerationMeta, byShard [][]*persist.Run, lost map[uint64]persist.RunMeta) error {
 	gen := generation{g.Number, g.Start, g.End}
 	positions, sealed, err := e.loadSnapshot(gen)
-	if err == nil && slices.Min(positions) < g.Snapshot {
-		err = tooOld(e.dir, g, slices.Min(positions))
+	if err == nil {
+		err = g.CheckSnapshot(e.dir, slices.Min(positions))
 	}
 	usable := err == nil
 	switch {
@@ -225,7 +225,7 @@ func (e *Engine) restoreFilter(g *persist.GenerationMeta, byShard [][]*persist.R
 	case errors.Is(err, fs.ErrNotExist) && g.Snapshot == 0:
 		// An approximate engine before its first snapshot: the journal has it all.
 	default:
-		err = missing(err, persist.SnapshotPath(e.dir, g.Number))
+		err = persist.Required(err, persist.SnapshotPath(e.dir, g.Number))
 		if err := e.gap(g, err); err != nil {
 			return err
 		}
@@ -358,7 +358,7 @@ func (e *Engine) addRun(r *persist.Run, add func(orders []uint64)) error {
 }
 
 // replay applies the frames that no run holds yet.
-func (e *Engine) replay(m *persist.Manifest, results resultPromises) error {
+func (e *Engine) replay(m *persist.Manifest, results persist.ResultPromises) error {
 	var b shards.Batch
 	newest := int64(0)
 	apply := func(f *journal.Frame) error {
@@ -367,7 +367,7 @@ func (e *Engine) replay(m *persist.Manifest, results resultPromises) error {
 		case journal.KindRotate:
 			return e.replayRotation(m, f)
 		case journal.KindResults:
-			if !results.add(f) {
+			if !results.Add(f) {
 				return e.store.damaged("the journal promises results in %d bytes", len(f.Payload))
 			}
 			return nil
@@ -406,9 +406,9 @@ func (e *Engine) replay(m *persist.Manifest, results resultPromises) error {
 // that is known.
 func (e *Engine) startClock(m *persist.Manifest, newest int64) error {
 	if e.opts.loading != nil { // what was marked before that counts as marked then
-		e.opts.loading.set(time.Unix(0, later(m.Wall, newest-m.Clock)))
+		e.opts.loading.set(time.Unix(0, nanotime.Add(m.Wall, newest-m.Clock)))
 	}
-	return e.clock.start(&e.opts, func(wall int64) int64 { return max(later(m.Clock, max(0, wall-m.Wall)), newest) })
+	return e.clock.start(&e.opts, func(wall int64) int64 { return max(nanotime.Add(m.Clock, max(0, wall-m.Wall)), newest) })
 }
 
 // noteLoss says what a power loss may have taken: marks of the last d (-1: of any
@@ -429,11 +429,10 @@ func (e *Engine) replayRotation(m *persist.Manifest, f *journal.Frame) error {
 	if f.Generation <= live.number {
 		return nil // the manifest knew it
 	}
-	if f.Generation != live.number+1 || len(f.Payload) != rotateBytes {
+	start, end, ok := f.Rotation()
+	if f.Generation != live.number+1 || !ok {
 		return e.store.damaged("the journal begins generation %d after %d", f.Generation, live.number)
 	}
-	start := int64(binary.LittleEndian.Uint64(f.Payload))
-	end := int64(binary.LittleEndian.Uint64(f.Payload[8:]))
 	if gs[0].number+uint64(e.opts.Generations) <= f.Generation {
 		if !e.mayReuse(m, gs[0], start) {
 			return fmt.Errorf("%w: it holds more than %d generations, Generations is %d: open it with more of them until the oldest is older than the window",

@@ -75,7 +75,7 @@ func (c *call) commitResults(ctx context.Context, cs []dedup.Claim, lost []bool)
 // loser powerless: pinned, so that nobody else can come to hold the key; result durable; promised;
 // marked and ended. Whatever fails unpins.
 func (c *call) commitHeld(ctx context.Context, k *keeping, lost []bool) error {
-	space := c.e.claimSpace(len(k.held)) + journal.FrameSpace(promiseBytes)
+	space := c.e.claimSpace(len(k.held)) + journal.ResultsSpace()
 	if err := c.e.reserve(ctx, space); err != nil {
 		return err
 	}
@@ -104,7 +104,7 @@ func (c *call) commitHeld(ctx context.Context, k *keeping, lost []bool) error {
 			c.e.set.Unpin(k.held)
 			return context.Cause(ctx)
 		}
-		more := c.e.claimSpace(len(k.held)) + journal.FrameSpace(promiseBytes)
+		more := c.e.claimSpace(len(k.held)) + journal.ResultsSpace()
 		if err := c.e.reserve(ctx, more); err != nil {
 			c.e.set.Unpin(k.held)
 			return err
@@ -118,7 +118,7 @@ func (c *call) promiseResults(d *resultDir, seq uint64, records []persist.Result
 	if err := c.e.results.promise(d, seq, records, c.now); err != nil {
 		return err
 	}
-	c.batch.Logged += journal.FrameSpace(promiseBytes)
+	c.batch.Logged += journal.ResultsSpace()
 	return nil
 }
 

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/engine/inspect"
 	"github.com/firstseen/firstseen/persist"
 )
 
@@ -571,9 +572,9 @@ func TestResultsRepair(t *testing.T) {
 	if err != nil || len(ids) != 1 {
 		t.Fatal(ids, err)
 	}
-	check := func(dir string, damages int, gaps int) Verification {
+	check := func(dir string, damages int, gaps int) inspect.Verification {
 		t.Helper()
-		v, err := Verify(ctx, dir, nil)
+		v, err := inspect.Verify(ctx, dir, nil)
 		if err != nil || len(v.Damages) != damages || len(v.Gaps) != gaps {
 			t.Fatalf("verify: %+v, %v", v, err)
 		}
@@ -582,7 +583,7 @@ func TestResultsRepair(t *testing.T) {
 	if v := check(e.dir, 0, 0); v.Results != n {
 		t.Errorf("%d results, want %d", v.Results, n)
 	}
-	in, err := Inspect(ctx, e.dir)
+	in, err := inspect.Inspect(ctx, e.dir)
 	if err != nil || len(in.Results) != 1 || in.Results[0].Records != n || in.Results[0].Lost {
 		t.Errorf("inspect: %+v, %v", in.Results, err)
 	}
@@ -596,18 +597,18 @@ func TestResultsRepair(t *testing.T) {
 		if err := damage(persist.ResultsPath(dir, ids[0])); err != nil {
 			t.Fatalf("%s: %v", what, err)
 		}
-		if v, err := Verify(ctx, dir, nil); err != nil || len(v.Damages) == 0 || v.Damages[0].Generation != 1 {
+		if v, err := inspect.Verify(ctx, dir, nil); err != nil || len(v.Damages) == 0 || v.Damages[0].Generation != 1 {
 			t.Errorf("%s: verify: %+v, %v", what, v, err)
 		}
-		r, err := Repair(ctx, dir, RepairOptions{})
+		r, err := inspect.Repair(ctx, dir, inspect.RepairOptions{})
 		if err != nil || !r.Done || len(r.Gaps) > 0 {
 			t.Errorf("%s: repair: %+v, %v", what, r, err)
 		}
 		check(dir, 0, 0)
-		if again, err := Repair(ctx, dir, RepairOptions{}); err != nil || len(again.Actions) > 0 {
+		if again, err := inspect.Repair(ctx, dir, inspect.RepairOptions{}); err != nil || len(again.Actions) > 0 {
 			t.Errorf("%s: a second repair: %+v, %v", what, again, err)
 		}
-		if in, err := Inspect(ctx, dir); err != nil || len(in.Results) != 1 || !in.Results[0].Lost {
+		if in, err := inspect.Inspect(ctx, dir); err != nil || len(in.Results) != 1 || !in.Results[0].Lost {
 			t.Errorf("%s: inspect after the repair: %+v, %v", what, in.Results, err)
 		}
 		if lost := checkLost(t, dir, e.opts, n); lost != n {

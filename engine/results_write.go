@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -152,15 +151,10 @@ func (r *results) takeBack(d *resultDir, seq uint64, records []persist.ResultRec
 	return err
 }
 
-// promiseBytes is the payload of the frame that promises results: their directory's ID, their number and
-// their sum.
-const promiseBytes = 24
-
 // promise tells the journal of records that are there, in room that was set aside.
 func (r *results) promise(d *resultDir, seq uint64, records []persist.ResultRecord, now int64) error {
-	w, le := persist.ResultsWrite{Seq: seq, Records: records}, binary.LittleEndian
-	p := make([]byte, 0, promiseBytes)
-	p = le.AppendUint64(le.AppendUint64(le.AppendUint64(p, d.id), seq), w.Sum())
-	_, err := r.e.journal.Append(&journal.Frame{Kind: journal.KindResults, Generation: d.generation, Count: uint32(len(records)), Time: now, Payload: p})
+	w := persist.ResultsWrite{Seq: seq, Records: records}
+	f := journal.ResultsWritten{ID: d.id, Seq: seq, Sum: w.Sum(), Count: uint32(len(records))}.Frame(d.generation, now)
+	_, err := r.e.journal.Append(f)
 	return err
 }

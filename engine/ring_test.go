@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/engine/inspect"
 	"github.com/firstseen/firstseen/internal/hash"
 	"github.com/firstseen/firstseen/internal/sabotage"
 	"github.com/firstseen/firstseen/persist"
@@ -111,7 +112,7 @@ func TestRingIdle(t *testing.T) {
 				laps(t, e, func(i int) { use.do(t, e, clock, i) })
 				ringWorks(t, e, clock)
 				e.crash(t)
-				if v, err := Verify(ctx, dir, nil); err != nil || len(v.Damages) > 0 {
+				if v, err := inspect.Verify(ctx, dir, nil); err != nil || len(v.Damages) > 0 {
 					t.Errorf("%+v, %v", v.Damages, err)
 				}
 				ringWorks(t, mustOpen(t, dir, o), clock)
@@ -152,8 +153,8 @@ func TestRingFull(t *testing.T) {
 			sabotage.Enable(sabotage.KeepRoom)
 			t.Cleanup(func() { sabotage.Enable(sabotage.None) })
 			e := mustOpen(t, dir, o)
-			for e.journal.Reserve(canceled, rotateRoom(o.Generations)) == nil {
-				e.journal.Unreserve(rotateRoom(o.Generations))
+			for e.journal.Reserve(canceled, journal.RotationSpace(o.Generations+1)) == nil {
+				e.journal.Unreserve(journal.RotationSpace(o.Generations + 1))
 				clock.advance(o.Window / 7)
 				mustContain(t, e, intKey(1), false)
 			}
@@ -166,7 +167,7 @@ func TestRingFull(t *testing.T) {
 				e.crash(t)
 			}
 			sabotage.Enable(sabotage.None)
-			v, err := Verify(ctx, dir, nil)
+			v, err := inspect.Verify(ctx, dir, nil)
 			if err != nil || len(v.Damages) != 1 || v.Damages[0].Fatal || !strings.Contains(v.Damages[0].Detail, "ring is full") {
 				t.Errorf("verify says %+v, %v", v.Damages, err)
 			}
@@ -176,7 +177,7 @@ func TestRingFull(t *testing.T) {
 			}
 			ringWorks(t, e, clock)
 			mustClose(t, e)
-			if v, err := Verify(ctx, dir, nil); err != nil || len(v.Damages) > 0 {
+			if v, err := inspect.Verify(ctx, dir, nil); err != nil || len(v.Damages) > 0 {
 				t.Errorf("afterwards verify says %+v, %v", v.Damages, err)
 			}
 		}

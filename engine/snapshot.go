@@ -70,7 +70,7 @@ func (e *Engine) writeSnapshot(g generation) error {
 		h.Positions[i] = end
 	}
 	e.store.view(func(m *persist.Manifest) {
-		if gm := generationMeta(m, g.number); gm != nil {
+		if gm := m.Generation(g.number); gm != nil {
 			h.Keys = gm.Keys
 		}
 	})

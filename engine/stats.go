@@ -220,7 +220,7 @@ func (e *Engine) Stats() Stats {
 	s.Window = WindowStats{Asked: e.opts.Window, Span: e.opts.span(), Held: time.Duration(held(gs, now)), Now: time.Unix(0, now)}
 	e.store.view(func(m *persist.Manifest) {
 		for _, g := range gs {
-			gm := generationMeta(m, g.number)
+			gm := m.Generation(g.number)
 			out := generationStats(gm, g)
 			out.Fill = fillOf(z.Fill, e.set.Slots(g.number))
 			out.Snapshot = e.hasSnapshot(g.number)
@@ -252,11 +252,6 @@ func generationStats(gm *persist.GenerationMeta, g generation) GenerationStats {
 		return s
 	}
 	s.Keys = gm.Keys
-	for _, seg := range gm.Segments {
-		s.Runs += len(seg.Runs)
-		for i := range seg.Runs {
-			s.Bytes += seg.Runs[i].Bytes()
-		}
-	}
+	s.Runs, s.Bytes = gm.Stored()
 	return s
 }

@@ -171,27 +171,6 @@ func (s *store) view(look func(m *persist.Manifest)) {
 	look(&s.manifest)
 }
 
-// generationMeta finds a generation in a manifest, nil if it isn't there.
-func generationMeta(m *persist.Manifest, number uint64) *persist.GenerationMeta {
-	for i := range m.Generations {
-		if m.Generations[i].Number == number {
-			return &m.Generations[i]
-		}
-	}
-	return nil
-}
-
-// segmentMeta finds or adds a segment of a generation.
-func segmentMeta(g *persist.GenerationMeta, id uint64) *persist.SegmentMeta {
-	for i := range g.Segments {
-		if g.Segments[i].ID == id {
-			return &g.Segments[i]
-		}
-	}
-	g.Segments = append(g.Segments, persist.SegmentMeta{ID: id})
-	return &g.Segments[len(g.Segments)-1]
-}
-
 // remove takes segments out of the world; the manifest no longer names them.
 func (s *store) remove(ids map[uint64]bool) error {
 	var errs []error
@@ -236,7 +215,7 @@ func (s *store) damaged(format string, args ...any) error {
 func (s *store) mergeable(generation uint64, all bool) (picked map[uint64]bool, bytes int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	g := generationMeta(&s.manifest, generation)
+	g := s.manifest.Generation(generation)
 	if g == nil {
 		return nil, 0
 	}

@@ -17,7 +17,7 @@ import (
 // The room for its frames is set aside before the window is locked: a flush, which
 // gives room back, looks at the window.
 func (e *Engine) rotate(ctx context.Context, now int64) error {
-	room := rotateRoom(e.opts.Generations)
+	room := e.rotationSpace()
 	if err := e.reserve(ctx, room); err != nil {
 		return err
 	}
@@ -27,7 +27,7 @@ func (e *Engine) rotate(ctx context.Context, now int64) error {
 // tryRotate is rotate for the maintenance, which must not wait for room: it is who
 // makes it.
 func (e *Engine) tryRotate(now int64) error {
-	room := rotateRoom(e.opts.Generations)
+	room := e.rotationSpace()
 	err := e.journal.Reserve(canceled, room)
 	switch {
 	case err == nil:
@@ -39,9 +39,9 @@ func (e *Engine) tryRotate(now int64) error {
 	return err
 }
 
-// rotateRoom is the most that a rotation takes in the journal: at most a window's
+// rotationSpace is the most that a rotation takes in the journal: at most a window's
 // generations begin at once, see nextGeneration.
-func rotateRoom(generations int) int { return (generations + 1) * journal.FrameSpace(rotateBytes) }
+func (e *Engine) rotationSpace() int { return journal.RotationSpace(e.opts.Generations + 1) }
 
 // rotateIn is rotate with room set aside.
 func (e *Engine) rotateIn(room int, now int64) error {
@@ -55,7 +55,7 @@ func (e *Engine) rotateIn(room int, now int64) error {
 		if err := e.rotateTo(g, end); err != nil {
 			return err
 		}
-		room -= journal.FrameSpace(rotateBytes)
+		room -= journal.RotationSpace(1)
 	}
 	e.journal.Unreserve(room)
 	e.retireLocked(now)
@@ -66,7 +66,7 @@ func (e *Engine) rotateIn(room int, now int64) error {
 // rotateTo logs a generation's beginning and begins it.
 func (e *Engine) rotateTo(g generation, end int64) error {
 	defer e.phase("rotation")()
-	if err := e.rotateFrame(g, end); err != nil {
+	if _, err := e.journal.Append(journal.Rotation(g.number, g.start, end)); err != nil {
 		return err
 	}
 	e.beginGeneration(g, end)

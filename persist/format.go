@@ -13,7 +13,7 @@ import (
 	"github.com/firstseen/firstseen/internal/vfs"
 )
 
-// Names in an engine's directory. The journal's name is the caller's.
+// Names in an engine's directory.
 const (
 	// LockName is the file whose flock says that the directory is in use.
 	LockName = "LOCK"
@@ -21,6 +21,12 @@ const (
 	IdentityName = "IDENTITY"
 	// ManifestName is replaced atomically at every change of what is stored.
 	ManifestName = "MANIFEST"
+	// JournalName is the ring of marks that are not yet in runs; journal.MarkSuffix
+	// behind it names the file that tells how far it reaches.
+	JournalName = "journal"
+	// CreatingName marks a directory whose making was not finished: nothing was ever
+	// marked in it, so it is made anew.
+	CreatingName = "CREATING"
 
 	segmentPrefix  = "seg-"    // seg-%08d, a Badger directory
 	resultsPrefix  = "res-"    // res-%08d, one too

@@ -14,6 +14,7 @@ import (
 
 	"github.com/firstseen/firstseen/bloom"
 	"github.com/firstseen/firstseen/engine"
+	"github.com/firstseen/firstseen/engine/inspect"
 )
 
 // claimLease outlives every batch. Nobody else can want the keys, since the
@@ -74,7 +75,7 @@ const approximateFilter = bloom.Compact
 // existingOptions are the options that an existing directory has to be opened
 // with to stay as it is.
 func existingOptions(ctx context.Context, dir string) (engine.Options, error) {
-	in, err := engine.Inspect(ctx, dir)
+	in, err := inspect.Inspect(ctx, dir)
 	if err != nil {
 		return engine.Options{}, explain(err, dir)
 	}

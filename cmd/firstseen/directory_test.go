@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/firstseen/firstseen/engine"
+	"github.com/firstseen/firstseen/engine/inspect"
 )
 
 // filled returns a directory that remembers the lines.
@@ -67,7 +68,7 @@ func TestLocked(t *testing.T) {
 
 func TestInspect(t *testing.T) {
 	dir := filled(t, "a\nb\nc\na\n", "--window", "24h")
-	var in engine.Inspection
+	var in inspect.Inspection
 	if err := json.Unmarshal([]byte(must(t, nil, "inspect", "--json", dir)), &in); err != nil {
 		t.Fatal(err)
 	}
@@ -120,7 +121,7 @@ func TestWindowStays(t *testing.T) {
 	dir := filled(t, "a\n", "--window", "7d")
 	window := func(want time.Duration) {
 		t.Helper()
-		var in engine.Inspection
+		var in inspect.Inspection
 		if err := json.Unmarshal([]byte(must(t, nil, "inspect", "--json", dir)), &in); err != nil {
 			t.Fatal(err)
 		}
@@ -144,7 +145,7 @@ func TestVerify(t *testing.T) {
 	if out := must(t, nil, "verify", dir); !strings.Contains(out, "sound") {
 		t.Fatalf("verify gave %q", out)
 	}
-	var v engine.Verification
+	var v inspect.Verification
 	if err := json.Unmarshal([]byte(must(t, nil, "verify", "--json", dir)), &v); err != nil || len(v.Damages) != 0 || v.Files == 0 {
 		t.Fatalf("got %+v, %v", v, err)
 	}

@@ -13,7 +13,7 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
-	"github.com/firstseen/firstseen/engine"
+	"github.com/firstseen/firstseen/engine/inspect"
 )
 
 func newInspect(a *app) *cobra.Command {
@@ -30,7 +30,7 @@ filters, and its journal. It changes no mark. The directory must not be in use.`
 			if err := errors.Join(a.requireOutput(), requireDir(args[0])); err != nil {
 				return err
 			}
-			in, err := engine.Inspect(cmd.Context(), args[0])
+			in, err := inspect.Inspect(cmd.Context(), args[0])
 			if err != nil {
 				return explain(err, args[0])
 			}
@@ -51,7 +51,7 @@ func printJSON(w io.Writer, v any) error {
 }
 
 // printInspection writes the view for people.
-func printInspection(out io.Writer, in engine.Inspection) error {
+func printInspection(out io.Writer, in inspect.Inspection) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	line := func(name, format string, args ...any) {
 		fmt.Fprintf(w, "%s\t%s\n", name, fmt.Sprintf(format, args...))

@@ -10,7 +10,7 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
-	"github.com/firstseen/firstseen/engine"
+	"github.com/firstseen/firstseen/engine/inspect"
 )
 
 func newRepair(a *app) *cobra.Command {
@@ -37,8 +37,8 @@ The exit code is 0 when nothing is left to repair, else 1.`,
 			if err := requireDir(args[0]); err != nil {
 				return err
 			}
-			opts := engine.RepairOptions{Accept: accept, Window: time.Duration(window), DryRun: true}
-			found, err := engine.Repair(cmd.Context(), args[0], opts)
+			opts := inspect.RepairOptions{Accept: accept, Window: time.Duration(window), DryRun: true}
+			found, err := inspect.Repair(cmd.Context(), args[0], opts)
 			if err != nil {
 				return explain(err, args[0])
 			}
@@ -49,7 +49,7 @@ The exit code is 0 when nothing is left to repair, else 1.`,
 			}
 			if len(found.Actions) > 0 && (yes || a.confirm("Repair it?")) {
 				opts.DryRun = false
-				if found, err = engine.Repair(cmd.Context(), args[0], opts); err != nil {
+				if found, err = inspect.Repair(cmd.Context(), args[0], opts); err != nil {
 					return explain(err, args[0])
 				}
 				fmt.Fprintf(a.err, "repaired%s\n", aside(found))
@@ -83,7 +83,7 @@ func (a *app) confirm(question string) bool {
 	return answer == "y" || answer == "yes"
 }
 
-func aside(r engine.Repaired) string {
+func aside(r inspect.Repaired) string {
 	if r.Aside == "" {
 		return ""
 	}
@@ -91,7 +91,7 @@ func aside(r engine.Repaired) string {
 }
 
 // printRepair writes the view for people.
-func printRepair(out io.Writer, r engine.Repaired) error {
+func printRepair(out io.Writer, r inspect.Repaired) error {
 	var b strings.Builder
 	switch {
 	case len(r.Damages) == 0 && len(r.Gaps) == 0:

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/firstseen/firstseen/engine"
+	"github.com/firstseen/firstseen/engine/inspect"
 )
 
 // TestRepair goes the way of somebody whose manifest is gone.
@@ -36,7 +36,7 @@ func TestRepair(t *testing.T) {
 	}
 	f(0, "only OnGap: Report opens", "repair", dir, "--window", "24h", "--yes")
 	f(1, "known to be incomplete", "filter", "--dir", dir)
-	var r engine.Repaired
+	var r inspect.Repaired
 	out := f(0, "accepted", "repair", dir, "--yes", "--accept", "--json")
 	if err := json.Unmarshal([]byte(out), &r); err != nil || !r.Done || !r.Accepted || len(r.Gaps) != 1 {
 		t.Fatalf("%+v, %v", r, err)

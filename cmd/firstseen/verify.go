@@ -8,7 +8,7 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
-	"github.com/firstseen/firstseen/engine"
+	"github.com/firstseen/firstseen/engine/inspect"
 )
 
 func newVerify(a *app) *cobra.Command {
@@ -30,7 +30,7 @@ cache is listed too; it is made anew when the directory is opened next.`,
 				return err
 			}
 			bar := newProgress(a, -1)
-			v, err := engine.Verify(cmd.Context(), args[0], bar.set)
+			v, err := inspect.Verify(cmd.Context(), args[0], bar.set)
 			bar.finish()
 			if err != nil {
 				return explain(err, args[0])
@@ -51,7 +51,7 @@ cache is listed too; it is made anew when the directory is opened next.`,
 }
 
 // printVerification writes the view for people.
-func printVerification(out io.Writer, dir string, v engine.Verification) error {
+func printVerification(out io.Writer, dir string, v inspect.Verification) error {
 	_, err := fmt.Fprintf(out, "%s: read %s files, %s runs, %s keys, %s\n", dir,
 		humanize.Comma(int64(v.Files)), humanize.Comma(int64(v.Runs)), humanize.Comma(int64(v.Keys)), size(v.Bytes))
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/engine"
+	"github.com/firstseen/firstseen/engine/inspect"
 )
 
 // noteEvery is how often the position of a partition is written while it is open.
@@ -141,8 +142,8 @@ func (m *memory) close() {
 	if err == nil {
 		// Close made all marks durable; what the journal has come to by then is what a
 		// directory must have come to that is to hold them.
-		var in engine.Inspection
-		if in, err = engine.Inspect(context.Background(), dir); err == nil {
+		var in inspect.Inspection
+		if in, err = inspect.Inspect(context.Background(), dir); err == nil {
 			m.position.NotBefore = in.Journal.Durable
 			err = m.position.write(dir + ".position")
 		}

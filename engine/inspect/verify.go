@@ -1,11 +1,10 @@
-package engine
+package inspect
 
 import (
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -125,9 +124,7 @@ func (v *verifier) verify(ctx context.Context) error {
 		return nil
 	}
 	v.out.Files += 2 // manifest and journal
-	for _, g := range v.manifest.Lost {
-		v.out.Gaps = append(v.out.Gaps, Gap{g.Generation, time.Unix(0, g.Start), endTime(g.End), g.Reason})
-	}
+	v.out.Gaps = gapsOf(v.manifest.Lost)
 	if err := v.checkJournal(ctx); err != nil {
 		return err
 	}
@@ -152,7 +149,7 @@ func (v *verifier) verify(ctx context.Context) error {
 
 // checkJournal reads what an opening would replay.
 func (v *verifier) checkJournal(ctx context.Context) error {
-	err := v.journal.read(ctx, v.inspector, filepath.Join(v.dir, journalName), nil)
+	err := v.journal.read(ctx, v.inspector, filepath.Join(v.dir, persist.JournalName), nil)
 	if err == nil {
 		v.checkRing()
 		return nil
@@ -174,10 +171,10 @@ func (v *verifier) checkJournal(ctx context.Context) error {
 func (v *verifier) checkRing() {
 	look, m := &v.journal, v.manifest
 	used := int64(look.found.End - m.Tail)
-	if used+2*int64(rotateRoom(bloom.MaxGenerations)) <= look.state.RingBytes {
+	if used+2*int64(journal.RotationSpace(bloom.MaxGenerations+1)) <= look.state.RingBytes {
 		return
 	}
-	v.damaged(nil, &dedup.CorruptError{File: filepath.Join(v.dir, journalName), Offset: -1,
+	v.damaged(nil, &dedup.CorruptError{File: filepath.Join(v.dir, persist.JournalName), Offset: -1,
 		Detail: fmt.Sprintf("its ring is full: %d of %d bytes are taken, %d of them by %d frames that the next opening needs; it gives back the rest",
 			used, look.state.RingBytes, look.bytes, look.frames)}, false)
 }
@@ -228,9 +225,9 @@ func (v *verifier) snapshot(g *persist.GenerationMeta) {
 		return
 	}
 	v.out.Files++
-	err = missing(err, persist.SnapshotPath(v.dir, g.Number))
-	if err == nil && end < g.Snapshot {
-		err = tooOld(v.dir, g, end)
+	err = persist.Required(err, persist.SnapshotPath(v.dir, g.Number))
+	if err == nil {
+		err = g.CheckSnapshot(v.dir, end)
 	}
 	if err != nil {
 		v.badSnaps[g.Number] = err
@@ -238,12 +235,6 @@ func (v *verifier) snapshot(g *persist.GenerationMeta) {
 		return
 	}
 	v.snapEnds[g.Number] = end
-}
-
-// tooOld is the error of a snapshot that was replaced by an older one.
-func tooOld(dir string, g *persist.GenerationMeta, end journal.Pos) error {
-	return &dedup.CorruptError{File: persist.SnapshotPath(dir, g.Number), Offset: -1,
-		Detail: fmt.Sprintf("it reaches to position %d of the journal, the manifest promises %d", end, g.Snapshot)}
 }
 
 // damaged lists err, which may be several joined, as damage of a generation.
@@ -265,22 +256,4 @@ func (v *verifier) damaged(g *persist.GenerationMeta, err error, fatal bool) {
 		d.Generation, d.Start, d.End = g.Number, time.Unix(0, g.Start), endTime(g.End)
 	}
 	v.out.Damages = append(v.out.Damages, d)
-}
-
-// diskBytes sums what the files of dir take on disk.
-func diskBytes(dir string) (sum int64, err error) {
-	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		info, err := d.Info()
-		if errors.Is(err, os.ErrNotExist) {
-			return nil // removed under our eyes
-		}
-		if err == nil {
-			sum += allocated(info)
-		}
-		return err
-	})
-	return sum, err
 }

@@ -1,12 +1,12 @@
-package engine
+package inspect
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 
 	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/persist"
 	"github.com/firstseen/firstseen/persist/journal"
 )
 
@@ -21,15 +21,15 @@ type journalLook struct {
 	start      int64  // of that generation
 	found      journal.Replayed
 	state      journal.State
-	results    resultPromises // of the manifest, and what the frames add
+	results    persist.ResultPromises // of the manifest, and what the frames add
 }
 
 // read scans the journal at path from the manifest's tail on. keep, when not nil,
 // is given every frame that a replay needs.
 func (l *journalLook) read(ctx context.Context, i *inspector, path string, keep func(f *journal.Frame) error) error {
-	l.results = promisedResults(i.manifest.Results)
+	l.results = persist.PromisedResults(i.manifest.Results)
 	if _, err := i.fs.Stat(path); err != nil {
-		return missing(err, path)
+		return persist.Required(err, path)
 	}
 	j, err := journal.Open(journal.Config{FS: i.fs, Path: path})
 	if err != nil {
@@ -47,12 +47,13 @@ func (l *journalLook) read(ctx context.Context, i *inspector, path string, keep 
 			if f.Generation <= max(live, l.generation) {
 				return ctx.Err() // the manifest knows it
 			}
-			if len(f.Payload) != rotateBytes {
+			start, _, ok := f.Rotation()
+			if !ok {
 				return l.strange(path, f, "a rotation of the wrong length")
 			}
-			l.generation, l.start = f.Generation, int64(binary.LittleEndian.Uint64(f.Payload))
+			l.generation, l.start = f.Generation, start
 		case f.Kind == journal.KindResults:
-			if !l.results.add(f) {
+			if !l.results.Add(f) {
 				return l.strange(path, f, "a promise of results of the wrong length")
 			}
 		case f.Generation > max(live, l.generation):

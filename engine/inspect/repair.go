@@ -1,4 +1,4 @@
-package engine
+package inspect
 
 import (
 	"context"
@@ -12,6 +12,7 @@ import (
 
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/internal/hash"
+	"github.com/firstseen/firstseen/internal/nanotime"
 	"github.com/firstseen/firstseen/persist"
 )
 
@@ -77,8 +78,8 @@ func Repair(ctx context.Context, dir string, opts RepairOptions) (Repaired, erro
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
-	if opts.Window < 0 || opts.Window > maxSpan {
-		return Repaired{}, fail(fmt.Errorf("the window is %v, it must be at most %v", opts.Window, maxSpan))
+	if opts.Window < 0 || opts.Window > nanotime.MaxSpan {
+		return Repaired{}, fail(fmt.Errorf("the window is %v, it must be at most %v", opts.Window, nanotime.MaxSpan))
 	}
 	v, err := newVerifier(dir, nil)
 	if v == nil {
@@ -118,9 +119,7 @@ func (r *repairer) repair(ctx context.Context) error {
 		return err
 	}
 	r.acceptGaps()
-	for _, g := range r.m.Lost {
-		r.out.Gaps = append(r.out.Gaps, Gap{g.Generation, time.Unix(0, g.Start), endTime(g.End), g.Reason})
-	}
+	r.out.Gaps = gapsOf(r.m.Lost)
 	for _, s := range append(slices.Clone(r.steps), r.after...) {
 		r.out.Actions = append(r.out.Actions, s.what)
 	}
@@ -159,11 +158,11 @@ func (r *repairer) step(do func() error, format string, args ...any) {
 // plan goes through what the verifier found; the manifest is sound.
 func (r *repairer) plan(ctx context.Context) error {
 	r.m = r.manifest.Clone()
-	wall, ok := wallNano(r.opts.Now())
+	wall, ok := nanotime.Of(r.opts.Now())
 	if !ok {
-		return errClock(r.opts.Now())
+		return nanotime.RangeError(r.opts.Now())
 	}
-	r.clock = max(later(r.m.Clock, max(0, wall-r.m.Wall)), r.journal.newest)
+	r.clock = max(nanotime.Add(r.m.Clock, max(0, wall-r.m.Wall)), r.journal.newest)
 	for k := range r.m.Generations {
 		if err := r.planGeneration(ctx, &r.m.Generations[k]); err != nil {
 			return err

@@ -1,4 +1,4 @@
-package engine
+package inspect
 
 import (
 	"cmp"
@@ -12,14 +12,14 @@ import (
 )
 
 // heldResults returns the promised results that a window may still ask for, oldest first.
-func (v *verifier) heldResults() (held []*resultPromise) {
+func (v *verifier) heldResults() (held []*persist.ResultPromise) {
 	oldest := v.manifest.Generations[0].Number
 	for _, p := range v.journal.results {
 		if p.Generation >= oldest {
 			held = append(held, p)
 		}
 	}
-	slices.SortFunc(held, func(a, b *resultPromise) int {
+	slices.SortFunc(held, func(a, b *persist.ResultPromise) int {
 		return cmp.Or(cmp.Compare(a.Generation, b.Generation), cmp.Compare(a.ID, b.ID))
 	})
 	return held
@@ -36,12 +36,12 @@ func (v *verifier) checkResults(ctx context.Context) error {
 }
 
 // checkResultDir checks the results of one generation. What was known to be lost is no new damage.
-func (v *verifier) checkResultDir(ctx context.Context, p *resultPromise) error {
+func (v *verifier) checkResultDir(ctx context.Context, p *persist.ResultPromise) error {
 	v.out.Files++
 	damaged := func(err error) {
 		v.badResults[p.ID] = err
 		if !p.Lost {
-			v.damaged(generationMeta(v.manifest, p.Generation), err, true)
+			v.damaged(v.manifest.Generation(p.Generation), err, true)
 			v.out.Damages[len(v.out.Damages)-1].Generation = p.Generation
 		}
 	}
@@ -54,17 +54,17 @@ func (v *verifier) checkResultDir(ctx context.Context, p *resultPromise) error {
 	if err != nil {
 		return err
 	}
-	scan := newResultScan(p)
+	scan := persist.NewResultScan(p)
 	err = r.Verify(func(key []byte, seq uint64) error {
 		if err := ctx.Err(); err != nil {
 			return context.Cause(ctx)
 		}
-		return scan.see(key, seq)
+		return scan.See(key, seq)
 	}, damaged)
 	if err == nil {
-		err = scan.missing(r.Path())
+		err = scan.Missing(r.Path())
 	}
-	v.out.Results += scan.all.Count
+	v.out.Results += scan.All.Count
 	if errors.Is(err, dedup.ErrCorrupt) {
 		damaged(err)
 		err = nil
@@ -83,7 +83,7 @@ func (r *repairer) planResults() {
 		name := filepath.Base(persist.ResultsPath(r.dir, p.ID))
 		i := slices.IndexFunc(r.m.Results, func(m persist.ResultsMeta) bool { return m.ID == p.ID })
 		if i < 0 {
-			r.m.Results = append(r.m.Results, p.base)
+			r.m.Results = append(r.m.Results, p.Base)
 			i = len(r.m.Results) - 1
 		}
 		if !r.m.Results[i].Lost {

@@ -1,4 +1,4 @@
-package engine
+package inspect
 
 import (
 	"context"
@@ -20,23 +20,23 @@ import (
 
 // An Inspection tells what a directory holds, without opening it for use.
 type Inspection struct {
-	Dir           string              `json:"dir"`
-	FormatVersion uint32              `json:"format_version"`
-	Created       time.Time           `json:"created"`
-	Mode          string              `json:"mode"`
-	UntrustedKeys bool                `json:"untrusted_keys"`
-	Shards        int                 `json:"shards"`
-	Window        time.Duration       `json:"window_ns"`
-	Span          time.Duration       `json:"span_ns"`
-	Held          time.Duration       `json:"held_ns"`
-	Clock         time.Time           `json:"clock"`
-	Clean         bool                `json:"clean"`
-	Keys          uint64              `json:"keys"`  // in runs and in the journal, replays counted twice
-	Bytes         int64               `json:"bytes"` // of the whole directory, as allocated on disk
-	Generations   []GenerationStats   `json:"generations"`
-	Results       []GenerationResults `json:"results,omitempty"` // as the manifest promises them
-	Journal       JournalStats        `json:"journal"`
-	JournalKeys   uint64              `json:"journal_keys"` // marks that a replay would bring
+	Dir           string        `json:"dir"`
+	FormatVersion uint32        `json:"format_version"`
+	Created       time.Time     `json:"created"`
+	Mode          string        `json:"mode"`
+	UntrustedKeys bool          `json:"untrusted_keys"`
+	Shards        int           `json:"shards"`
+	Window        time.Duration `json:"window_ns"`
+	Span          time.Duration `json:"span_ns"`
+	Held          time.Duration `json:"held_ns"`
+	Clock         time.Time     `json:"clock"`
+	Clean         bool          `json:"clean"`
+	Keys          uint64        `json:"keys"`              // in runs and in the journal, replays counted twice
+	Bytes         int64         `json:"bytes"`             // of the whole directory, as allocated on disk
+	Generations   []Generation  `json:"generations"`       // oldest first, the live one last
+	Results       []Results     `json:"results,omitempty"` // as the manifest promises them
+	Journal       Journal       `json:"journal"`
+	JournalKeys   uint64        `json:"journal_keys"` // marks that a replay would bring
 }
 
 // An inspector has a directory open for looking at it.
@@ -57,7 +57,7 @@ func inspectDir(dir string) (*inspector, error) {
 			return nil, fmt.Errorf("%s is no firstseen directory: %w", dir, fs.ErrNotExist)
 		}
 	}
-	if _, err := i.fs.Stat(filepath.Join(dir, creatingName)); err == nil {
+	if _, err := i.fs.Stat(filepath.Join(dir, persist.CreatingName)); err == nil {
 		return nil, fmt.Errorf("%s was never finished and holds nothing (opening it makes it anew): %w", dir, fs.ErrNotExist)
 	}
 	var err error
@@ -67,9 +67,9 @@ func inspectDir(dir string) (*inspector, error) {
 	i.identity, err = persist.ReadIdentity(i.fs, dir)
 	if err == nil {
 		i.manifest, err = persist.ReadManifest(i.fs, dir)
-		err = missing(err, filepath.Join(dir, persist.ManifestName))
+		err = persist.Required(err, filepath.Join(dir, persist.ManifestName))
 	} else {
-		err = missing(err, filepath.Join(dir, persist.IdentityName))
+		err = persist.Required(err, filepath.Join(dir, persist.IdentityName))
 	}
 	if err == nil && len(i.manifest.Covered) != int(i.identity.Shards) {
 		err = &dedup.CorruptError{File: filepath.Join(dir, persist.ManifestName), Offset: -1,
@@ -87,7 +87,7 @@ func (i *inspector) close() error { return i.lock.Unlock() }
 // replay would bring.
 func (i *inspector) scanJournal(ctx context.Context) (keys uint64, found journal.Replayed, state journal.State, err error) {
 	var look journalLook
-	err = look.read(ctx, i, filepath.Join(i.dir, journalName), nil)
+	err = look.read(ctx, i, filepath.Join(i.dir, persist.JournalName), nil)
 	return look.keys, look.found, look.state, err
 }
 
@@ -110,7 +110,7 @@ func Inspect(ctx context.Context, dir string) (out Inspection, err error) {
 	m := i.manifest
 	out = Inspection{
 		Dir: dir, FormatVersion: i.identity.Version, Created: time.Unix(0, i.identity.Created),
-		Mode: modeOf(i.identity).String(), UntrustedKeys: i.identity.Untrusted, Shards: int(i.identity.Shards),
+		Mode: mode(i.identity), UntrustedKeys: i.identity.Untrusted, Shards: int(i.identity.Shards),
 		Window: time.Duration(m.Window), Span: time.Duration(m.Span), Clock: time.Unix(0, m.Clock),
 	}
 	keys, found, state, err := i.scanJournal(ctx)
@@ -118,26 +118,26 @@ func Inspect(ctx context.Context, dir string) (out Inspection, err error) {
 		return out, err
 	}
 	out.Clean, out.JournalKeys = found.Clean, keys
-	out.Journal = journalStats(state, 0)
-	out.Journal.UsedBytes = int64(found.End - m.Tail)
+	out.Journal = Journal{RingBytes: state.RingBytes, UsedBytes: int64(found.End - m.Tail), Durable: state.Durable}
 	if found.Clean { // else some of it may lie in the page cache only
 		out.Journal.Durable = found.End
 	}
 	out.Keys = keys
 	for k := range m.Generations {
 		g := &m.Generations[k]
-		s := generationStats(g, generation{g.Number, g.Start, g.End})
-		s.Fill, s.Snapshot = i.fill(g.Number)
-		out.Generations = append(out.Generations, s)
+		info := Generation{Number: g.Number, Start: time.Unix(0, g.Start), End: endTime(g.End), Keys: g.Keys}
+		info.Runs, info.Bytes = g.Stored()
+		info.Fill, info.Snapshot = i.fill(g.Number)
+		out.Generations = append(out.Generations, info)
 		out.Keys += g.Keys
 	}
 	for _, r := range m.Results {
-		out.Results = append(out.Results, generationResults(r))
+		out.Results = append(out.Results, Results{Generation: r.Generation, Dir: filepath.Base(persist.ResultsPath(dir, r.ID)), Records: r.Count, Lost: r.Lost})
 	}
 	if len(m.Generations) > 0 {
 		out.Held = time.Duration(m.Clock - m.Generations[0].Start)
 	}
-	out.Bytes, err = diskBytes(dir)
+	out.Bytes, err = vfs.DiskBytes(dir)
 	return out, err
 }
 
