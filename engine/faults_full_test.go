@@ -28,10 +28,8 @@ func TestFaultsDiskFull(t *testing.T) {
 	runFaults(t, func(p *faultPart) {
 		disks := map[string]string{"tmpfs": smallDisk(t), "ext4": newLoopDisk(t, smallDiskBytes, "-m", "0").mount}
 		for _, where := range sortedKeys(disks) {
-			for round := range faultScale(1, 9) {
-				if !p.done() {
-					fullRound(p, disks[where], where, round)
-				}
+			for round := 0; p.more(round, faultScale(1, 9)); round++ {
+				fullRound(p, disks[where], where, round)
 			}
 		}
 		if p.fault != sabotage.None {

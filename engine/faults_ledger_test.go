@@ -26,7 +26,8 @@ type ledger struct {
 	acked []keyRange
 	now   int64 // newest engine time that a child told
 	keys  uint64
-	first func()         // called at a child's first word
+	from  string         // how the first line begins that counts; "": any does
+	first func()         // called once, at that line
 	in    map[string]int // phases that the child is in
 	syncs []span         // of the journal, by the wall; end 0: never came to an end
 	where string         // behind the names of figures
@@ -42,7 +43,7 @@ func (l *ledger) read(r io.Reader) {
 		if !ok {
 			continue
 		}
-		if l.first != nil {
+		if l.first != nil && strings.HasPrefix(line, l.from) {
 			l.first()
 			l.first = nil
 		}

@@ -107,10 +107,7 @@ func TestFaultsLinearizable(t *testing.T) {
 		})
 		e := faultOpen(t, memoryDir(t, 64<<20), Options{Window: time.Hour, Capacity: 5000, Generations: 3, Shards: 2, Sync: SyncAlways,
 			MinFreeDisk: -1, Lease: 24 * time.Hour, Now: clock.now, tableKeys: 50, ringBytes: 256 << 10, fs: journal})
-		for h := range faultScale(200, 10_000) {
-			if p.done() {
-				break
-			}
+		for h := 0; p.more(h, faultScale(200, 10_000)); h++ {
 			history := linearHistory(e, uint64(h))
 			p.count("histories", 1)
 			p.count("calls", len(history))

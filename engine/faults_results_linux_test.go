@@ -14,11 +14,12 @@ func TestFaultsResultsPowerLoss(t *testing.T) {
 		w := newPower(p, SyncAlways)
 		r := newResultFaults(p, filepath.Join(w.disk.mount, "seen"))
 		w.l = r.l
-		for cycle := 0; cycle < faultScale(8, 30) && !p.done(); cycle++ {
+		for cycle := 0; p.more(cycle, faultScale(8, 30)); cycle++ {
 			w.boot[0], w.boot[1] = byte(cycle), byte(cycle>>8)+1
 			c := r.child(cycle, SyncAlways)
 			c.boot = w.boot
-			if !w.run(c, time.Duration(60+w.rng.IntN(400))*time.Millisecond) {
+			w.l.from = cutsAfter[cycle%len(cutsAfter)]
+			if !w.run(c, time.Duration(w.rng.IntN(400))*time.Millisecond) {
 				return
 			}
 			p.count("power cuts", 1)

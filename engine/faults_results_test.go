@@ -144,7 +144,7 @@ func (r *resultFaults) child(cycle int, sync Sync) childConfig {
 
 func (r *resultFaults) kills(cycles int) {
 	p, phases := r.p, []string{"result", "open", "result", "flush", "result", "rotation", "result", "close"}
-	for cycle := 0; cycle < cycles && !p.done(); cycle++ {
+	for cycle := 0; p.more(cycle, cycles); cycle++ {
 		c := r.child(cycle, Sync(r.rng.IntN(3)))
 		if cycle%4 > 0 {
 			c.killIn = phases[cycle/4*3%len(phases)]

@@ -27,7 +27,7 @@ func stopCycles(p *faultPart, cycles int) {
 	l := &ledger{p: p}
 	c := childConfig{scenario: "stopped", dir: filepath.Join(p.t.TempDir(), "seen"), fault: p.fault, sync: SyncNone,
 		now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).UnixNano()}
-	for cycle := 0; cycle < cycles && !p.done(); cycle++ {
+	for cycle := 0; p.more(cycle, cycles); cycle++ {
 		c.from, c.seed = l.tried, uint64(cycle)
 		if err := setWall(c, 0); err != nil {
 			p.t.Fatal(err)

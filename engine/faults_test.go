@@ -92,6 +92,20 @@ func (p *faultPart) done() bool {
 	return p.fault != sabotage.None && len(p.mu.fails) > 0
 }
 
+// patience is how many times as long as a sound run a sabotaged one may take until
+// it is noticed.
+const patience = 20
+
+// more reports whether a run has a cycle with this number, counted from 0: n of them
+// do for a sound run. A sabotaged one goes on until it is noticed: what a kill or a
+// power cut meets is the machine's matter, and a busy one may give it nothing to break.
+func (p *faultPart) more(cycle, n int) bool {
+	if p.fault == sabotage.None {
+		return cycle < n
+	}
+	return !p.done() && cycle < patience*n
+}
+
 func (p *faultPart) run(body func(p *faultPart)) {
 	p.mu.figures = map[string]int64{}
 	defer func() {
