@@ -84,29 +84,53 @@ func Open(path string) (*File, error) {
 	return i, nil
 }
 
+// Read returns the intents in the file at path, oldest first, also while a
+// process has it open: it takes no lock and changes nothing. dedup.ErrCorrupt says
+// that the file is damaged.
+func Read(path string) ([]Intent, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("intents: reading: %w", err)
+	}
+	i := &File{path: path}
+	i.mu.intents = map[string]keptIntent{}
+	if _, err := i.parse(data); err != nil {
+		return nil, fmt.Errorf("intents: reading %s: %w", path, err)
+	}
+	return i.List(context.Background())
+}
+
 // load reads all frames and cuts off an unfinished one at the end.
 func (i *File) load() error {
 	data, err := io.ReadAll(i.mu.file)
 	if err != nil {
 		return err
 	}
-	at := 0
-	for at < len(data) {
-		frame, n, ok := readFrame(data[at:])
-		if !ok {
-			if unfinished(data[at:]) {
-				break
-			}
-			return &dedup.CorruptError{File: i.path, Offset: int64(at), Detail: "a frame's checksum is wrong; intents after it are not known"}
-		}
-		i.applyLocked(frame, int64(n))
-		at += n
+	at, err := i.parse(data)
+	if err != nil {
+		return err
 	}
 	i.mu.size = int64(at)
 	if at == len(data) {
 		return nil
 	}
 	return errors.Join(i.mu.file.Truncate(int64(at)), i.mu.file.Sync())
+}
+
+// parse applies all whole frames and returns where they end.
+func (i *File) parse(data []byte) (at int, err error) {
+	for at < len(data) {
+		frame, n, ok := readFrame(data[at:])
+		if !ok {
+			if unfinished(data[at:]) {
+				break
+			}
+			return 0, &dedup.CorruptError{File: i.path, Offset: int64(at), Detail: "a frame's checksum is wrong; intents after it are not known"}
+		}
+		i.applyLocked(frame, int64(n))
+		at += n
+	}
+	return at, nil
 }
 
 func readFrame(data []byte) (f intentFrame, n int, ok bool) {

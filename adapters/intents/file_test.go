@@ -57,6 +57,9 @@ func TestFile(t *testing.T) {
 	if err := i.Resolve(ctx, []byte("key 0"), intents.Outcome{Kind: intents.NeverHappened}); !errors.Is(err, intents.ErrNoIntent) {
 		t.Error(err)
 	}
+	if read, err := intents.Read(path); err != nil || len(read) != 32 || read[0].Outcome.Status != 201 {
+		t.Errorf("read while it is open: %d intents, %v", len(read), err)
+	}
 	if err := i.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -51,6 +51,7 @@ is 0, 1 when something went wrong, or 2 when the command line makes no sense.`,
 		newSoakChild(a),
 		newContains(a),
 		newForget(a),
+		newIntents(a),
 	)
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
