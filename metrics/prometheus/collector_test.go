@@ -141,8 +141,9 @@ func TestMayHaveLostAll(t *testing.T) {
 	}
 }
 
-// TestAlertsKnowTheirMetrics: a rule about a series that nobody exports would never fire.
-func TestAlertsKnowTheirMetrics(t *testing.T) {
+// TestDocsKnowTheirMetrics: a rule or a panel about a series that nobody exports would
+// never fire, or stay empty.
+func TestDocsKnowTheirMetrics(t *testing.T) {
 	rules, err := os.ReadFile("../../docs/metrics/alerts.yml")
 	if err != nil {
 		t.Fatal(err)
@@ -151,7 +152,8 @@ func TestAlertsKnowTheirMetrics(t *testing.T) {
 	es.Window.Asked, es.Generations = time.Hour, make([]engine.GenerationStats, 1)
 	reg := prometheus.NewPedanticRegistry()
 	reg.MustRegister(fsprom.Engine(func() engine.Stats { return es }, nil), fsprom.HTTP(func() httpidem.Stats { return httpidem.Stats{} }, nil),
-		fsprom.Consumer(func() []consume.Counts { return make([]consume.Counts, 1) }, nil))
+		fsprom.Consumer(func() []consume.Counts { return make([]consume.Counts, 1) }, nil),
+		fsprom.RPC(func() rpcidem.Stats { return rpcidem.Stats{} }, nil))
 	known := map[string]bool{}
 	ofKafka := prometheus.NewPedanticRegistry()
 	ofKafka.MustRegister(fsprom.Kafka(func() stats.Node { return stats.Node{Partitions: make([]stats.Partition, 1)} }, nil))
@@ -160,7 +162,8 @@ func TestAlertsKnowTheirMetrics(t *testing.T) {
 			known[name[:strings.IndexByte(name, '{')]] = true
 		}
 	}
-	used := regexp.MustCompile(`firstseen_[a-z0-9_]+`).FindAllString(string(rules), -1)
+	series := regexp.MustCompile(`firstseen_[a-z0-9_]+`)
+	used := series.FindAllString(string(rules)+strings.Join(readDashboard(t), "\n"), -1)
 	if len(used) < 10 {
 		t.Fatalf("only %d series in the rules", len(used))
 	}
