@@ -6,7 +6,7 @@ FUZZTIME ?= 10s
 FUZZMEM  ?= 4000000
 BENCH    ?= .
 SEEDS    ?= 10000
-MODULES  := adapters/rocketmq adapters/rocketmqv4 examples/frameworks examples/rocketmq # their clients bring old, heavy modules
+MODULES  := adapters/rocketmq adapters/rocketmqv4 examples/rocketmq # their clients bring old, heavy modules
 
 .PHONY: help build test servers race race-faults lint tidy fuzz bench bench-once dedupbench faults servers-long ci clean
 

@@ -2,11 +2,11 @@
 // net/http's: chi and echo take httpidem as their middleware.
 //
 // Fiber does not stand on net/http. There the middleware goes around the handler,
-// and fiber's adaptor around both. It must not be given to fiber as a middleware
+// and fiber's adaptor around both: adaptor.HTTPHandler(m.Wrap(h)). It must not be given to fiber as a middleware
 // (adaptor.HTTPMiddleware): that one runs fiber's handlers after the middleware has
 // returned, so the answer that is stored would be an empty one.
 //
-//	go run . -framework chi &
+//	go run ./examples/frameworks -framework chi &
 //	curl -i -X POST -H 'Idempotency-Key: 42' -d 'amount=10' localhost:8080/payments
 package main
 
@@ -19,8 +19,6 @@ import (
 	"time"
 
 	"github.com/go-chi/chi/v5"
-	"github.com/gofiber/fiber/v2"
-	"github.com/gofiber/fiber/v2/middleware/adaptor"
 	"github.com/labstack/echo/v4"
 
 	"github.com/firstseen/firstseen/adapters/httpidem"
@@ -28,10 +26,10 @@ import (
 )
 
 func main() {
-	framework := flag.String("framework", "chi", "chi, echo or fiber")
+	framework := flag.String("framework", "chi", "chi or echo")
 	addr := flag.String("addr", "localhost:8080", "where to listen")
 	flag.Parse()
-	routers := map[string]func(*httpidem.Middleware) http.Handler{"chi": withChi, "echo": withEcho, "fiber": withFiber}
+	routers := map[string]func(*httpidem.Middleware) http.Handler{"chi": withChi, "echo": withEcho}
 	router, ok := routers[*framework]
 	if !ok {
 		log.Fatalf("there is no framework %q", *framework)
@@ -68,15 +66,4 @@ func withEcho(m *httpidem.Middleware) http.Handler {
 		return c.String(http.StatusCreated, fmt.Sprintf("payment %d\n", paid.Add(1)))
 	}, echo.WrapMiddleware(m.Wrap))
 	return e
-}
-
-// withFiber: the handler is one of net/http.
-func withFiber(m *httpidem.Middleware) http.Handler {
-	var paid atomic.Int64
-	app := fiber.New()
-	app.Post("/payments", adaptor.HTTPHandler(m.Wrap(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.WriteHeader(http.StatusCreated)
-		fmt.Fprintf(w, "payment %d\n", paid.Add(1))
-	}))))
-	return adaptor.FiberApp(app) // so that main serves all of them alike; app.Listen does as well
 }

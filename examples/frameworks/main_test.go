@@ -15,7 +15,7 @@ import (
 // TestFrameworks: behind each router a payment is made once for each key, its retry
 // gets the same answer, and what is wrong is refused.
 func TestFrameworks(t *testing.T) {
-	for name, router := range map[string]func(*httpidem.Middleware) http.Handler{"chi": withChi, "echo": withEcho, "fiber": withFiber} {
+	for name, router := range map[string]func(*httpidem.Middleware) http.Handler{"chi": withChi, "echo": withEcho} {
 		t.Run(name, func(t *testing.T) {
 			e, err := engine.Open(t.TempDir(), engine.Options{Window: time.Hour, MaxResult: 4096, MinFreeDisk: -1})
 			if err != nil {
