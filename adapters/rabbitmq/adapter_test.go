@@ -126,6 +126,44 @@ func TestRefusedIsADeadLetter(t *testing.T) {
 	}
 }
 
+// TestInFlightSpendsNoDelivery: a message meets its twin in flight more often than the
+// queue delivers one, and is handled when the twin has failed.
+func TestInFlightSpendsNoDelivery(t *testing.T) {
+	address := newQueue(t)
+	url, queue, _ := strings.Cut(address, " ")
+	g := guard(t)
+	held, err := g.Claim(t.Context(), consume.JoinedKey(nil, consume.Scope{Application: "test", Topic: queue}, []byte("k")))
+	if err != nil || held.Verdict != dedup.Fresh {
+		t.Fatal(held.Verdict, err)
+	}
+	o := options(queue)
+	o.Consume.RetryMin, o.Consume.RetryMax = 10*time.Millisecond, 20*time.Millisecond
+	a, err := rabbitmq.New(g, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var effects atomic.Int64
+	stop := start(t, a, url, func(context.Context, *amqp.Delivery) error { effects.Add(1); return nil })
+	produce(t, address, "k")
+	met := func() uint64 {
+		for _, c := range a.Consumer().Snapshot() {
+			return c.InFlight
+		}
+		return 0
+	}
+	until(t, "more meetings than the delivery limit of 20", func() bool { return met() > 25 })
+	if err := g.Release(t.Context(), held); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the effect", func() bool { return effects.Load() > 0 })
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	if n := effects.Load(); n != 1 {
+		t.Errorf("%d effects, want 1", n)
+	}
+}
+
 // TestWaitingKeepsTheMessage: what comes back from a wait queue is the message that
 // its publisher sent, and goes nowhere else.
 func TestWaitingKeepsTheMessage(t *testing.T) {
