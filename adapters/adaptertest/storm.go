@@ -182,12 +182,8 @@ func (q *squall) untilEffects(want int, done func() bool) {
 		if now := q.ledgerBytes(); now != size || q.Effects != nil {
 			size = now
 			from := time.Now()
-			asked := time.Now()
 			n := q.stormEffects(q.all)
-			pause = max(pause, 5*time.Since(asked)) // counting must not be what there is to do
-			if q.Effects != nil {                   // a database's work: it is not to keep the consumers from theirs
-				pause = max(pause, 10*time.Since(from))
-			}
+			pause = max(pause, 5*time.Since(from)) // counting is not to keep the consumers from their work
 			if n >= int64(want) {
 				return
 			}

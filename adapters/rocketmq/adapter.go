@@ -54,8 +54,8 @@ type Options struct {
 	// delivers them again, which costs attempts but no second effect. At least 10 s.
 	// Default 1 minute.
 	Invisible time.Duration
-	// OnReject is told of messages that are refused. If it returns nil, the message
-	// is acknowledged.
+	// OnReject is told of messages that are refused, by several goroutines at once. If
+	// it returns nil, the message is acknowledged.
 	OnReject func(ctx context.Context, m *rmq.MessageView, why error) error
 	// Logger gets what an operator should know. Default: slog.Default().
 	Logger *slog.Logger

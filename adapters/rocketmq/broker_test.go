@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -96,7 +97,7 @@ func produce(t testing.TB, address string, keys ...string) {
 	_, topic := config(address)
 	senders := 1
 	if len(keys) > 200 {
-		senders = 32
+		senders = 128
 	}
 	next := make(chan string)
 	var sending sync.WaitGroup
@@ -207,17 +208,21 @@ func consumePush(ctx context.Context, s adaptertest.Session) error {
 	if err != nil {
 		return err
 	}
-	c, topic := config(s.Address)
-	pc, err := started(func() (rmq.PushConsumer, error) {
-		return rmq.NewPushConsumer(c, rmq.WithPushMessageListener(a.Listener(handle(s))), rmq.WithPushAwaitDuration(5*time.Second),
-			rmq.WithPushSubscriptionExpressions(map[string]*rmq.FilterExpression{topic: rmq.SUB_ALL}))
-	})
+	pc, err := startPush(s.Address, a.Listener(handle(s)))
 	if err != nil {
 		return err
 	}
 	<-ctx.Done()
 	err = pc.GracefulStop()
 	return errors.Join(err, a.Close(context.WithoutCancel(ctx)))
+}
+
+func startPush(address string, listener *rmq.FuncMessageListener) (rmq.PushConsumer, error) {
+	c, topic := config(address)
+	return started(func() (rmq.PushConsumer, error) {
+		return rmq.NewPushConsumer(c, rmq.WithPushMessageListener(listener), rmq.WithPushAwaitDuration(5*time.Second),
+			rmq.WithPushSubscriptionExpressions(map[string]*rmq.FilterExpression{topic: rmq.SUB_ALL}))
+	})
 }
 
 // few are the cases that the short form runs with every memory.
@@ -248,8 +253,8 @@ func suites(t *testing.T, configs []adaptertest.Config, ofEngine []string) {
 	}
 }
 
-// TestStorm: in the long form 100,000 messages and 20 kills, for both consumers,
-// without and with an inbox.
+// TestStorm: in the long form 100,000 messages, or FIRSTSEEN_STORM of them, and 20
+// kills, for both consumers, without and with an inbox.
 func TestStorm(t *testing.T) {
 	needsBroker(t)
 	s := adaptertest.Storm{Messages: 1000, Kills: 3}
@@ -258,6 +263,9 @@ func TestStorm(t *testing.T) {
 		return
 	}
 	s = adaptertest.Storm{Messages: 100_000, Kills: 20, Batch: 2000}
+	if n, err := strconv.Atoi(os.Getenv("FIRSTSEEN_STORM")); err == nil {
+		s.Messages = n
+	}
 	for _, c := range append([]adaptertest.Config{simples[0], pushes[0]}, inboxes...) {
 		t.Run(c.Name, func(t *testing.T) { adaptertest.RunStorm(t, c, s) })
 	}

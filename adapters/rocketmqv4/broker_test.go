@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -190,14 +191,17 @@ func suites(t *testing.T, configs []adaptertest.Config) {
 	}
 }
 
-// TestStorm: 100,000 messages and 20 kills, for both listeners, without and with
-// an inbox.
+// TestStorm: 100,000 messages, or FIRSTSEEN_STORM of them, and 20 kills, for both
+// listeners, without and with an inbox.
 func TestStorm(t *testing.T) {
 	needsBroker(t)
 	if !long() {
 		t.Skip("!!! SKIPPED but in the long form: make servers-long runs it")
 	}
 	s := adaptertest.Storm{Messages: 100_000, Kills: 20, Batch: 2000}
+	if n, err := strconv.Atoi(os.Getenv("FIRSTSEEN_STORM")); err == nil {
+		s.Messages = n
+	}
 	for _, c := range append([]adaptertest.Config{concurrents[0], orderlies[0]}, inboxes...) {
 		t.Run(c.Name, func(t *testing.T) { adaptertest.RunStorm(t, c, s) })
 	}

@@ -27,7 +27,7 @@ type javaConsumer interface {
 	Failed(app, topic, tag, key string)
 }
 
-// shared is RocketMQDedupListener's layout in one store, with the Java consumer and
+// A sharedTable is RocketMQDedupListener's layout in one store, with the Java consumer and
 // the store of the Go one.
 type sharedTable struct {
 	name  string

@@ -1,0 +1,93 @@
+package rocketmqv4_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/apache/rocketmq-client-go/v2"
+	"github.com/apache/rocketmq-client-go/v2/consumer"
+	"github.com/apache/rocketmq-client-go/v2/primitive"
+
+	"github.com/firstseen/firstseen/adapters/rocketmqv4"
+	"github.com/firstseen/firstseen/internal/testguards"
+)
+
+// BenchmarkThroughput is messages a second of an empty handler, with the same client
+// and the same number of goroutines, without a guard and with each, a message at a
+// time (batch=1, the client's default) and 32 at a time. It takes a broker:
+//
+//	go test -run '^$' -bench Throughput -benchtime 20000x -timeout 30m .
+func BenchmarkThroughput(b *testing.B) {
+	for _, batch := range []int{1, 32} {
+		name := fmt.Sprintf("batch=%d/guard=", batch)
+		b.Run(name+"none", func(b *testing.B) {
+			through(b, batch, func(handled *atomic.Int64) rocketmqv4.Listener {
+				return func(_ context.Context, msgs ...*primitive.MessageExt) (consumer.ConsumeResult, error) {
+					handled.Add(int64(len(msgs)))
+					return consumer.ConsumeSuccess, nil
+				}
+			})
+		})
+		for _, m := range testguards.Memories() {
+			b.Run(name+m.Name, func(b *testing.B) {
+				if m.Addr != nil {
+					m.Addr(b)
+				}
+				g, closeGuard, err := m.Open(b.TempDir(), time.Minute)
+				if err != nil {
+					b.Fatal(err)
+				}
+				b.Cleanup(func() { _ = closeGuard() })
+				a, err := rocketmqv4.New(g, options())
+				if err != nil {
+					b.Fatal(err)
+				}
+				through(b, batch, func(handled *atomic.Int64) rocketmqv4.Listener {
+					return a.Concurrent(func(context.Context, *primitive.MessageExt) error { handled.Add(1); return nil })
+				})
+			})
+		}
+	}
+}
+
+// through sends b.N messages and measures until all are handled.
+func through(b *testing.B, batch int, listener func(handled *atomic.Int64) rocketmqv4.Listener) {
+	address := newTopic(b)
+	keys := make([]string, b.N)
+	for i := range keys {
+		keys[i] = fmt.Sprint("k", i)
+	}
+	produce(b, address, keys...)
+	namesrv, topic, _ := strings.Cut(address, " ")
+	c, err := rocketmq.NewPushConsumer(consumer.WithNameServer([]string{namesrv}), consumer.WithGroupName(topic),
+		consumer.WithConsumeFromWhere(consumer.ConsumeFromFirstOffset), consumer.WithConsumeMessageBatchMaxSize(batch),
+		consumer.WithInstance(fmt.Sprint("through", instances.Add(1))))
+	if err != nil {
+		b.Fatal(err)
+	}
+	var handled atomic.Int64
+	if err := c.Subscribe(topic, consumer.MessageSelector{}, listener(&handled)); err != nil {
+		b.Fatal(err)
+	}
+	if err := c.Start(); err != nil {
+		b.Fatal(err)
+	}
+	for handled.Load() == 0 { // the client's start isn't measured
+		<-time.After(time.Millisecond)
+	}
+	b.ResetTimer()
+	from, first := time.Now(), handled.Load()
+	for handled.Load() < int64(b.N) {
+		<-time.After(time.Millisecond)
+	}
+	b.StopTimer()
+	b.ReportMetric(float64(int64(b.N)-first)/time.Since(from).Seconds(), "msg/s")
+	b.ReportMetric(0, "ns/op")
+	if err := c.Shutdown(); err != nil {
+		b.Error(err)
+	}
+}
