@@ -17,15 +17,16 @@ import (
 )
 
 // BenchmarkThroughput is messages a second of an empty handler, with the same client
-// and the same number of goroutines, without a guard and with each, a message at a
-// time (batch=1, the client's default) and 32 at a time. It takes a broker:
+// and the same number of goroutines, without a guard and with each: one message and 32
+// in a call of the listener, in 20 goroutines, which are the client's defaults, and in
+// 256. It takes a broker:
 //
 //	go test -run '^$' -bench Throughput -benchtime 20000x -timeout 30m .
 func BenchmarkThroughput(b *testing.B) {
-	for _, batch := range []int{1, 32} {
-		name := fmt.Sprintf("batch=%d/guard=", batch)
+	for _, c := range []shape{{1, 20}, {1, 256}, {32, 20}, {32, 256}} {
+		name := fmt.Sprintf("batch=%d/goroutines=%d/guard=", c.batch, c.goroutines)
 		b.Run(name+"none", func(b *testing.B) {
-			through(b, batch, func(handled *atomic.Int64) rocketmqv4.Listener {
+			through(b, c, func(handled *atomic.Int64) rocketmqv4.Listener {
 				return func(_ context.Context, msgs ...*primitive.MessageExt) (consumer.ConsumeResult, error) {
 					handled.Add(int64(len(msgs)))
 					return consumer.ConsumeSuccess, nil
@@ -46,7 +47,7 @@ func BenchmarkThroughput(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				through(b, batch, func(handled *atomic.Int64) rocketmqv4.Listener {
+				through(b, c, func(handled *atomic.Int64) rocketmqv4.Listener {
 					return a.Concurrent(func(context.Context, *primitive.MessageExt) error { handled.Add(1); return nil })
 				})
 			})
@@ -54,8 +55,11 @@ func BenchmarkThroughput(b *testing.B) {
 	}
 }
 
+// A shape is how a client calls its listener.
+type shape struct{ batch, goroutines int }
+
 // through sends b.N messages and measures until all are handled.
-func through(b *testing.B, batch int, listener func(handled *atomic.Int64) rocketmqv4.Listener) {
+func through(b *testing.B, s shape, listener func(handled *atomic.Int64) rocketmqv4.Listener) {
 	address := newTopic(b)
 	keys := make([]string, b.N)
 	for i := range keys {
@@ -64,7 +68,8 @@ func through(b *testing.B, batch int, listener func(handled *atomic.Int64) rocke
 	produce(b, address, keys...)
 	namesrv, topic, _ := strings.Cut(address, " ")
 	c, err := rocketmq.NewPushConsumer(consumer.WithNameServer([]string{namesrv}), consumer.WithGroupName(topic),
-		consumer.WithConsumeFromWhere(consumer.ConsumeFromFirstOffset), consumer.WithConsumeMessageBatchMaxSize(batch),
+		consumer.WithConsumeFromWhere(consumer.ConsumeFromFirstOffset), consumer.WithConsumeMessageBatchMaxSize(s.batch),
+		consumer.WithConsumeGoroutineNums(s.goroutines),
 		consumer.WithInstance(fmt.Sprint("through", instances.Add(1))))
 	if err != nil {
 		b.Fatal(err)
