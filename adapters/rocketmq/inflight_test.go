@@ -68,7 +68,10 @@ func TestHole12InFlightWithoutATime(t *testing.T) {
 				deliveries <- delivery{time.Now(), m.GetDeliveryAttempt()}
 				return nil
 			})
-			for !met(a) { // then the holder dies: its lease is extended no more
+			for giveUp := time.Now().Add(2 * time.Minute); !met(a); { // then the holder dies: its lease is extended no more
+				if time.Now().After(giveUp) {
+					t.Fatal("the message did not come in two minutes")
+				}
 				if c, err = g.Extend(context.Background(), c, lease); err != nil {
 					t.Fatal(err)
 				}
