@@ -19,7 +19,7 @@ build: ## both commands, to bin/
 # Kafka, NATS, RabbitMQ, Redis Streams and Watermill take long: they are left to make servers.
 test: ## everything that must hold, under five minutes, but for the brokers of make servers
 	$(GO) vet ./...
-	$(GO) test -timeout 10m -skip '^TestKafkaCommand' $$($(GO) list ./... | grep -vE '/adapters/(kafka|kafka/partitioned|nats|rabbitmq|redisstreams|watermill)$$|/examples/(nats|rabbitmq|redisstreams)$$')
+	$(GO) test -timeout 20m -skip '^TestKafkaCommand' $$($(GO) list ./... | grep -vE '/adapters/(kafka|kafka/partitioned|nats|rabbitmq|redisstreams|watermill)$$|/examples/(nats|rabbitmq|redisstreams)$$')
 	@for m in $(MODULES); do echo "== $$m"; (cd $$m && $(GO) vet ./... && $(GO) test -short ./...) || exit 1; done
 
 servers: ## adapters and stores on real servers, installed and started here; long forms: make servers-long
