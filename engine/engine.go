@@ -73,9 +73,6 @@ type Engine struct {
 	growing      atomic.Bool            // so is a growth of the filters
 	snapshots    sync.Map               // sealed generations that have a snapshot of the present filter
 	snapshotEnds map[uint64]journal.Pos // the worker's: how far each generation's snapshot reaches
-	lost         []persist.GapMeta      // known gaps; changed by Open only
-	newest       int64                  // Open's: no mark is younger
-	younger      []youngerRun           // Open's: to be added to filters
 	sorted       []shards.Pair          // the flusher's scratch
 	yields       uint                   // how often the flusher might have yielded
 	scrub        scrubber

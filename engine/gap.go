@@ -24,76 +24,76 @@ import (
 // Stats().Recovery.Gaps tells of it in every case.
 
 // knownGaps takes over the gaps that the manifest notes.
-func (e *Engine) knownGaps(m *persist.Manifest) error {
-	for _, g := range m.Lost {
-		if e.opts.OnGap == Refuse && !g.Accepted {
-			return &dedup.CorruptError{File: filepath.Join(e.dir, persist.ManifestName), Offset: -1, Detail: fmt.Sprintf(
+func (rc *recovery) knownGaps() error {
+	for _, g := range rc.m.Lost {
+		if rc.e.opts.OnGap == Refuse && !g.Accepted {
+			return &dedup.CorruptError{File: filepath.Join(rc.e.dir, persist.ManifestName), Offset: -1, Detail: fmt.Sprintf(
 				"generation %d is known to be incomplete (%s); open with OnGap: Report, or accept the loss with firstseen repair",
 				g.Generation, g.Reason)}
 		}
-		e.hold(g)
-		e.lost = append(e.lost, g)
-		e.tellGap(g)
+		rc.hold(g)
+		rc.lost = append(rc.lost, g)
+		rc.tellGap(g)
 	}
 	return nil
 }
 
 // gap accepts damage where the caller asked to be told of it, else returns it.
-func (e *Engine) gap(g *persist.GenerationMeta, err error) error {
-	if e.opts.OnGap != Report || !errors.Is(err, dedup.ErrCorrupt) {
+func (rc *recovery) gap(g *persist.GenerationMeta, err error) error {
+	if rc.e.opts.OnGap != Report || !errors.Is(err, dedup.ErrCorrupt) {
 		return err
 	}
 	lost := persist.GapMeta{Generation: g.Number, Start: g.Start, End: g.End, Reason: err.Error()}
-	e.hold(lost)
-	if !e.hasGap(g.Number) {
-		e.lost = append(e.lost, lost)
-		e.tellGap(lost)
+	rc.hold(lost)
+	if !rc.hasGap(g.Number) {
+		rc.lost = append(rc.lost, lost)
+		rc.tellGap(lost)
 	}
 	return nil
 }
 
 // hold makes look-ups that would have to say Fresh say Unknown where the key may
 // have been marked in the gap.
-func (e *Engine) hold(g persist.GapMeta) {
-	if e.opts.OnGap == Report && !sabotage.On(sabotage.IgnoreGap) {
-		e.set.AddGeneration(g.Generation, true, g.Blind)
+func (rc *recovery) hold(g persist.GapMeta) {
+	if rc.e.opts.OnGap == Report && !sabotage.On(sabotage.IgnoreGap) {
+		rc.e.set.AddGeneration(g.Generation, true, g.Blind)
 	}
 }
 
-func (e *Engine) tellGap(g persist.GapMeta) {
-	e.recovery.Gaps = append(e.recovery.Gaps, Gap{g.Generation, time.Unix(0, g.Start), endTime(g.End), g.Reason})
-	e.opts.Logger.Warn("a part of the window is lost", "generation", g.Generation, "reason", g.Reason)
+func (rc *recovery) tellGap(g persist.GapMeta) {
+	rc.stats.Gaps = append(rc.stats.Gaps, Gap{g.Generation, time.Unix(0, g.Start), endTime(g.End), g.Reason})
+	rc.e.opts.Logger.Warn("a part of the window is lost", "generation", g.Generation, "reason", g.Reason)
 }
 
-func (e *Engine) hasGap(number uint64) bool {
-	return slices.ContainsFunc(e.lost, func(g persist.GapMeta) bool { return g.Generation == number })
+func (rc *recovery) hasGap(number uint64) bool {
+	return slices.ContainsFunc(rc.lost, func(g persist.GapMeta) bool { return g.Generation == number })
 }
 
 // blind says that keys of the generation's gap are in no filter, so that every
 // key may have been marked in it.
-func (e *Engine) blind(number uint64) {
-	for i := range e.lost {
-		if g := &e.lost[i]; g.Generation == number {
+func (rc *recovery) blind(number uint64) {
+	for i := range rc.lost {
+		if g := &rc.lost[i]; g.Generation == number {
 			g.Blind = true
-			e.hold(*g)
+			rc.hold(*g)
 		}
 	}
 }
 
 // keepGaps notes what this opening found out about gaps.
-func (e *Engine) keepGaps() error {
-	for _, g := range e.lost {
+func (rc *recovery) keepGaps() error {
+	for _, g := range rc.lost {
 		// Replayed rotations may have taken the bit back.
-		if e.isHeld(g.Generation) && g.Generation <= e.liveNumber() {
-			e.hold(g)
+		if rc.e.isHeld(g.Generation) && g.Generation <= rc.e.liveNumber() {
+			rc.hold(g)
 		}
 	}
 	same := false
-	e.store.view(func(m *persist.Manifest) { same = slices.Equal(m.Lost, e.lost) })
+	rc.e.store.view(func(m *persist.Manifest) { same = slices.Equal(m.Lost, rc.lost) })
 	if same {
 		return nil
 	}
-	return e.store.update(func(m *persist.Manifest) { m.Lost = slices.Clone(e.lost) })
+	return rc.e.store.update(func(m *persist.Manifest) { m.Lost = slices.Clone(rc.lost) })
 }
 
 // gapHeld reports whether the window has a gap: then filters can't be rebuilt

@@ -107,9 +107,11 @@ func (e *Engine) open() error {
 	if err := e.warm(); err != nil { // the replay fills this memory already
 		return err
 	}
-	if err := e.restore(m); err != nil {
+	rc := recovery{e: e, m: m}
+	if err := rc.run(); err != nil {
 		return err
 	}
+	e.recovery = rc.stats
 	e.start()
 	return nil
 }

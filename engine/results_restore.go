@@ -13,33 +13,33 @@ import (
 
 // restoreResults opens the results of the window, after the replay. What is missing of them keeps
 // nobody from opening: the keys are marked all the same, and their claims say ErrResultLost.
-func (e *Engine) restoreResults(promises persist.ResultPromises) error {
-	oldest := e.window.generations[0].number
+func (rc *recovery) restoreResults(promises persist.ResultPromises) error {
+	oldest := rc.e.window.generations[0].number
 	var dirs []*resultDir
 	changed := false
 	for id, p := range promises {
-		e.store.manifest.NextID = max(e.store.manifest.NextID, id)
+		rc.e.store.manifest.NextID = max(rc.e.store.manifest.NextID, id)
 		if p.Generation < oldest {
 			continue
 		}
-		d, news, err := e.restoreResultDir(p)
+		d, news, err := rc.restoreResultDir(p)
 		if err != nil {
 			return errors.Join(err, d.close())
 		}
 		dirs = append(dirs, d)
-		e.results.setList(dirs)
+		rc.e.results.setList(dirs)
 		changed = changed || news
 	}
-	if err := e.removeOrphanedResults(promises, oldest); err != nil {
+	if err := rc.removeOrphanedResults(promises, oldest); err != nil {
 		return err
 	}
 	if !changed {
 		return nil
 	}
-	if err := e.results.sync(); err != nil {
+	if err := rc.e.results.sync(); err != nil {
 		return err
 	}
-	return e.store.update(func(m *persist.Manifest) { m.Results = e.results.metas(m.Generations[0].Number) })
+	return rc.e.store.update(func(m *persist.Manifest) { m.Results = rc.e.results.metas(m.Generations[0].Number) })
 }
 
 func (d *resultDir) close() error {
@@ -50,17 +50,17 @@ func (d *resultDir) close() error {
 }
 
 // restoreResultDir opens the results of one generation; news says that the manifest has to learn something.
-func (e *Engine) restoreResultDir(p *persist.ResultPromise) (d *resultDir, news bool, err error) {
+func (rc *recovery) restoreResultDir(p *persist.ResultPromise) (d *resultDir, news bool, err error) {
 	d = newResultDir(p.ID, p.Generation)
 	d.put, d.synced = p.Base, p.Base
 	d.lost.Store(p.Lost)
-	c := persist.ResultsConfig{Dir: e.dir, ID: p.ID, Logger: e.opts.Logger}
+	c := persist.ResultsConfig{Dir: rc.e.dir, ID: p.ID, Logger: rc.e.opts.Logger}
 	if d.store, err = persist.OpenResults(c); err != nil {
 		d.store = nil
 		if !errors.Is(err, dedup.ErrCorrupt) {
 			return d, false, err
 		}
-		e.lostResults(d, err)
+		rc.lostResults(d, err)
 		return d, !p.Lost, nil
 	}
 	scan := persist.NewResultScan(p)
@@ -71,14 +71,14 @@ func (e *Engine) restoreResultDir(p *persist.ResultPromise) (d *resultDir, news 
 		return d, false, err
 	}
 	if err != nil && !p.Lost && !sabotage.On(sabotage.IgnoreLostResults) {
-		e.lostResults(d, err)
+		rc.lostResults(d, err)
 		news = true
 	}
 	d.put = scan.All // which is not known to be durable
-	orphans, err := e.orphanedResults(d, scan.Unsettled)
+	orphans, err := rc.orphanedResults(d, scan.Unsettled)
 	if err == nil && len(orphans) > 0 && !sabotage.On(sabotage.KeepOrphans) {
 		p := &resultPut{records: orphans}
-		if err = e.results.putLocked(d, []*resultPut{p}); err == nil {
+		if err = rc.e.results.putLocked(d, []*resultPut{p}); err == nil {
 			d.settle(p.seq)
 		}
 		news = true
@@ -86,14 +86,14 @@ func (e *Engine) restoreResultDir(p *persist.ResultPromise) (d *resultDir, news 
 	return d, news, err
 }
 
-func (e *Engine) lostResults(d *resultDir, err error) {
-	e.results.tellLost(d, err)
-	e.recovery.LostResults = append(e.recovery.LostResults, d.generation)
+func (rc *recovery) lostResults(d *resultDir, err error) {
+	rc.e.results.tellLost(d, err)
+	rc.stats.LostResults = append(rc.stats.LostResults, d.generation)
 }
 
 // orphanedResults makes records that take back the results of commits which a crash kept from
 // marking their keys.
-func (e *Engine) orphanedResults(d *resultDir, keys [][]byte) (orphans []persist.ResultRecord, err error) {
+func (rc *recovery) orphanedResults(d *resultDir, keys [][]byte) (orphans []persist.ResultRecord, err error) {
 	var b shards.Batch
 	for _, key := range keys {
 		rec, _, ok, err := d.store.Get(key, nil)
@@ -107,7 +107,7 @@ func (e *Engine) orphanedResults(d *resultDir, keys [][]byte) (orphans []persist
 		if !ok || form >= hash.Forms {
 			continue // no key of ours asks for it
 		}
-		v, err := e.set.LookStored(context.Background(), &b, hash.Form(form), e.storedHash(hash.Form(form), hi, record), lo, record)
+		v, err := rc.e.set.LookStored(context.Background(), &b, hash.Form(form), rc.storedHash(hash.Form(form), hi, record), lo, record)
 		if err != nil {
 			return nil, err
 		}
@@ -118,23 +118,23 @@ func (e *Engine) orphanedResults(d *resultDir, keys [][]byte) (orphans []persist
 	return orphans, nil
 }
 
-func (e *Engine) storedHash(form hash.Form, hi uint64, record []byte) uint64 {
+func (rc *recovery) storedHash(form hash.Form, hi uint64, record []byte) uint64 {
 	if form.Fixed() {
 		return hi
 	}
-	return e.hasher.Record(record)
+	return rc.e.hasher.Record(record)
 }
 
 // removeOrphanedResults removes directories that nobody promises: they were just being made, or removed.
-func (e *Engine) removeOrphanedResults(promises persist.ResultPromises, oldest uint64) error {
-	ids, err := persist.ListResults(e.dir)
+func (rc *recovery) removeOrphanedResults(promises persist.ResultPromises, oldest uint64) error {
+	ids, err := persist.ListResults(rc.e.dir)
 	if err != nil {
 		return err
 	}
 	for _, id := range ids {
-		e.store.manifest.NextID = max(e.store.manifest.NextID, id)
+		rc.e.store.manifest.NextID = max(rc.e.store.manifest.NextID, id)
 		if p := promises[id]; p == nil || p.Generation < oldest {
-			if err := persist.RemoveResultsDir(e.dir, id); err != nil {
+			if err := persist.RemoveResultsDir(rc.e.dir, id); err != nil {
 				return err
 			}
 		}

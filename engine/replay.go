@@ -1,0 +1,117 @@
+package engine
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/internal/sabotage"
+	"github.com/firstseen/firstseen/persist"
+	"github.com/firstseen/firstseen/persist/journal"
+	"github.com/firstseen/firstseen/shards"
+)
+
+// replay applies the frames that no run holds yet.
+func (rc *recovery) replay(results persist.ResultPromises) error {
+	m := rc.m
+	var b shards.Batch
+	newest := int64(0)
+	apply := func(f *journal.Frame) error {
+		newest = max(newest, f.Time)
+		switch f.Kind {
+		case journal.KindRotate:
+			return rc.replayRotation(f)
+		case journal.KindResults:
+			if !results.Add(f) {
+				return rc.e.store.damaged("the journal promises results in %d bytes", len(f.Payload))
+			}
+			return nil
+		}
+		r, start := record(f)
+		if r.Shard < len(m.Covered) && f.End <= m.Covered[r.Shard] {
+			return nil
+		}
+		gs := rc.e.window.generations
+		if r.Generation < gs[0].number {
+			return nil // older than the window
+		}
+		if r.Generation > gs[len(gs)-1].number {
+			return rc.e.store.damaged("the journal names generation %d, the newest is %d", r.Generation, gs[len(gs)-1].number)
+		}
+		rc.stats.Replayed += uint64(r.Count)
+		return rc.e.set.Replay(&b, &r, start, f.End)
+	}
+	found, err := rc.e.journal.Replay(m.Tail, apply)
+	if err != nil {
+		return err
+	}
+	rc.e.set.EndReplay()
+	rc.e.journal.Release(m.Tail)
+	rc.stats.Clean, rc.stats.DroppedBytes = found.Clean, found.Dropped
+	if found.MayHaveLost != 0 {
+		rc.noteLoss(found.MayHaveLost, max(m.Clock, newest))
+	}
+	live := m.Generations[len(m.Generations)-1]
+	rc.newest = max(m.Clock, newest)
+	rc.e.rotateAt.Store(0) // the first call looks
+	return rc.startClock(max(rc.newest, live.Start))
+}
+
+// noteLoss says what a power loss may have taken: marks of the last d (-1: of any
+// time) whose calls returned after since. Neither the manifest's clock nor a frame
+// that is there can be newer than a mark that is not: the journal loses its end
+// only.
+func (rc *recovery) noteLoss(d time.Duration, since int64) {
+	if sabotage.On(sabotage.HideLoss) {
+		return
+	}
+	rc.stats.MayHaveLost, rc.stats.LostSince = d, time.Unix(0, since)
+	rc.e.opts.Logger.Warn("the machine stopped without a clean close: the newest marks may be lost", "at_most", d, "since", rc.stats.LostSince)
+}
+
+func (rc *recovery) replayRotation(f *journal.Frame) error {
+	gs := rc.e.window.generations
+	live := gs[len(gs)-1]
+	if f.Generation <= live.number {
+		return nil // the manifest knew it
+	}
+	start, end, ok := f.Rotation()
+	if f.Generation != live.number+1 || !ok {
+		return rc.e.store.damaged("the journal begins generation %d after %d", f.Generation, live.number)
+	}
+	if gs[0].number+uint64(rc.e.opts.Generations) <= f.Generation {
+		if !rc.mayReuse(gs[0], start) {
+			return fmt.Errorf("%w: it holds more than %d generations, Generations is %d: open it with more of them until the oldest is older than the window",
+				dedup.ErrIncompatible, rc.e.opts.Generations, rc.e.opts.Generations)
+		}
+		rc.e.dropOldestLocked(1)
+	}
+	rc.e.beginGeneration(generation{number: f.Generation, start: start}, end)
+	return nil
+}
+
+// changeWindow is for an opening with another Window or Generations than before. The live
+// generation may hold keys that are younger than its end would be by a shorter span: it
+// begins later then. And the manifest tells the new options before the journal gets a
+// frame that is written with them: see mayReuse.
+func (rc *recovery) changeWindow() error {
+	m := rc.m
+	if m.Window == int64(rc.e.opts.Window) && m.Span == int64(rc.e.opts.span()) {
+		return nil
+	}
+	gs := rc.e.window.generations
+	live := &gs[len(gs)-1]
+	until := min(rc.newest, generationEnd(gs, m.Span, m.Window, 1+m.Window/max(1, m.Span)))
+	live.start = max(live.start, until-int64(rc.e.opts.span()))
+	return rc.e.keepMoment()
+}
+
+// mayReuse reports whether the oldest generation, whose slot is wanted, had been retired
+// when a generation began at start. It had where the frame was written with as many slots
+// as there are now, or with fewer. With more it may still have been in the window. Frames
+// that the manifest knows nothing of were written with the options that it tells.
+func (rc *recovery) mayReuse(oldest generation, start int64) bool {
+	m := rc.m
+	slots := 1 + m.Window/max(1, m.Span)
+	return slots <= int64(rc.e.opts.Generations) || oldest.end+m.Window <= start || sabotage.On(sabotage.ForgetSlots)
+}
