@@ -40,6 +40,8 @@ type Engine struct {
 		retired     uint64
 	}
 
+	flusher flusher
+
 	calls  sync.Pool // of *call
 	counts counts
 	gate   struct {
@@ -57,7 +59,6 @@ type Engine struct {
 	stopNow  context.CancelFunc
 	running  sync.WaitGroup
 	kick     chan struct{} // wakes maintain
-	flushing chan struct{} // wakes flush
 	jobs     chan job      // for work
 	stepping chan struct{} // a slot for keepStep
 	noting   atomic.Bool   // maintain has begun one
@@ -66,15 +67,12 @@ type Engine struct {
 	capacity     atomic.Uint64          // keys within a window that the filters are sized for
 	rotated      atomic.Bool            // afterRotation has something to do
 	roomWanted   atomic.Bool            // a call, or a rotation, waits for room in the journal
-	roomShort    atomic.Bool            // the flusher is to look what of the ring nobody needs
 	snapshotting atomic.Bool            // a snapshot is among the jobs
 	resizing     atomic.Bool            // tables or the ring change their size
 	fitDue       atomic.Bool            // a rotation tells of the tables' size
 	growing      atomic.Bool            // so is a growth of the filters
 	snapshots    sync.Map               // sealed generations that have a snapshot of the present filter
 	snapshotEnds map[uint64]journal.Pos // the worker's: how far each generation's snapshot reaches
-	sorted       []shards.Pair          // the flusher's scratch
-	yields       uint                   // how often the flusher might have yielded
 	scrub        scrubber
 	merging      struct { // the worker's: what the last look at the cost of look-ups saw
 		took uint64 // ns

@@ -51,7 +51,7 @@ func newPatient(p *faultPart, mode Mode) *patient {
 	}
 	flush := func() {
 		e.set.Seal(^uint64(0))
-		wake(e.flushing)
+		e.flusher.wake()
 		faultWait(p.t, "flush", func() bool { return e.Stats().Flush.UnflushedKeys == 0 || mode == Approximate })
 	}
 	mark(0, 60)

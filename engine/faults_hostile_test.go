@@ -76,7 +76,7 @@ func hostileKeys(p *faultPart, untrusted bool) {
 		}
 		if round == 0 {
 			e.set.Seal(^uint64(0))
-			wake(e.flushing)
+			e.flusher.wake()
 			faultWait(p.t, "flush", func() bool { return e.Stats().Flush.UnflushedKeys == 0 })
 		}
 		if round == 1 {

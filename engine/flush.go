@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"github.com/firstseen/firstseen/dedup"
@@ -25,21 +26,37 @@ const (
 	diskRetry = 100 * time.Millisecond
 )
 
-// flushLoop turns sealed tables into runs until Close. Tables that it leaves are
+// A flusher turns sealed tables into runs. Its loop is one goroutine, which Open starts and
+// Close ends; Close then flushes what is left. Where it has fallen behind a second
+// goroutine waits for the disk (finish) while it writes on.
+type flusher struct {
+	e         *Engine
+	kick      chan struct{} // wakes the loop
+	roomShort atomic.Bool   // the loop is to look what of the journal's ring nobody needs
+
+	// The loop's own, and Close's after it.
+	sorted []shards.Pair // scratch: the keys of a table in the order of a run
+	yields uint          // how often it might have yielded
+}
+
+// wake has the loop look for sealed tables.
+func (fl *flusher) wake() { wake(fl.kick) }
+
+// loop flushes until Close. Tables that it leaves are
 // in the journal.
-func (e *Engine) flushLoop() {
-	defer e.running.Done()
+func (fl *flusher) loop() {
+	defer fl.e.running.Done()
 	for {
 		select {
-		case <-e.stop.Done():
+		case <-fl.e.stop.Done():
 			return
-		case <-e.flushing:
+		case <-fl.kick:
 		}
 		start := time.Now()
-		if err := e.flushSealed(); err != nil {
-			e.fail("flushing keys to the store", err)
+		if err := fl.flushSealed(); err != nil {
+			fl.e.fail("flushing keys to the store", err)
 		}
-		e.counts.flushBusy.Add(int64(time.Since(start)))
+		fl.e.counts.flushBusy.Add(int64(time.Since(start)))
 	}
 }
 
@@ -47,45 +64,45 @@ func (e *Engine) flushLoop() {
 // seals, the next ones are being written while some are at the disk (36-byte keys: a
 // fifth more a second); else that only takes processors from callers (a 99.9th
 // percentile of 1.8 ms instead of 1.1). Tables are promised in their order.
-func (e *Engine) flushSealed() error {
+func (fl *flusher) flushSealed() error {
 	var atDisk *flush
 	for {
 		var tables []*shards.Unflushed
-		if e.stop.Err() == nil && e.failure.Load() == nil {
-			tables = e.takeTables()
+		if fl.e.stop.Err() == nil && fl.e.failure.Load() == nil {
+			tables = fl.takeTables()
 		}
-		f, err := e.writeTables(tables)
+		f, err := fl.writeTables(tables)
 		if atDisk != nil {
 			if derr := <-atDisk.done; derr != nil {
-				e.endFlush(f)
+				fl.endFlush(f)
 				tables, err = append(atDisk.tables, tables...), errors.Join(derr, err)
 			}
 			atDisk = nil
 		}
 		if err != nil {
-			if err := e.flushWhenRoom(tables, err); err != nil {
+			if err := fl.flushWhenRoom(tables, err); err != nil {
 				return err
 			}
 			continue
 		}
 		if len(tables) == 0 {
-			if err := e.coverRest(); err != nil {
-				return e.flushWhenRoom(nil, err)
+			if err := fl.coverRest(); err != nil {
+				return fl.flushWhenRoom(nil, err)
 			}
 			return nil
 		}
 		atDisk = f
-		if e.isBehind() {
-			go func() { f.done <- e.finish(f) }() // waited for above
+		if fl.isBehind() {
+			go func() { f.done <- fl.finish(f) }() // waited for above
 		} else {
-			f.done <- e.finish(f)
+			f.done <- fl.finish(f)
 		}
 	}
 }
 
-func (e *Engine) takeTables() (tables []*shards.Unflushed) {
+func (fl *flusher) takeTables() (tables []*shards.Unflushed) {
 	for len(tables) < flushAtOnce {
-		u := e.set.Next()
+		u := fl.e.set.Next()
 		if u == nil {
 			break
 		}
@@ -96,21 +113,21 @@ func (e *Engine) takeTables() (tables []*shards.Unflushed) {
 
 // flushWhenRoom flushes tables again that could not be with err, while the disk is
 // full: the keys are safe in the journal, and callers are told ErrDiskFull meanwhile.
-func (e *Engine) flushWhenRoom(tables []*shards.Unflushed, err error) error {
+func (fl *flusher) flushWhenRoom(tables []*shards.Unflushed, err error) error {
 	for err != nil {
 		if !errors.Is(err, dedup.ErrDiskFull) || errors.Is(err, dedup.ErrFailed) {
 			return err // a failed sync is not tried again (I7)
 		}
-		e.setDiskFull(true)
+		fl.e.setDiskFull(true)
 		select {
-		case <-e.stop.Done():
-			e.set.PutBack(tables)
+		case <-fl.e.stop.Done():
+			fl.e.set.PutBack(tables)
 			return nil
 		case <-time.After(diskRetry):
 		}
-		err = e.flush(tables)
+		err = fl.flush(tables)
 	}
-	e.setDiskFull(false)
+	fl.e.setDiskFull(false)
 	return nil
 }
 
@@ -118,18 +135,18 @@ func (e *Engine) flushWhenRoom(tables []*shards.Unflushed, err error) error {
 // 50 ms to replay at the next opening, and make runs that are worth it.
 const lastFlush = 500_000
 
-// flushLast is the flush of Close.
-func (e *Engine) flushLast() error {
-	if e.opts.Mode != Exact || e.set.Sizes().Unflushed < orDefault(e.opts.lastFlush, lastFlush) {
+// last is the flush of Close.
+func (fl *flusher) last() error {
+	if fl.e.opts.Mode != Exact || fl.e.set.Sizes().Unflushed < orDefault(fl.e.opts.lastFlush, lastFlush) {
 		return nil
 	}
-	e.set.Seal(math.MaxUint64)
+	fl.e.set.Seal(math.MaxUint64)
 	for {
-		tables := e.takeTables()
+		tables := fl.takeTables()
 		if len(tables) == 0 {
 			return nil
 		}
-		if err := e.flush(tables); err != nil {
+		if err := fl.flush(tables); err != nil {
 			return err
 		}
 	}
@@ -153,34 +170,34 @@ type flushed struct {
 // flush writes tables as runs. The order is what makes a crash harmless at any
 // point: runs written, frames durable, store synced, manifest replaced, look-ups
 // switched over, and only then the journal's room given back.
-func (e *Engine) flush(tables []*shards.Unflushed) error {
-	f, err := e.writeTables(tables)
+func (fl *flusher) flush(tables []*shards.Unflushed) error {
+	f, err := fl.writeTables(tables)
 	if err != nil {
 		return err
 	}
-	return e.finish(f)
+	return fl.finish(f)
 }
 
 // writeTables is the first part of a flush, most of it work of the processor:
 // nobody knows of the runs yet.
-func (e *Engine) writeTables(tables []*shards.Unflushed) (*flush, error) {
-	f := &flush{tables: tables, at: e.moment(), done: make(chan error, 1)}
+func (fl *flusher) writeTables(tables []*shards.Unflushed) (*flush, error) {
+	f := &flush{tables: tables, at: fl.e.moment(), done: make(chan error, 1)}
 	if len(tables) == 0 {
 		return f, nil
 	}
-	defer e.phase("flush")()
-	if err := e.checkRoom(tables); err != nil {
+	defer fl.e.phase("flush")()
+	if err := fl.e.checkRoom(tables); err != nil {
 		return f, err
 	}
 	for i, u := range tables {
-		done, err := e.write(u, following(tables[i:]))
+		done, err := fl.write(u, following(tables[i:]))
 		f.runs = append(f.runs, done)
 		if err != nil {
-			e.endFlush(f)
+			fl.endFlush(f)
 			return f, err
 		}
 		if done.segment != nil {
-			e.startSync(done.segment)
+			fl.e.startSync(done.segment)
 		}
 	}
 	return f, nil
@@ -208,10 +225,10 @@ func (e *Engine) startSync(s *persist.Segment) {
 }
 
 // endFlush lets go of the segments that a flush has written to.
-func (e *Engine) endFlush(f *flush) {
+func (fl *flusher) endFlush(f *flush) {
 	for _, done := range f.runs {
 		if done.segment != nil {
-			e.store.endWrite(done.segment)
+			fl.e.store.endWrite(done.segment)
 		}
 	}
 	f.runs = nil
@@ -219,45 +236,45 @@ func (e *Engine) endFlush(f *flush) {
 
 // finish is the second part, most of it waiting for the disk. A run must not hold
 // what a power loss can take from the journal, since it is not replayed past.
-func (e *Engine) finish(f *flush) error {
-	defer e.phase("flush")()
-	defer e.endFlush(f)
-	if err := e.journal.Sync(); err != nil {
+func (fl *flusher) finish(f *flush) error {
+	defer fl.e.phase("flush")()
+	defer fl.endFlush(f)
+	if err := fl.e.journal.Sync(); err != nil {
 		return err
 	}
 	if !sabotage.On(sabotage.PublishUnsynced) {
-		if err := e.syncSegments(f.runs); err != nil {
+		if err := fl.syncSegments(f.runs); err != nil {
 			return err
 		}
 	}
-	if err := e.promise(f.runs, f.at); err != nil {
+	if err := fl.writeManifest(f.runs, f.at); err != nil {
 		return err
 	}
 	for _, done := range f.runs {
-		e.set.Published(done.table, func() {
+		fl.e.set.Published(done.table, func() {
 			// A generation may have been retired since: afterRotation takes its
 			// runs out of the list after it left the window, so one of the two
 			// sees the other.
-			if e.isHeld(done.table.Generation) {
-				e.store.install(done.table.Shard, done.table.Generation, 1<<done.table.Slot, done.runs)
+			if fl.e.isHeld(done.table.Generation) {
+				fl.e.store.install(done.table.Shard, done.table.Generation, 1<<done.table.Slot, done.runs)
 			}
 		})
-		e.counts.flushes.Add(1)
-		e.counts.flushedKeys.Add(uint64(done.table.Keys()))
+		fl.e.counts.flushes.Add(1)
+		fl.e.counts.flushedKeys.Add(uint64(done.table.Keys()))
 	}
-	e.releaseJournal()
+	fl.e.releaseJournal()
 	return nil
 }
 
 // syncSegments makes what was written durable, with one sync a segment.
-func (e *Engine) syncSegments(done []flushed) error {
+func (fl *flusher) syncSegments(done []flushed) error {
 	synced := map[*persist.Segment]bool{}
 	for i := range done {
 		f := &done[i]
 		if f.segment == nil || synced[f.segment] {
 			continue
 		}
-		if err := f.segment.Sync(); err != nil && e.isHeld(f.table.Generation) {
+		if err := f.segment.Sync(); err != nil && fl.e.isHeld(f.table.Generation) {
 			return err
 		}
 		synced[f.segment] = true
@@ -265,17 +282,33 @@ func (e *Engine) syncSegments(done []flushed) error {
 	return nil
 }
 
+// coverRest gives room in the journal back that no flush gives, since the frames there
+// are in no table. The flusher calls it when it has nothing to flush.
+func (fl *flusher) coverRest() error {
+	if !fl.roomShort.Swap(false) || fl.e.failure.Load() != nil {
+		return nil
+	}
+	s, gain := fl.e.journal.State(), uint64(0)
+	tail := fl.e.tail(nil)
+	fl.e.store.view(func(m *persist.Manifest) { gain = tail - min(tail, m.Tail) })
+	// A manifest for every few frames would cost more than it gives.
+	if size := uint64(s.RingBytes); gain == 0 || gain < size/8 && uint64(s.Used) < size/4*3 {
+		return nil
+	}
+	return fl.finish(&flush{at: fl.e.moment()})
+}
+
 // giveWay lets callers have the flusher's processor. One that comes out of a system call would
 // wait for the scheduler's slice of 10 ms otherwise. But among several callers the flusher comes
 // back behind all of them: where it has fallen behind it would stay so until the journal or the
 // tables are full and all of them wait for it at once. One caller outruns it for a moment only
 // (with 36-byte keys), and pays for every yield left out.
-func (e *Engine) giveWay() {
-	e.yields++
-	if e.batches.Load() < 2 || !e.isBehind() || e.yields%yieldBehind == 0 {
+func (fl *flusher) giveWay() {
+	fl.yields++
+	if fl.e.batches.Load() < 2 || !fl.isBehind() || fl.yields%yieldBehind == 0 {
 		runtime.Gosched()
 	}
 }
 
 // isBehind reports whether more tables wait for the flush than a rotation seals.
-func (e *Engine) isBehind() bool { return e.set.Sealed() > e.opts.Shards }
+func (fl *flusher) isBehind() bool { return fl.e.set.Sealed() > fl.e.opts.Shards }

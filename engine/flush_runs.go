@@ -17,48 +17,48 @@ const recordsAhead = 16
 
 // write makes a table's runs in its generation's segment; none if the
 // generation is older than the window, even if it became so on the way. follow: see persist.RunSpec.
-func (e *Engine) write(u *shards.Unflushed, follow int64) (f flushed, err error) {
+func (fl *flusher) write(u *shards.Unflushed, follow int64) (f flushed, err error) {
 	f.table = u
-	if !e.isHeld(u.Generation) {
+	if !fl.e.isHeld(u.Generation) {
 		return f, nil
 	}
-	f.segment, err = e.store.beginWrite(u.Generation, int64(u.RunBytes()), e.segmentBytes())
+	f.segment, err = fl.e.store.beginWrite(u.Generation, int64(u.RunBytes()), fl.e.segmentBytes())
 	if err == nil {
-		f.runs, err = e.writeRuns(f.segment, u, follow)
+		f.runs, err = fl.writeRuns(f.segment, u, follow)
 	}
-	if err != nil && !e.isHeld(u.Generation) {
+	if err != nil && !fl.e.isHeld(u.Generation) {
 		f.runs, err = nil, nil // its segment was removed under our hands
 	}
 	return f, err
 }
 
 // writeRuns writes one run for each form of a table and of its tombstones.
-func (e *Engine) writeRuns(seg *persist.Segment, u *shards.Unflushed, follow int64) (runs []*persist.Run, err error) {
+func (fl *flusher) writeRuns(seg *persist.Segment, u *shards.Unflushed, follow int64) (runs []*persist.Run, err error) {
 	add := func(w *persist.RunWriter) error {
 		r, err := w.Finish()
 		if err != nil {
 			return err
 		}
 		m := r.Meta()
-		e.counts.flushedBytes.Add(uint64(m.Bytes()))
+		fl.e.counts.flushedBytes.Add(uint64(m.Bytes()))
 		runs = append(runs, r)
 		return nil
 	}
 	for form := range hash.Form(hash.Forms) {
-		e.sorted = u.Sorted(form, e.sorted[:0], e.giveWay)
-		if len(e.sorted) == 0 {
+		fl.sorted = u.Sorted(form, fl.sorted[:0], fl.giveWay)
+		if len(fl.sorted) == 0 {
 			continue
 		}
-		spec := e.runSpec(u, form, len(e.sorted), false)
+		spec := fl.runSpec(u, form, len(fl.sorted), false)
 		spec.Follow = follow
 		w := seg.NewRun(spec)
-		for rest := e.sorted; len(rest) > 0; {
-			e.giveWay()
+		for rest := fl.sorted; len(rest) > 0; {
+			fl.giveWay()
 			n := min(yieldEvery, len(rest))
 			if form.Fixed() {
 				w.AddPairs(rest[:n])
 			} else {
-				e.addRecords(w, u, form, rest, n)
+				fl.addRecords(w, u, form, rest, n)
 			}
 			rest = rest[n:]
 		}
@@ -70,12 +70,12 @@ func (e *Engine) writeRuns(seg *persist.Segment, u *shards.Unflushed, follow int
 		if len(stones) == 0 {
 			continue
 		}
-		w := seg.NewRun(e.runSpec(u, hash.Form(form), len(stones), true))
+		w := seg.NewRun(fl.runSpec(u, hash.Form(form), len(stones), true))
 		for _, t := range stones {
 			if t.Form.Fixed() {
-				w.Add(e.set.Order(t.Hi), t.Lo)
+				w.Add(fl.e.set.Order(t.Hi), t.Lo)
 			} else {
-				w.AddBytes(e.set.Order(t.Hi), t.Record)
+				w.AddBytes(fl.e.set.Order(t.Hi), t.Record)
 			}
 		}
 		if err := add(w); err != nil {
@@ -86,22 +86,22 @@ func (e *Engine) writeRuns(seg *persist.Segment, u *shards.Unflushed, follow int
 }
 
 // addRecords adds the records of the first n pairs to a run.
-func (e *Engine) addRecords(w *persist.RunWriter, u *shards.Unflushed, form hash.Form, pairs []shards.Pair, n int) {
+func (fl *flusher) addRecords(w *persist.RunWriter, u *shards.Unflushed, form hash.Form, pairs []shards.Pair, n int) {
 	for i, p := range pairs[:n] {
 		if i+recordsAhead < len(pairs) {
 			u.PrefetchRecord(form, pairs[i+recordsAhead])
 		}
-		w.AddBytes(e.set.Order(p.Hi), u.Record(form, p))
+		w.AddBytes(fl.e.set.Order(p.Hi), u.Record(form, p))
 	}
 }
 
-func (e *Engine) runSpec(u *shards.Unflushed, form hash.Form, keys int, tombstones bool) persist.RunSpec {
+func (fl *flusher) runSpec(u *shards.Unflushed, form hash.Form, keys int, tombstones bool) persist.RunSpec {
 	return persist.RunSpec{
-		ID:         e.store.nextID(),
+		ID:         fl.e.store.nextID(),
 		Shard:      uint16(u.Shard),
 		Form:       uint8(form),
 		Tombstones: tombstones,
-		Zeros:      e.shardBits(),
+		Zeros:      fl.e.shardBits(),
 		Seq:        u.Seq,
 		MaxKeys:    uint64(keys),
 		MaxPos:     u.MaxPos,

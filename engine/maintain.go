@@ -123,8 +123,8 @@ func (e *Engine) relieveJournal() {
 		e.resize(e.growRing)
 	}
 	e.set.Seal(below)
-	e.roomShort.Store(true)
-	wake(e.flushing)
+	e.flusher.roomShort.Store(true)
+	e.flusher.wake()
 }
 
 // phase tells a test that it begins, and that it ended by what it returns.

@@ -74,6 +74,7 @@ func (e *Engine) open() error {
 	}
 	e.snapshotEnds = map[uint64]journal.Pos{}
 	e.results.e = e
+	e.flusher.e, e.flusher.kick = e, make(chan struct{}, 1)
 	e.store = newStore(e.dir, e.fs, e.opts.Logger)
 	e.store.unsynced = e.opts.Temporary
 	e.store.told = func(m *persist.Manifest) { e.clock.ahead.Store(m.Wall - m.Clock) }
@@ -226,12 +227,12 @@ func (e *Engine) newSet(m *persist.Manifest) error {
 		MaxKeys:     keys,
 		MaxSealed:   (shards.TableSets - 1) * e.opts.Shards,
 		Nonce:       binary.LittleEndian.Uint64(nonce[:]) >> 1,
-		Sealed:      func() { wake(e.flushing) },
+		Sealed:      e.flusher.wake,
 	}
 	if e.opts.Mode == Exact {
 		c.Confirmer = e.store
 	}
-	e.kick, e.flushing, e.jobs = make(chan struct{}, 1), make(chan struct{}, 1), make(chan job, 16)
+	e.kick, e.jobs = make(chan struct{}, 1), make(chan job, 16)
 	e.stepping = make(chan struct{}, 1)
 	e.stop, e.stopNow = context.WithCancel(context.Background())
 	e.calls.New = func() any { return &call{e: e} }
@@ -250,9 +251,9 @@ func (e *Engine) start() {
 	}
 	e.running.Add(3)
 	go e.maintainLoop(e.promisedGenerations())
-	go e.flushLoop()
+	go e.flusher.loop()
 	go e.workLoop()
-	wake(e.flushing)
+	e.flusher.wake()
 	wake(e.kick)
 }
 
@@ -262,7 +263,7 @@ func (e *Engine) shut() error {
 	var errs []error
 	failed := e.failure.Load() != nil
 	if !failed {
-		if err := e.flushLast(); err != nil {
+		if err := e.flusher.last(); err != nil {
 			e.opts.Logger.Warn("keys were left to the journal at the close", "error", err)
 		}
 		if err := e.snapshot(true); err != nil {

@@ -350,7 +350,7 @@ func TestCloseWhileFlushWaits(t *testing.T) {
 	})
 	admitAll(t, e, intKeys(0, 500), dedup.Fresh)
 	e.set.Seal(math.MaxUint64)
-	wake(e.flushing)
+	e.flusher.wake()
 	eventually(t, "the flush waits", func() bool { return e.diskFull.Load() })
 	e.setDiskFull(false) // as the guard does when there seems to be room
 	admitAll(t, e, intKeys(500, 500), dedup.Fresh)

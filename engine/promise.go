@@ -7,20 +7,20 @@ import (
 	"github.com/firstseen/firstseen/shards"
 )
 
-// promise writes the manifest with new runs (I5), and with how far the runs of
+// writeManifest replaces the manifest by one with new runs (I5), and with how far the runs of
 // each shard reach in the journal.
-func (e *Engine) promise(done []flushed, at moment) error {
+func (fl *flusher) writeManifest(done []flushed, at moment) error {
 	tables := map[*shards.Unflushed]bool{}
 	for _, f := range done {
 		tables[f.table] = true
 	}
-	tail := e.tail(tables)
+	tail := fl.e.tail(tables)
 	// Frames below it that promise results are not read again: the manifest takes over.
-	if err := e.results.sync(); err != nil {
+	if err := fl.e.results.sync(); err != nil {
 		return err
 	}
-	return e.store.update(func(m *persist.Manifest) {
-		e.describe(m, at)
+	return fl.e.store.update(func(m *persist.Manifest) {
+		fl.e.describe(m, at)
 		for _, f := range done {
 			g := m.Generation(f.table.Generation)
 			if g != nil && len(f.runs) > 0 {
@@ -89,22 +89,6 @@ func (e *Engine) tail(done map[*shards.Unflushed]bool) journal.Pos {
 		return 0
 	}
 	return e.set.LogTail(e.journal.State().End, done)
-}
-
-// coverRest gives room in the journal back that no flush gives, since the frames there
-// are in no table. The flusher calls it when it has nothing to flush.
-func (e *Engine) coverRest() error {
-	if !e.roomShort.Swap(false) || e.failure.Load() != nil {
-		return nil
-	}
-	s, gain := e.journal.State(), uint64(0)
-	tail := e.tail(nil)
-	e.store.view(func(m *persist.Manifest) { gain = tail - min(tail, m.Tail) })
-	// A manifest for every few frames would cost more than it gives.
-	if size := uint64(s.RingBytes); gain == 0 || gain < size/8 && uint64(s.Used) < size/4*3 {
-		return nil
-	}
-	return e.finish(&flush{at: e.moment()})
 }
 
 // releaseJournal gives back what the last manifest no longer needs.
