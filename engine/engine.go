@@ -40,7 +40,9 @@ type Engine struct {
 		retired     uint64
 	}
 
-	flusher flusher
+	maintainer maintainer
+	flusher    flusher
+	worker     worker
 
 	calls  sync.Pool // of *call
 	counts counts
@@ -52,32 +54,23 @@ type Engine struct {
 	diskFull atomic.Bool
 	batches  atomic.Int32 // calls with many keys that are at work or wait for their turn
 
-	// Goroutines, started by Open, ended by Close through stop: maintain (rotation,
-	// clearing, checks), flush (sealed tables to runs), work (snapshots, growth,
-	// merges, scrubbing) and, where there are two processors, the helpers.
+	// Goroutines, started by Open, ended by Close through stop: the loops of maintainer,
+	// flusher and worker and, where there are two processors, the helpers.
 	stop     context.Context
 	stopNow  context.CancelFunc
 	running  sync.WaitGroup
-	kick     chan struct{} // wakes maintain
-	jobs     chan job      // for work
 	stepping chan struct{} // a slot for keepStep
-	noting   atomic.Bool   // maintain has begun one
 	recovery RecoveryStats
 
-	capacity     atomic.Uint64          // keys within a window that the filters are sized for
-	rotated      atomic.Bool            // afterRotation has something to do
-	roomWanted   atomic.Bool            // a call, or a rotation, waits for room in the journal
-	snapshotting atomic.Bool            // a snapshot is among the jobs
-	resizing     atomic.Bool            // tables or the ring change their size
-	fitDue       atomic.Bool            // a rotation tells of the tables' size
-	growing      atomic.Bool            // so is a growth of the filters
-	snapshots    sync.Map               // sealed generations that have a snapshot of the present filter
-	snapshotEnds map[uint64]journal.Pos // the worker's: how far each generation's snapshot reaches
+	capacity     atomic.Uint64 // keys within a window that the filters are sized for
+	rotated      atomic.Bool   // afterRotation has something to do
+	roomWanted   atomic.Bool   // a call, or a rotation, waits for room in the journal
+	snapshotting atomic.Bool   // a snapshot is among the jobs
+	resizing     atomic.Bool   // tables or the ring change their size
+	fitDue       atomic.Bool   // a rotation tells of the tables' size
+	growing      atomic.Bool   // so is a growth of the filters
+	snapshots    sync.Map      // sealed generations that have a snapshot of the present filter
 	scrub        scrubber
-	merging      struct { // the worker's: what the last look at the cost of look-ups saw
-		took uint64 // ns
-		at   int64
-	}
 }
 
 // A generation is a piece of the window, by engine time.
@@ -229,7 +222,7 @@ func (e *Engine) Snapshot(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return e.end(c, 0, e.do(ctx, func() error { return e.snapshot(true) }))
+	return e.end(c, 0, e.worker.do(ctx, func() error { return e.snapshot(true) }))
 }
 
 // Close ends the engine: it waits for calls under way, writes what many keys

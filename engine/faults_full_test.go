@@ -168,7 +168,7 @@ func (f *filler) fill() error {
 		f.out.printf("p full for the journal")
 	case "merge":
 		// Not when it is due but now; the log tells that there was no room.
-		err = e.do(context.Background(), func() error {
+		err = e.worker.do(context.Background(), func() error {
 			_, err := e.merge(e.liveNumber(), true)
 			return err
 		})

@@ -42,8 +42,7 @@ type flusher struct {
 // wake has the loop look for sealed tables.
 func (fl *flusher) wake() { wake(fl.kick) }
 
-// loop flushes until Close. Tables that it leaves are
-// in the journal.
+// loop flushes until Close. Tables that it leaves are in the journal.
 func (fl *flusher) loop() {
 	defer fl.e.running.Done()
 	for {

@@ -256,7 +256,7 @@ func TestRetiredFilesGo(t *testing.T) {
 	busy, let := make(chan struct{}), make(chan struct{})
 	letOnce := sync.OnceFunc(func() { close(let) })
 	defer letOnce()
-	e.post(func() error { close(busy); <-let; return nil })
+	e.worker.post(func() error { close(busy); <-let; return nil })
 	receive(t, "the worker is busy", busy)
 	clock.advance(2 * o.Window)
 	admitAll(t, e, intKeys(20_000, 10), dedup.Fresh) // all of them are retired

@@ -96,7 +96,7 @@ func (e *Engine) reserve(ctx context.Context, space int) error {
 	e.counts.roomWaits.Add(1)
 	for {
 		e.roomWanted.Store(true)
-		wake(e.kick)
+		e.maintainer.wake()
 		if sabotage.On(sabotage.IgnoreContext) {
 			ctx = context.WithoutCancel(ctx)
 		}

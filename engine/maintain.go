@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"github.com/firstseen/firstseen/dedup"
@@ -19,68 +20,98 @@ const (
 	refusalCheck = 50 * time.Millisecond
 )
 
-// job is one piece of work for the worker; done, when not nil, gets its error.
-type job struct {
-	run  func() error
-	done chan error
+// A maintainer does what must happen on time and costs little: rotation, clearing, room
+// in the journal, leases, the free-space guard. Its loop is one goroutine, which Open
+// starts and Close ends.
+type maintainer struct {
+	e      *Engine
+	kick   chan struct{} // wakes the loop
+	noting atomic.Bool   // a goroutine of its own is at keepStep
+
+	// The loop's own.
+	promised []generation // those that afterRotation was told of last; at first those of the manifest opened
+	sweptAt  int64        // by the engine's clock
+	diskAt   time.Time    // by the monotonic clock: a wall that is set back must not put the guard to sleep
 }
 
-// maintainLoop does what must happen on time and costs little: rotation,
-// clearing, room in the journal, leases, the free-space guard. onDisk are the
-// generations of the manifest that was opened.
-func (e *Engine) maintainLoop(onDisk []generation) {
+// wake has the loop look at once.
+func (mt *maintainer) wake() { wake(mt.kick) }
+
+func (mt *maintainer) loop() {
+	e := mt.e
 	defer e.running.Done()
 	tick := time.NewTicker(maintainEvery)
 	defer tick.Stop()
-	var sweptAt int64
-	var diskAt time.Time // by the monotonic clock: a wall that is set back must not put the guard to sleep
 	for {
 		select {
 		case <-e.stop.Done():
 			return
-		case <-e.kick:
+		case <-mt.kick:
 		case <-tick.C:
 		}
-		now, stepped := e.clock.look()
-		if stepped && e.noting.CompareAndSwap(false, true) {
-			// A call that waits since before the step will answer without having seen it.
-			e.running.Go(func() {
-				defer e.noting.Store(false)
-				if err := e.keepStep(e.stop); err != nil && e.stop.Err() == nil {
-					e.workFailed(err)
-				}
-			})
+		if err := mt.pass(); err != nil && e.stop.Err() == nil {
+			e.fail("beginning a generation", err)
 		}
-		if now >= e.rotateAt.Load() {
-			if err := e.tryRotate(now); err != nil && e.stop.Err() == nil {
-				e.fail("beginning a generation", err)
-				continue
-			}
+	}
+}
+
+// pass does what is due.
+func (mt *maintainer) pass() error {
+	e := mt.e
+	now, stepped := e.clock.look()
+	if stepped {
+		mt.noteStep()
+	}
+	if now >= e.rotateAt.Load() {
+		if err := e.tryRotate(now); err != nil {
+			return err
 		}
-		for e.set.Clear() && e.stop.Err() == nil {
-			e.relieveJournal()
-			runtime.Gosched()
-		}
-		if gs := e.heldGenerations(); gs[len(gs)-1].number != onDisk[len(onDisk)-1].number || gs[0].number != onDisk[0].number {
-			onDisk = gs
-			e.rotated.Store(true)
-			e.post(e.afterRotation)
-		}
+	}
+	for e.set.Clear() && e.stop.Err() == nil {
 		e.relieveJournal()
-		e.watchSizes()
-		if e.opts.Mode == Exact && !e.growing.Load() && e.canGrow() && e.set.Crowded() {
-			e.growing.Store(true)
-			e.post(e.grow)
+		runtime.Gosched()
+	}
+	mt.tellRotation()
+	e.relieveJournal()
+	e.watchSizes()
+	if e.opts.Mode == Exact && !e.growing.Load() && e.canGrow() && e.set.Crowded() {
+		e.growing.Store(true)
+		e.worker.post(e.grow)
+	}
+	if now-mt.sweptAt > int64(e.opts.Lease) {
+		// An ended lease is kept for one more: a late commit is still good.
+		mt.sweptAt = now
+		e.counts.expired.Add(e.set.Sweep(now - int64(e.opts.Lease)))
+	}
+	if time.Since(mt.diskAt) > diskEvery {
+		mt.diskAt = time.Now()
+		e.checkDisk()
+	}
+	return nil
+}
+
+// noteStep has the manifest tell of a step of the wall: a call that waits since before it
+// will answer without having seen it.
+func (mt *maintainer) noteStep() {
+	e := mt.e
+	if !mt.noting.CompareAndSwap(false, true) {
+		return
+	}
+	e.running.Go(func() {
+		defer mt.noting.Store(false)
+		if err := e.keepStep(e.stop); err != nil && e.stop.Err() == nil {
+			e.worker.failed(err)
 		}
-		if now-sweptAt > int64(e.opts.Lease) {
-			// An ended lease is kept for one more: a late commit is still good.
-			sweptAt = now
-			e.counts.expired.Add(e.set.Sweep(now - int64(e.opts.Lease)))
-		}
-		if time.Since(diskAt) > diskEvery {
-			diskAt = time.Now()
-			e.checkDisk()
-		}
+	})
+}
+
+// tellRotation has the worker follow up where the window is no longer what it was told.
+func (mt *maintainer) tellRotation() {
+	e, old := mt.e, mt.promised
+	if gs := e.heldGenerations(); gs[len(gs)-1].number != old[len(old)-1].number || gs[0].number != old[0].number {
+		mt.promised = gs
+		e.rotated.Store(true)
+		e.worker.post(e.afterRotation)
 	}
 }
 
@@ -108,7 +139,7 @@ func (e *Engine) relieveJournal() {
 	}
 	if e.opts.Mode == Approximate {
 		if e.snapshotting.CompareAndSwap(false, true) {
-			e.post(func() error {
+			e.worker.post(func() error {
 				defer e.snapshotting.Store(false)
 				return e.snapshot(true)
 			})
@@ -135,83 +166,6 @@ func (e *Engine) phase(name string) (end func()) {
 	return e.opts.phase(name)
 }
 
-// post gives the worker something to do; it drops it after Close.
-func (e *Engine) post(run func() error) {
-	select {
-	case e.jobs <- job{run: run}:
-	case <-e.stop.Done():
-	}
-}
-
-// do has the worker do something and waits for it.
-func (e *Engine) do(ctx context.Context, run func() error) error {
-	j := job{run, make(chan error, 1)}
-	select {
-	case e.jobs <- j:
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-e.stop.Done():
-		return nil
-	}
-	select {
-	case err := <-j.done:
-		return err
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
-// workLoop does the heavy work, one piece after the other, so that no two of
-// them meet: snapshots, growth, merges, scrubbing, removal.
-func (e *Engine) workLoop() {
-	defer e.running.Done()
-	idle := time.NewTicker(orDefault(e.opts.workEvery, scrubEvery))
-	defer idle.Stop()
-	for {
-		var j job
-		select {
-		case <-e.stop.Done():
-			e.drainJobs()
-			return
-		case j = <-e.jobs:
-		case <-idle.C:
-			j.run = e.idleWork
-		}
-		err := j.run()
-		if j.done != nil {
-			j.done <- err
-		} else if err != nil && e.stop.Err() == nil {
-			e.workFailed(err)
-		}
-	}
-}
-
-// drainJobs answers those who wait for a job that will not be done.
-func (e *Engine) drainJobs() {
-	for {
-		select {
-		case j := <-e.jobs:
-			if j.done != nil {
-				j.done <- j.run()
-			}
-		default:
-			return
-		}
-	}
-}
-
-// workFailed: what the worker writes can be done without or is tried again.
-func (e *Engine) workFailed(err error) {
-	e.opts.Logger.Warn("background work failed", "error", err)
-	if errors.Is(err, dedup.ErrFailed) {
-		e.fail("background work", err) // a sync failed: what is on disk is not known (I7)
-	}
-	if e.opts.Mode == Approximate && !errors.Is(err, dedup.ErrDiskFull) {
-		// Without snapshots the journal would fill up and calls wait for ever.
-		e.fail("writing a snapshot", err)
-	}
-}
-
 // afterRotation writes what a rotation changed: the manifest without retired
 // generations, then their removal; without a store also the filter of the one
 // just sealed. With a store the runs are as quick to rebuild it from after a
@@ -223,7 +177,7 @@ func (e *Engine) afterRotation() error {
 	defer e.phase("rotation")()
 	if err := e.keepMoment(); err != nil {
 		if errors.Is(err, dedup.ErrDiskFull) {
-			e.rotated.Store(true) // idleWork tries again
+			e.rotated.Store(true) // worker.idle tries again
 		}
 		return err
 	}

@@ -27,14 +27,15 @@ const (
 // say that it pays in the generation's remaining life, or when a shard has too
 // many. The result goes to a segment of its own, and the old ones are removed as
 // a whole: no tombstones, no compaction.
-func (e *Engine) mergeDue() error {
+func (wk *worker) mergeDue() error {
+	e := wk.e
 	took := e.counts.runsAsked.Load()*askCost + e.counts.diskWait.Load()
 	now := e.clock.read()
 	cost := 0.0 // of asking runs, ns a second
-	if passed := now - e.merging.at; e.merging.at != 0 && passed > 0 {
-		cost = float64(took-e.merging.took) / (float64(passed) / float64(time.Second))
+	if passed := now - wk.asking.at; wk.asking.at != 0 && passed > 0 {
+		cost = float64(took-wk.asking.took) / (float64(passed) / float64(time.Second))
 	}
-	e.merging.took, e.merging.at = took, now
+	wk.asking.took, wk.asking.at = took, now
 	if e.set.Tombstones() > 0 {
 		// A tombstone counts against the sequence numbers of single runs. The
 		// window of a forgotten key passes; merging can wait for it.

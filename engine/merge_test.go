@@ -34,7 +34,7 @@ func TestMergeSparesBusySegments(t *testing.T) {
 	if picked, _ := e.store.mergeable(generation, true); !picked[seg.ID()] {
 		t.Errorf("segment %d is not picked after the flush: %v", seg.ID(), picked)
 	}
-	if err := e.do(ctx, func() error {
+	if err := e.worker.do(ctx, func() error {
 		_, err := e.merge(generation, true)
 		return err
 	}); err != nil {
@@ -70,14 +70,14 @@ func TestMergePaysByDisk(t *testing.T) {
 	// passes lets ten minutes pass with one look-up.
 	passes := func(wait time.Duration) (runs int) {
 		t.Helper()
-		if err := e.do(ctx, func() error {
-			if err := e.mergeDue(); err != nil { // what was before doesn't count
+		if err := e.worker.do(ctx, func() error {
+			if err := e.worker.mergeDue(); err != nil { // what was before doesn't count
 				return err
 			}
 			clock.advance(10 * time.Minute)
 			e.counts.runsAsked.Add(1)
 			e.counts.diskWait.Add(uint64(wait))
-			return e.mergeDue()
+			return e.worker.mergeDue()
 		}); err != nil {
 			t.Fatal(err)
 		}

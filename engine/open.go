@@ -72,9 +72,10 @@ func (e *Engine) open() error {
 	if err := e.identify(); err != nil {
 		return err
 	}
-	e.snapshotEnds = map[uint64]journal.Pos{}
 	e.results.e = e
+	e.maintainer = maintainer{e: e, kick: make(chan struct{}, 1)}
 	e.flusher.e, e.flusher.kick = e, make(chan struct{}, 1)
+	e.worker = worker{e: e, jobs: make(chan job, 16), snapshotEnds: map[uint64]journal.Pos{}}
 	e.store = newStore(e.dir, e.fs, e.opts.Logger)
 	e.store.unsynced = e.opts.Temporary
 	e.store.told = func(m *persist.Manifest) { e.clock.ahead.Store(m.Wall - m.Clock) }
@@ -232,7 +233,6 @@ func (e *Engine) newSet(m *persist.Manifest) error {
 	if e.opts.Mode == Exact {
 		c.Confirmer = e.store
 	}
-	e.kick, e.jobs = make(chan struct{}, 1), make(chan job, 16)
 	e.stepping = make(chan struct{}, 1)
 	e.stop, e.stopNow = context.WithCancel(context.Background())
 	e.calls.New = func() any { return &call{e: e} }
@@ -250,11 +250,12 @@ func (e *Engine) start() {
 		}
 	}
 	e.running.Add(3)
-	go e.maintainLoop(e.promisedGenerations())
+	e.maintainer.promised = e.promisedGenerations() // before a rotation can write them
+	go e.maintainer.loop()
 	go e.flusher.loop()
-	go e.workLoop()
+	go e.worker.loop()
 	e.flusher.wake()
-	wake(e.kick)
+	e.maintainer.wake()
 }
 
 // shut ends everything after the goroutines have ended. A few unflushed keys stay

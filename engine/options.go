@@ -196,54 +196,10 @@ func (o Options) withDefaults() (Options, error) {
 	var problems []error
 	bad := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
 	o.checkBounds(bad)
-	o.hinted = o.Capacity != 0
-	o.Capacity = orDefault(o.Capacity, defaultCapacity)
-	if o.KeyBytes = orDefault(o.KeyBytes, fixedSpace); o.KeyBytes < 0 || o.KeyBytes > dedup.MaxKeyLen {
-		bad("KeyBytes is %d, it must be from 1 to %d", o.KeyBytes, dedup.MaxKeyLen)
-	}
-	o.Generations = orDefault(o.Generations, 8)
-	if o.Generations < 3 || o.Generations > 8 {
-		bad("Generations is %d, it must be from 3 to 8", o.Generations)
-	}
-	if o.BitsPerKey == 0 {
-		o.BitsPerKey = 24
-		if o.Filter == bloom.Compact {
-			o.BitsPerKey = 22
-		}
-	}
-	if !(o.BitsPerKey >= 8 && o.BitsPerKey <= 64) {
-		bad("BitsPerKey is %v, it must be from 8 to 64", o.BitsPerKey)
-	}
-	if o.Shards != 0 && (o.Shards < 0 || o.Shards > maxShards || bits.OnesCount(uint(o.Shards)) != 1) {
-		bad("Shards is %d, it must be a power of two from 1 to %d", o.Shards, maxShards)
-	}
-	if o.Filter > bloom.Compact {
-		bad("Filter is %d, it must be bloom.Sliced or bloom.Compact", o.Filter)
-	}
-	if o.Mode > Approximate {
-		bad("Mode is %d, it must be Exact or Approximate", o.Mode)
-	}
-	if o.Sync > SyncNone {
-		bad("Sync is %d, it must be SyncAlways, SyncInterval or SyncNone", o.Sync)
-	}
-	o.SyncEvery = orDefault(o.SyncEvery, 100*time.Millisecond)
-	o.Lease = orDefault(o.Lease, time.Minute)
-	if o.MaxResult < 0 || o.MaxResult > maxResult {
-		bad("MaxResult is %d, it must be from 0 to %d", o.MaxResult, maxResult)
-	}
-	if o.MaxResult > 0 && o.Refresh {
-		bad("MaxResult is %d, with Refresh no results are kept", o.MaxResult)
-	}
-	if o.MaxResult > 0 && o.Mode == Approximate {
-		bad("MaxResult is %d, in Approximate mode no results are kept", o.MaxResult)
-	}
-	o.MinFreeDisk = orDefault(o.MinFreeDisk, defaultMinFreeDisk)
-	if o.LockWait < 0 {
-		bad("LockWait is %v, it must not be negative", o.LockWait)
-	}
-	if o.OnGap > Report {
-		bad("OnGap is %d, it must be Refuse or Report", o.OnGap)
-	}
+	o.setDefaults()
+	o.checkSizes(bad)
+	o.checkKinds(bad)
+	o.checkResults(bad)
 	o.guardCalls()
 	if o.fs == nil {
 		o.fs = vfs.OS()
@@ -262,6 +218,71 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	o.MemoryBudget = orDefault(o.MemoryBudget, defaultBudget(mem.Limit(), o.Capacity))
 	return o, nil
+}
+
+// setDefaults replaces zero fields, but for MemoryBudget, whose default depends on others.
+func (o *Options) setDefaults() {
+	o.hinted = o.Capacity != 0
+	o.Capacity = orDefault(o.Capacity, defaultCapacity)
+	o.KeyBytes = orDefault(o.KeyBytes, fixedSpace)
+	o.Generations = orDefault(o.Generations, 8)
+	if o.BitsPerKey == 0 {
+		o.BitsPerKey = 24
+		if o.Filter == bloom.Compact {
+			o.BitsPerKey = 22
+		}
+	}
+	o.SyncEvery = orDefault(o.SyncEvery, 100*time.Millisecond)
+	o.Lease = orDefault(o.Lease, time.Minute)
+	o.MinFreeDisk = orDefault(o.MinFreeDisk, defaultMinFreeDisk)
+}
+
+// checkSizes tells bad of what can't be sized so.
+func (o *Options) checkSizes(bad func(format string, args ...any)) {
+	if o.KeyBytes < 0 || o.KeyBytes > dedup.MaxKeyLen {
+		bad("KeyBytes is %d, it must be from 1 to %d", o.KeyBytes, dedup.MaxKeyLen)
+	}
+	if o.Generations < 3 || o.Generations > 8 {
+		bad("Generations is %d, it must be from 3 to 8", o.Generations)
+	}
+	if !(o.BitsPerKey >= 8 && o.BitsPerKey <= 64) {
+		bad("BitsPerKey is %v, it must be from 8 to 64", o.BitsPerKey)
+	}
+	if o.Shards != 0 && (o.Shards < 0 || o.Shards > maxShards || bits.OnesCount(uint(o.Shards)) != 1) {
+		bad("Shards is %d, it must be a power of two from 1 to %d", o.Shards, maxShards)
+	}
+	if o.LockWait < 0 {
+		bad("LockWait is %v, it must not be negative", o.LockWait)
+	}
+}
+
+// checkKinds tells bad of values that are none of their kind.
+func (o *Options) checkKinds(bad func(format string, args ...any)) {
+	if o.Filter > bloom.Compact {
+		bad("Filter is %d, it must be bloom.Sliced or bloom.Compact", o.Filter)
+	}
+	if o.Mode > Approximate {
+		bad("Mode is %d, it must be Exact or Approximate", o.Mode)
+	}
+	if o.Sync > SyncNone {
+		bad("Sync is %d, it must be SyncAlways, SyncInterval or SyncNone", o.Sync)
+	}
+	if o.OnGap > Report {
+		bad("OnGap is %d, it must be Refuse or Report", o.OnGap)
+	}
+}
+
+// checkResults tells bad of options that results can't be kept with.
+func (o *Options) checkResults(bad func(format string, args ...any)) {
+	if o.MaxResult < 0 || o.MaxResult > maxResult {
+		bad("MaxResult is %d, it must be from 0 to %d", o.MaxResult, maxResult)
+	}
+	if o.MaxResult > 0 && o.Refresh {
+		bad("MaxResult is %d, with Refresh no results are kept", o.MaxResult)
+	}
+	if o.MaxResult > 0 && o.Mode == Approximate {
+		bad("MaxResult is %d, in Approximate mode no results are kept", o.MaxResult)
+	}
 }
 
 // recordBytes is what a usual key takes in the journal, its frame's header apart. A

@@ -20,24 +20,6 @@ type scrubber struct {
 	run   uint64 // last one checked in shard
 }
 
-// idleWork is what the worker does when nobody wants anything of it.
-func (e *Engine) idleWork() error {
-	if err := e.afterRotation(); err != nil {
-		return err
-	}
-	if e.opts.Mode == Approximate {
-		return nil
-	}
-	if err := e.grow(); err != nil {
-		return err
-	}
-	if err := e.mergeDue(); err != nil {
-		return err
-	}
-	e.scrubOne()
-	return nil
-}
-
 // scrubOne verifies the next run (I5). What it finds is told, in Stats and to
 // the logger; look-ups meet the damage by themselves where it matters.
 func (e *Engine) scrubOne() {

@@ -160,7 +160,7 @@ func (e *Engine) resize(do func() error) {
 	e.running.Go(func() {
 		defer e.resizing.Store(false)
 		if err := do(); err != nil && e.stop.Err() == nil {
-			e.workFailed(err)
+			e.worker.failed(err)
 		}
 	})
 }

@@ -94,7 +94,7 @@ func (e *Engine) writeSnapshot(g generation) error {
 		return sw.Close()
 	})
 	if err == nil {
-		e.snapshotEnds[g.number] = end
+		e.worker.snapshotEnds[g.number] = end
 	}
 	return err
 }
@@ -110,7 +110,7 @@ func (e *Engine) coverBySnapshots(end journal.Pos, at moment) error {
 		}
 		for i := range m.Generations {
 			g := &m.Generations[i]
-			g.Snapshot = max(g.Snapshot, e.snapshotEnds[g.Number])
+			g.Snapshot = max(g.Snapshot, e.worker.snapshotEnds[g.Number])
 		}
 		m.Tail = max(m.Tail, end)
 	})
@@ -152,7 +152,7 @@ func (e *Engine) loadSnapshot(g generation) (positions []uint64, sealed bool, er
 			return nil, false, err
 		}
 	}
-	e.snapshotEnds[g.number] = slices.Min(h.Positions)
+	e.worker.snapshotEnds[g.number] = slices.Min(h.Positions)
 	return slices.Clone(h.Positions), h.End != 0, nil
 }
 
@@ -170,7 +170,7 @@ func (e *Engine) removeOldSnapshots() {
 func (e *Engine) removeSnapshots(numbers []uint64) {
 	for _, n := range numbers {
 		e.snapshots.Delete(n)
-		delete(e.snapshotEnds, n)
+		delete(e.worker.snapshotEnds, n)
 		if err := persist.RemoveSnapshot(e.fs, e.dir, n); err != nil {
 			e.opts.Logger.Warn("removing a retired snapshot", "generation", n, "error", err)
 		}

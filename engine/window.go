@@ -59,7 +59,7 @@ func (e *Engine) rotateIn(room int, now int64) error {
 	}
 	e.journal.Unreserve(room)
 	e.retireLocked(now)
-	wake(e.kick)
+	e.maintainer.wake()
 	return nil
 }
 

@@ -51,7 +51,7 @@ func TestRotationWithoutRoom(t *testing.T) {
 		n := 0
 		admit := func(keys int) { mustAdmit(t, e, intKeys(n, keys)...); n += keys }
 		admit(20)
-		eventually(t, "the maintenance rests", func() bool { return len(e.kick) == 0 })
+		eventually(t, "the maintenance rests", func() bool { return len(e.maintainer.kick) == 0 })
 		for used() < 60_000 {
 			admit(20)
 		}

@@ -189,15 +189,7 @@ func (j *Journal) openFile() error {
 	c := &j.cfg
 	f, err := c.FS.OpenFile(c.Path, os.O_RDWR, 0)
 	if errors.Is(err, fs.ErrNotExist) {
-		if c.RingBytes < minRing || c.Start%frameAlign != 0 {
-			return fmt.Errorf("RingBytes is %d, at least %d are needed; Start is %d, it must be a multiple of %d", c.RingBytes, minRing, c.Start, frameAlign)
-		}
-		there := roundRing(c.RingBytes)
-		ring := max(there, min(roundRing(c.MaxRing), maxRing))
-		if ring > there && c.Start%ring != 0 {
-			return fmt.Errorf("Start is %d, the ring of a journal that grows begins at a multiple of %d", c.Start, ring)
-		}
-		if err := createJournal(c.FS, c.Path, ring, there, c.Start); err != nil {
+		if err := c.create(); err != nil {
 			return err
 		}
 		f, err = c.FS.OpenFile(c.Path, os.O_RDWR, 0)
@@ -239,6 +231,19 @@ func (j *Journal) openFile() error {
 	j.ring = j.mapped[ringStart:]
 	j.mark, j.note, err = openWatermark(c.FS, c.Path+MarkSuffix, j.salt)
 	return err
+}
+
+// create makes the journal that c asks for.
+func (c *Config) create() error {
+	if c.RingBytes < minRing || c.Start%frameAlign != 0 {
+		return fmt.Errorf("RingBytes is %d, at least %d are needed; Start is %d, it must be a multiple of %d", c.RingBytes, minRing, c.Start, frameAlign)
+	}
+	there := roundRing(c.RingBytes)
+	ring := max(there, min(roundRing(c.MaxRing), maxRing))
+	if ring > there && c.Start%ring != 0 {
+		return fmt.Errorf("Start is %d, the ring of a journal that grows begins at a multiple of %d", c.Start, ring)
+	}
+	return createJournal(c.FS, c.Path, ring, there, c.Start)
 }
 
 // closeFiles lets go of everything that openFile got hold of.

@@ -1,0 +1,125 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/persist/journal"
+)
+
+// A worker does the heavy work, one piece after the other, so that no two of them meet:
+// snapshots, growth, merges, scrubbing, removal. Its loop is one goroutine, which Open
+// starts and Close ends.
+type worker struct {
+	e    *Engine
+	jobs chan job
+
+	// The loop's own, but for Open before it and Close after it.
+	snapshotEnds map[uint64]journal.Pos // how far each generation's snapshot reaches
+	asking       struct {               // what the last look at the cost of look-ups saw
+		took uint64 // ns
+		at   int64  // by the engine's clock
+	}
+}
+
+// job is one piece of work; done, when not nil, gets its error.
+type job struct {
+	run  func() error
+	done chan error
+}
+
+// post gives the worker something to do; it drops it after Close.
+func (wk *worker) post(run func() error) {
+	select {
+	case wk.jobs <- job{run: run}:
+	case <-wk.e.stop.Done():
+	}
+}
+
+// do has the worker do something and waits for it.
+func (wk *worker) do(ctx context.Context, run func() error) error {
+	j := job{run, make(chan error, 1)}
+	select {
+	case wk.jobs <- j:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-wk.e.stop.Done():
+		return nil
+	}
+	select {
+	case err := <-j.done:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (wk *worker) loop() {
+	defer wk.e.running.Done()
+	idle := time.NewTicker(orDefault(wk.e.opts.workEvery, scrubEvery))
+	defer idle.Stop()
+	for {
+		var j job
+		select {
+		case <-wk.e.stop.Done():
+			wk.drain()
+			return
+		case j = <-wk.jobs:
+		case <-idle.C:
+			j.run = wk.idle
+		}
+		err := j.run()
+		if j.done != nil {
+			j.done <- err
+		} else if err != nil && wk.e.stop.Err() == nil {
+			wk.failed(err)
+		}
+	}
+}
+
+// drain answers those who wait for a job that will not be done.
+func (wk *worker) drain() {
+	for {
+		select {
+		case j := <-wk.jobs:
+			if j.done != nil {
+				j.done <- j.run()
+			}
+		default:
+			return
+		}
+	}
+}
+
+// failed: what the worker writes can be done without or is tried again.
+func (wk *worker) failed(err error) {
+	wk.e.opts.Logger.Warn("background work failed", "error", err)
+	if errors.Is(err, dedup.ErrFailed) {
+		wk.e.fail("background work", err) // a sync failed: what is on disk is not known (I7)
+	}
+	if wk.e.opts.Mode == Approximate && !errors.Is(err, dedup.ErrDiskFull) {
+		// Without snapshots the journal would fill up and calls wait for ever.
+		wk.e.fail("writing a snapshot", err)
+	}
+}
+
+// idle is what the worker does when nobody wants anything of it.
+func (wk *worker) idle() error {
+	e := wk.e
+	if err := e.afterRotation(); err != nil {
+		return err
+	}
+	if e.opts.Mode == Approximate {
+		return nil
+	}
+	if err := e.grow(); err != nil {
+		return err
+	}
+	if err := wk.mergeDue(); err != nil {
+		return err
+	}
+	e.scrubOne()
+	return nil
+}
