@@ -238,6 +238,9 @@ func (o *filterFlags) tune(a *app, opts *engine.Options, dir string, fresh bool,
 	memory := o.memory
 	if memory == 0 && !o.approx { // filters alone have no choice of size
 		memory = usualFilterMemory(records)
+		if o.dir != "" {
+			memory += claimMemory
+		}
 	}
 	memory.apply(opts)
 	if o.dir != "" && !fresh || records == 0 {

@@ -27,9 +27,10 @@ func (n sizeFlag) apply(opts *engine.Options) {
 // mostly stay in the processor's caches, and some more the more records there are. Where
 // their number is not known, as in a pipe, it is taken for pipeRecords.
 const (
-	usualMemory     = 120 << 20
+	usualMemory     = 84 << 20
 	memoryPerRecord = 16
 	pipeRecords     = 10_000_000
+	claimMemory     = 16 << 20 // on top, for a directory
 )
 
 // usualFilterMemory is the memory for a filter of so many records; 0: they are not known.
