@@ -31,7 +31,7 @@ type Config struct {
 	// when Fill has returned, and wait for its end.
 	Kill func(ctx context.Context, c Config) error
 	// Progress, when set, is told the messages answered so far, from another
-	// goroutine, about ten times a second.
+	// goroutine, about ten times per second.
 	Progress func(done, total uint64)
 }
 

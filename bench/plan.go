@@ -12,7 +12,7 @@ import (
 
 // A PlanConfig describes a stream for which an engine is to be sized.
 type PlanConfig struct {
-	Rate       float64       // messages a second, on average
+	Rate       float64       // messages per second, on average
 	Window     time.Duration // how long a key is remembered
 	KeyBytes   int           // average length of a key; 16-byte keys, UUID and ULID texts are all 16
 	Duplicates float64       // share of messages that repeat a key of the window, 0 to 1
@@ -63,7 +63,7 @@ const (
 func NewPlan(c PlanConfig) (Plan, error) {
 	var problems []error
 	if !(c.Rate > 0) || math.IsInf(c.Rate, 0) {
-		problems = append(problems, fmt.Errorf("rate is %v messages a second, it must be positive", c.Rate))
+		problems = append(problems, fmt.Errorf("rate is %v messages per second, it must be positive", c.Rate))
 	}
 	if c.Window <= 0 {
 		problems = append(problems, fmt.Errorf("window is %v, it must be positive", c.Window))

@@ -42,7 +42,7 @@ func TestFilterSaysWhatItIs(t *testing.T) {
 		}
 		bits := float64(f.SlotBytes()*8*generations) / float64(c.Keys)
 		if bits < 24 || bits > 24.1 {
-			t.Errorf("%v bits a key in the columns, want 24", bits)
+			t.Errorf("%v bits per key in the columns, want 24", bits)
 		}
 		if want := bestHashes(kind, 24, generations); f.Hashes() != want {
 			t.Errorf("%d hashes, want %d", f.Hashes(), want)

@@ -7,7 +7,7 @@ import "math"
 // sized for, evenly spread over its generations. bitsPerKey and hashes as in
 // Config, but hashes must be positive.
 //
-// Compact: a generation with b bits a key and k hashes answers "maybe" at the
+// Compact: a generation with b bits per key and k hashes answers "maybe" at the
 // rate (1 - e^(-k/b))^k (Bloom, Space/Time Trade-offs in Hash Coding with
 // Allowable Errors, 1970; in this form Mitzenmacher, Upfal, Probability and
 // Computing, 5.5.3).

@@ -55,16 +55,16 @@ func TestSizeIsTheSmallestThatReachesTheRate(t *testing.T) {
 		}
 	}
 	if b, _, _ := Size(Sliced, 1, 0, 8); b != 512 {
-		t.Errorf("an impossible rate gives %v bits a key, want the limit", b)
+		t.Errorf("an impossible rate gives %v bits per key, want the limit", b)
 	}
 }
 
 func ExampleSize() {
 	for _, kind := range []Kind{Sliced, Compact} {
 		bitsPerKey, hashes, bytes := Size(kind, 100_000_000, 0.01, 8)
-		fmt.Printf("%v: %v bits a key, %d hashes, %d MB\n", kind, bitsPerKey, hashes, bytes/1_000_000)
+		fmt.Printf("%v: %v bits per key, %d hashes, %d MB\n", kind, bitsPerKey, hashes, bytes/1_000_000)
 	}
 	// Output:
-	// sliced: 22.875 bits a key, 6 hashes, 285 MB
-	// compact: 14.125 bits a key, 8 hashes, 176 MB
+	// sliced: 22.875 bits per key, 6 hashes, 285 MB
+	// compact: 14.125 bits per key, 8 hashes, 176 MB
 }

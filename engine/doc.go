@@ -1,4 +1,4 @@
-// Package engine answers, at millions of keys a second and never wrongly: has
+// Package engine answers, at millions of keys per second and never wrongly: has
 // this key been seen within the window?
 //
 // # The promise

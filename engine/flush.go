@@ -215,7 +215,7 @@ func following(tables []*shards.Unflushed) (n int64) {
 
 // startSync has runs begin their way to the disk one by one, where callers wait for the
 // disk: they would wait behind all at once (a 99th percentile of 32 ms instead of 23 with
-// 16 of them, and 2 to 15 % fewer keys a second). Where they wait for none it is the other
+// 16 of them, and 2 to 15 % fewer keys per second). Where they wait for none it is the other
 // way round: 5 to 10 % fewer.
 func (e *Engine) startSync(s *persist.Segment) {
 	if e.opts.Sync == SyncAlways {

@@ -169,7 +169,7 @@ func (e *Engine) phase(name string) (end func()) {
 // afterRotation writes what a rotation changed: the manifest without retired
 // generations, then their removal; without a store also the filter of the one
 // just sealed. With a store the runs are as quick to rebuild it from after a
-// crash, and Close writes it: it would take 3 bytes a key of the disk meanwhile.
+// crash, and Close writes it: it would take 3 bytes per key of the disk meanwhile.
 func (e *Engine) afterRotation() error {
 	if !e.rotated.Swap(false) {
 		return nil

@@ -41,7 +41,7 @@ func TestMergeSparesBusySegments(t *testing.T) {
 		t.Fatal(err)
 	}
 	if runs, _ := e.runsOf(generation); runs != 1 {
-		t.Errorf("%d runs a shard and form after the merge, want 1", runs)
+		t.Errorf("%d runs per shard and form after the merge, want 1", runs)
 	}
 	vs, err := e.AdmitBatch(ctx, nil, keys)
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 	"github.com/firstseen/firstseen/internal/testguards"
 )
 
-// BenchmarkThroughput is messages a second of an empty handler, with the same client
+// BenchmarkThroughput is messages per second of an empty handler, with the same client
 // and the same number of goroutines, without a guard and with each. It takes a broker:
 //
 //	go test -run '^$' -bench Throughput -benchtime 20000x -timeout 30m .

@@ -16,7 +16,7 @@ import (
 	"github.com/firstseen/firstseen/internal/testguards"
 )
 
-// BenchmarkThroughput is messages a second of an empty handler, with the same client
+// BenchmarkThroughput is messages per second of an empty handler, with the same client
 // and the same number of goroutines, without a guard and with each: one message and 32
 // in a call of the listener, in 20 goroutines, which are the client's defaults, and in
 // 256. It takes a broker:

@@ -32,7 +32,7 @@ func newPlan() *cobra.Command {
 		},
 	}
 	flags := c.Flags()
-	flags.Var(&rate, "rate", "messages a second, on average")
+	flags.Var(&rate, "rate", "messages per second, on average")
 	flags.DurationVar(&config.Window, "window", 24*time.Hour, "how long a key is remembered")
 	flags.IntVar(&config.KeyBytes, "key-bytes", 16, "average length of a key; UUID and ULID texts count as 16")
 	flags.Float64Var(&config.Duplicates, "duplicates", 0.006, "share of messages that repeat a key of the window")
