@@ -1,13 +1,12 @@
 package httpidem
 
 import (
-	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"time"
 
 	"github.com/firstseen/firstseen/adapters/intents"
+	"github.com/firstseen/firstseen/adapters/internal/optcheck"
 )
 
 // Defaults of Options.
@@ -84,8 +83,7 @@ type Options struct {
 }
 
 func (o Options) withDefaults() (Options, error) {
-	var problems []error
-	bad := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
+	var c optcheck.Check
 	if o.Header == "" {
 		o.Header = "Idempotency-Key"
 	}
@@ -96,7 +94,7 @@ func (o Options) withDefaults() (Options, error) {
 		o.MaxKeyLen = defaultMaxKeyLen
 	}
 	if o.MaxKeyLen < 1 || o.MaxKeyLen > maxIdempotencyKey {
-		bad("MaxKeyLen is %d, it must be from 1 to %d", o.MaxKeyLen, maxIdempotencyKey)
+		c.Badf("MaxKeyLen is %d, it must be from 1 to %d", o.MaxKeyLen, maxIdempotencyKey)
 	}
 	if o.Scope == nil {
 		o.Scope = ByCaller
@@ -104,44 +102,26 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Storable == nil {
 		o.Storable = Storable
 	}
-	if o.MaxBody == 0 {
-		o.MaxBody = defaultMaxBody
-	}
-	if o.MaxBody < 0 {
-		bad("MaxBody is %d, it must be positive", o.MaxBody)
-	}
-	if o.MaxAnswer == 0 {
-		o.MaxAnswer = defaultMaxAnswer
-	}
-	if o.MaxAnswer < 0 {
-		bad("MaxAnswer is %d, it must be positive", o.MaxAnswer)
-	}
+	optcheck.Number(&c, "MaxBody", &o.MaxBody, defaultMaxBody)
+	optcheck.Number(&c, "MaxAnswer", &o.MaxAnswer, defaultMaxAnswer)
 	if o.Headers == nil {
 		o.Headers = storedHeaders
 	}
 	if o.Wait < 0 {
-		bad("Wait is %v, it must not be negative", o.Wait)
+		c.Badf("Wait is %v, it must not be negative", o.Wait)
 	}
-	if o.CallLimit == 0 {
-		o.CallLimit = defaultCallLimit
-	}
-	if o.CallLimit < 0 {
-		bad("CallLimit is %v, it must be positive", o.CallLimit)
-	}
+	optcheck.Number(&c, "CallLimit", &o.CallLimit, defaultCallLimit)
 	if o.StoreDown > LetThrough {
-		bad("StoreDown is %d, it must be Refuse or LetThrough", o.StoreDown)
+		c.Badf("StoreDown is %d, it must be Refuse or LetThrough", o.StoreDown)
 	}
 	if o.Settle != nil && o.Intents == nil {
-		bad("Settle is set, but Intents is not")
+		c.Badf("Settle is set, but Intents is not")
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	o.Logger = o.Logger.With("adapter", "httpidem")
-	if len(problems) > 0 {
-		return o, fmt.Errorf("httpidem: bad options: %w", errors.Join(problems...))
-	}
-	return o, nil
+	return o, c.Err("httpidem")
 }
 
 var storedHeaders = []string{

@@ -14,11 +14,12 @@ import (
 	"github.com/firstseen/firstseen/adapters/consume"
 	"github.com/firstseen/firstseen/adapters/nats"
 	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/internal/testguards"
 )
 
 func guard(t testing.TB) dedup.Guard {
 	t.Helper()
-	g, closeGuard, err := openEngine(t.TempDir(), time.Minute)
+	g, closeGuard, err := testguards.OpenEngine(t.TempDir(), time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,10 +17,9 @@ import (
 	"github.com/firstseen/firstseen/adapters/adaptertest"
 	"github.com/firstseen/firstseen/adapters/consume"
 	"github.com/firstseen/firstseen/adapters/nats"
-	"github.com/firstseen/firstseen/dedup"
-	"github.com/firstseen/firstseen/engine"
 	"github.com/firstseen/firstseen/internal/inboxtest"
 	"github.com/firstseen/firstseen/internal/servertest"
+	"github.com/firstseen/firstseen/internal/testguards"
 )
 
 // keyHeader is not Nats-Msg-Id, by which the server would refuse the twins.
@@ -28,11 +27,11 @@ const keyHeader = "Order-Id"
 
 var (
 	pull = adaptertest.Config{
-		Name: "pull", NewTopic: newStream, Produce: produce, Consume: consumePull, Guard: openEngine, Drained: drained,
+		Name: "pull", NewTopic: newStream, Produce: produce, Consume: consumePull, Guard: testguards.OpenEngine, Drained: drained,
 		Patience: 60 * time.Second,
 	}
 	callback = adaptertest.Config{
-		Name: "callback", NewTopic: newStream, Produce: produce, Consume: consumeCallback, Guard: openEngine, Drained: drained,
+		Name: "callback", NewTopic: newStream, Produce: produce, Consume: consumeCallback, Guard: testguards.OpenEngine, Drained: drained,
 		Patience: 60 * time.Second,
 	}
 	inbox = inboxtest.With(pull)
@@ -231,14 +230,6 @@ func consumeCallback(ctx context.Context, s adaptertest.Session) error {
 	return nc.Flush()
 }
 
-func openEngine(dir string, lease time.Duration) (dedup.Guard, func() error, error) {
-	e, err := engine.Open(dir, engine.Options{Window: nats.Window, Lease: lease, MinFreeDisk: -1})
-	if err != nil {
-		return nil, nil, err
-	}
-	return e, e.Close, nil
-}
-
 func TestPull(t *testing.T) {
 	t.Parallel() // nearly all of it is waiting
 	adaptertest.Run(t, pull)
@@ -249,15 +240,8 @@ func TestCallback(t *testing.T) {
 	adaptertest.Run(t, callback)
 }
 
-func TestStorm(t *testing.T) { adaptertest.RunStorm(t, pull, storm(1000, 2)) }
+func TestStorm(t *testing.T) { adaptertest.RunStorm(t, pull, testguards.Storm(1000, 2)) }
 
 // TestStormInbox: where an effect shares a transaction with its mark it happens exactly
 // once.
-func TestStormInbox(t *testing.T) { adaptertest.RunStorm(t, inbox, storm(300, 2)) }
-
-func storm(messages, kills int) adaptertest.Storm {
-	if os.Getenv("FIRSTSEEN_SERVERS") == "long" {
-		messages, kills = 100_000, 20
-	}
-	return adaptertest.Storm{Messages: messages, Kills: kills}
-}
+func TestStormInbox(t *testing.T) { adaptertest.RunStorm(t, inbox, testguards.Storm(300, 2)) }

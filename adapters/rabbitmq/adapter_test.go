@@ -16,6 +16,7 @@ import (
 	"github.com/firstseen/firstseen/adapters/rabbitmq"
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/internal/servertest"
+	"github.com/firstseen/firstseen/internal/testguards"
 )
 
 func TestNewNamesEveryProblem(t *testing.T) {
@@ -34,7 +35,7 @@ func hostPort(u amqp.URI) string { return net.JoinHostPort(u.Host, strconv.Itoa(
 
 func guard(t *testing.T) dedup.Guard {
 	t.Helper()
-	g, closeGuard, err := openEngine(t.TempDir(), time.Minute)
+	g, closeGuard, err := testguards.OpenEngine(t.TempDir(), time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,12 +9,13 @@ import (
 
 	"github.com/firstseen/firstseen/adapters/internal/brokerbench"
 	"github.com/firstseen/firstseen/adapters/rabbitmq"
+	"github.com/firstseen/firstseen/internal/testguards"
 )
 
 // BenchmarkThroughput is messages through Run with an empty handler, without the guard
 // and with the engine at SyncAlways.
 func BenchmarkThroughput(b *testing.B) {
-	brokerbench.Run(b, openEngine, func(b *testing.B, bed brokerbench.Bed) {
+	brokerbench.Run(b, testguards.OpenEngine, func(b *testing.B, bed brokerbench.Bed) {
 		address := newQueue(b)
 		url, queue, _ := strings.Cut(address, " ")
 		bed.Send(func(keys []string) { produce(b, address, keys...) })

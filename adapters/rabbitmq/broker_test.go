@@ -14,19 +14,18 @@ import (
 	"github.com/firstseen/firstseen/adapters/adaptertest"
 	"github.com/firstseen/firstseen/adapters/consume"
 	"github.com/firstseen/firstseen/adapters/rabbitmq"
-	"github.com/firstseen/firstseen/dedup"
-	"github.com/firstseen/firstseen/engine"
 	"github.com/firstseen/firstseen/internal/inboxtest"
 	"github.com/firstseen/firstseen/internal/servertest"
+	"github.com/firstseen/firstseen/internal/testguards"
 )
 
 var (
 	waits = adaptertest.Config{
-		Name: "waits", NewTopic: newQueue, Produce: produce, Consume: consumeWith(false), Guard: openEngine,
+		Name: "waits", NewTopic: newQueue, Produce: produce, Consume: consumeWith(false), Guard: testguards.OpenEngine,
 		Patience: time.Minute, Quiet: 500 * time.Millisecond,
 	}
 	hold = adaptertest.Config{
-		Name: "hold", NewTopic: newQueue, Produce: produce, Consume: consumeWith(true), Guard: openEngine,
+		Name: "hold", NewTopic: newQueue, Produce: produce, Consume: consumeWith(true), Guard: testguards.OpenEngine,
 		Patience: time.Minute, Quiet: 500 * time.Millisecond,
 	}
 	inbox = inboxtest.With(waits)
@@ -121,14 +120,6 @@ func consumeWith(hold bool) func(context.Context, adaptertest.Session) error {
 	}
 }
 
-func openEngine(dir string, lease time.Duration) (dedup.Guard, func() error, error) {
-	e, err := engine.Open(dir, engine.Options{Window: rabbitmq.Window, Lease: lease, MinFreeDisk: -1})
-	if err != nil {
-		return nil, nil, err
-	}
-	return e, e.Close, nil
-}
-
 func TestWaits(t *testing.T) {
 	t.Parallel() // nearly all of it is waiting
 	adaptertest.Run(t, waits)
@@ -139,15 +130,8 @@ func TestHold(t *testing.T) {
 	adaptertest.Run(t, hold)
 }
 
-func TestStorm(t *testing.T) { adaptertest.RunStorm(t, waits, storm(1000, 2)) }
+func TestStorm(t *testing.T) { adaptertest.RunStorm(t, waits, testguards.Storm(1000, 2)) }
 
 // TestStormInbox: where an effect shares a transaction with its mark it happens exactly
 // once.
-func TestStormInbox(t *testing.T) { adaptertest.RunStorm(t, inbox, storm(300, 2)) }
-
-func storm(messages, kills int) adaptertest.Storm {
-	if os.Getenv("FIRSTSEEN_SERVERS") == "long" {
-		messages, kills = 100_000, 20
-	}
-	return adaptertest.Storm{Messages: messages, Kills: kills}
-}
+func TestStormInbox(t *testing.T) { adaptertest.RunStorm(t, inbox, testguards.Storm(300, 2)) }

@@ -14,6 +14,7 @@ import (
 	"github.com/firstseen/firstseen/adapters/redisstreams"
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/internal/servertest"
+	"github.com/firstseen/firstseen/internal/testguards"
 )
 
 func TestNewNamesEveryProblem(t *testing.T) {
@@ -35,7 +36,7 @@ func TestNewNamesEveryProblem(t *testing.T) {
 
 func guard(t *testing.T) dedup.Guard {
 	t.Helper()
-	g, closeGuard, err := openEngine(t.TempDir(), time.Minute)
+	g, closeGuard, err := testguards.OpenEngine(t.TempDir(), time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,10 +13,9 @@ import (
 
 	"github.com/firstseen/firstseen/adapters/adaptertest"
 	"github.com/firstseen/firstseen/adapters/redisstreams"
-	"github.com/firstseen/firstseen/dedup"
-	"github.com/firstseen/firstseen/engine"
 	"github.com/firstseen/firstseen/internal/inboxtest"
 	"github.com/firstseen/firstseen/internal/servertest"
+	"github.com/firstseen/firstseen/internal/testguards"
 )
 
 const (
@@ -26,7 +25,7 @@ const (
 
 var (
 	config = adaptertest.Config{
-		Name: "run", NewTopic: newStream, Produce: produce, Consume: consumeRun, Guard: openEngine, Drained: drained,
+		Name: "run", NewTopic: newStream, Produce: produce, Consume: consumeRun, Guard: testguards.OpenEngine, Drained: drained,
 		Patience: time.Minute,
 	}
 	inbox = inboxtest.With(config)
@@ -98,25 +97,10 @@ func consumeRun(ctx context.Context, s adaptertest.Session) error {
 	return a.Run(ctx, func(ctx context.Context, m redis.XMessage) error { return s.Handle(ctx, m.Values[keyField].(string)) })
 }
 
-func openEngine(dir string, lease time.Duration) (dedup.Guard, func() error, error) {
-	e, err := engine.Open(dir, engine.Options{Window: redisstreams.Window, Lease: lease, MinFreeDisk: -1})
-	if err != nil {
-		return nil, nil, err
-	}
-	return e, e.Close, nil
-}
-
 func TestAdapter(t *testing.T) { adaptertest.Run(t, config) }
 
-func TestStorm(t *testing.T) { adaptertest.RunStorm(t, config, storm(1000, 2)) }
+func TestStorm(t *testing.T) { adaptertest.RunStorm(t, config, testguards.Storm(1000, 2)) }
 
 // TestStormInbox: where an effect shares a transaction with its mark it happens exactly
 // once.
-func TestStormInbox(t *testing.T) { adaptertest.RunStorm(t, inbox, storm(300, 2)) }
-
-func storm(messages, kills int) adaptertest.Storm {
-	if os.Getenv("FIRSTSEEN_SERVERS") == "long" {
-		messages, kills = 100_000, 20
-	}
-	return adaptertest.Storm{Messages: messages, Kills: kills}
-}
+func TestStormInbox(t *testing.T) { adaptertest.RunStorm(t, inbox, testguards.Storm(300, 2)) }

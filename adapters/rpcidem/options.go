@@ -2,14 +2,13 @@ package rpcidem
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
 	"time"
 
 	"google.golang.org/grpc/codes"
 
 	"github.com/firstseen/firstseen/adapters/intents"
+	"github.com/firstseen/firstseen/adapters/internal/optcheck"
 )
 
 // Defaults of Options.
@@ -72,8 +71,7 @@ type Options struct {
 }
 
 func (o Options) withDefaults() (Options, error) {
-	var problems []error
-	bad := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
+	var c optcheck.Check
 	if o.Header == "" {
 		o.Header = DefaultHeader
 	}
@@ -81,7 +79,7 @@ func (o Options) withDefaults() (Options, error) {
 		o.MaxKeyLen = defaultMaxKeyLen
 	}
 	if o.MaxKeyLen < 1 || o.MaxKeyLen > mostMaxKeyLen {
-		bad("MaxKeyLen is %d, it must be from 1 to %d", o.MaxKeyLen, mostMaxKeyLen)
+		c.Badf("MaxKeyLen is %d, it must be from 1 to %d", o.MaxKeyLen, mostMaxKeyLen)
 	}
 	if o.Scope == nil {
 		o.Scope = ByCaller
@@ -89,32 +87,19 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Storable == nil {
 		o.Storable = Storable
 	}
-	if o.MaxAnswer == 0 {
-		o.MaxAnswer = defaultMaxAnswer
-	}
-	if o.MaxAnswer < 0 {
-		bad("MaxAnswer is %d, it must be positive", o.MaxAnswer)
-	}
+	optcheck.Number(&c, "MaxAnswer", &o.MaxAnswer, defaultMaxAnswer)
 	if o.Wait < 0 {
-		bad("Wait is %v, it must not be negative", o.Wait)
+		c.Badf("Wait is %v, it must not be negative", o.Wait)
 	}
-	if o.CallLimit == 0 {
-		o.CallLimit = defaultCallLimit
-	}
-	if o.CallLimit < 0 {
-		bad("CallLimit is %v, it must be positive", o.CallLimit)
-	}
+	optcheck.Number(&c, "CallLimit", &o.CallLimit, defaultCallLimit)
 	if o.Settle != nil && o.Intents == nil {
-		bad("Settle is set, but Intents is not")
+		c.Badf("Settle is set, but Intents is not")
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	o.Logger = o.Logger.With("adapter", "rpcidem")
-	if len(problems) > 0 {
-		return o, fmt.Errorf("rpcidem: bad options: %w", errors.Join(problems...))
-	}
-	return o, nil
+	return o, c.Err("rpcidem")
 }
 
 // Storable is the default of Options.Storable: OK is final, and so are the errors

@@ -16,6 +16,7 @@ import (
 	"github.com/firstseen/firstseen/adapters/consume"
 	"github.com/firstseen/firstseen/adapters/watermill"
 	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/internal/testguards"
 )
 
 func TestNewNamesEveryProblem(t *testing.T) {
@@ -32,7 +33,7 @@ func TestNewNamesEveryProblem(t *testing.T) {
 
 func guard(t *testing.T) dedup.Guard {
 	t.Helper()
-	g, closeGuard, err := openEngine(t.TempDir(), time.Minute)
+	g, closeGuard, err := testguards.OpenEngine(t.TempDir(), time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -238,7 +239,7 @@ func TestContext(t *testing.T) {
 func TestRepository(t *testing.T) {
 	dir := t.TempDir()
 	for restarts := range 2 {
-		g, closeGuard, err := openEngine(dir, time.Minute)
+		g, closeGuard, err := testguards.OpenEngine(dir, time.Minute)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -19,15 +19,14 @@ import (
 	"github.com/firstseen/firstseen/adapters/adaptertest"
 	"github.com/firstseen/firstseen/adapters/consume"
 	"github.com/firstseen/firstseen/adapters/watermill"
-	"github.com/firstseen/firstseen/dedup"
-	"github.com/firstseen/firstseen/engine"
 	"github.com/firstseen/firstseen/internal/servertest"
+	"github.com/firstseen/firstseen/internal/testguards"
 )
 
 const group = "g"
 
 var config = adaptertest.Config{
-	Name: "router", NewTopic: newTopic, Produce: produce, Consume: consumeRouter, Guard: openEngine, Drained: drained,
+	Name: "router", NewTopic: newTopic, Produce: produce, Consume: consumeRouter, Guard: testguards.OpenEngine, Drained: drained,
 	Patience: time.Minute,
 }
 
@@ -120,14 +119,6 @@ func consumeRouter(ctx context.Context, s adaptertest.Session) error {
 		return err
 	}
 	return a.Close(context.WithoutCancel(ctx))
-}
-
-func openEngine(dir string, lease time.Duration) (dedup.Guard, func() error, error) {
-	e, err := engine.Open(dir, engine.Options{Window: watermill.Window, Lease: lease, MinFreeDisk: -1})
-	if err != nil {
-		return nil, nil, err
-	}
-	return e, e.Close, nil
 }
 
 func TestRouter(t *testing.T) { adaptertest.Run(t, config) }

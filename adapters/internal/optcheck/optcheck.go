@@ -26,7 +26,7 @@ func (c *Check) Text(name, v string) {
 }
 
 // Number replaces 0 by the default and wants a positive number.
-func Number[T int | time.Duration](c *Check, name string, v *T, def T) {
+func Number[T int | int64 | time.Duration](c *Check, name string, v *T, def T) {
 	if *v == 0 {
 		*v = def
 	}
