@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -105,7 +106,13 @@ func killedWith(t *testing.T, generations, marks, unknown int) {
 		promised := e.promisedGenerations()
 		return promised[len(promised)-1].number == e.liveNumber() && e.set.Sizes().Sealed == 0
 	})
+	// What that manifest no longer names is removed before the directory is copied.
+	if err := e.worker.do(ctx, func() error { return nil }); err != nil {
+		t.Fatal(err)
+	}
 	goOn := make(chan struct{})
+	goOnce := sync.OnceFunc(func() { close(goOn) })
+	t.Cleanup(goOnce) // Close waits for what is held
 	fsys.set(func(string) error {
 		<-goOn
 		return nil
@@ -118,7 +125,7 @@ func killedWith(t *testing.T, generations, marks, unknown int) {
 		t.Fatal(err)
 	}
 	killed := copyHoles(t, dir)
-	close(goOn)
+	goOnce()
 	mustClose(t, e)
 	o.fs = nil
 	for g := 3; g <= 8; g++ {

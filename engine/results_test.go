@@ -208,6 +208,7 @@ func TestResultsPinned(t *testing.T) {
 	clock := newFakeClock()
 	o := resultOptions(clock)
 	written, goOn := make(chan bool), make(chan bool)
+	goOnce := sync.OnceFunc(func() { close(goOn) })
 	o.phase = func(name string) func() {
 		if name == "result" {
 			written <- true
@@ -216,6 +217,7 @@ func TestResultsPinned(t *testing.T) {
 		return func() {}
 	}
 	e := mustOpen(t, t.TempDir(), o)
+	t.Cleanup(goOnce) // before the engine closes
 	c := mustClaim(t, e, intKey(1), dedup.Fresh)
 	c.Result = []byte("the winner's")
 	done := make(chan error, 1)
@@ -241,7 +243,7 @@ func TestResultsPinned(t *testing.T) {
 			t.Errorf("%s of a pinned claim: %v", what, err)
 		}
 	}
-	goOn <- true
+	goOnce()
 	if err := receive(t, "the commit's end", done); err != nil {
 		t.Fatal(err)
 	}
@@ -284,6 +286,8 @@ func TestResultsFailure(t *testing.T) {
 
 	stopped, stop := context.WithCancel(ctx)
 	blocked := make(chan bool)
+	goOn := sync.OnceFunc(func() { close(blocked) })
+	t.Cleanup(goOn)      // before the engine closes
 	atWritten = func() { // the marks find no room, and the caller goes
 		hook.set(func(string) error { <-blocked; return nil })
 		for from := 1000; ; from += 100 {
@@ -302,7 +306,7 @@ func TestResultsFailure(t *testing.T) {
 		t.Fatalf("commit without room: %v", err)
 	}
 	atWritten = nil
-	close(blocked)
+	goOn()
 	if err := e.Release(ctx, c); err != nil {
 		t.Errorf("release after the failed commit: %v", err)
 	}
