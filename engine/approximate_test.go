@@ -183,16 +183,16 @@ func TestApproximateFixed(t *testing.T) {
 	keys := intKeys(0, 500)
 	mustAdmit(t, e, keys...)
 	mustClose(t, e)
-	for name, change := range map[string]func(o *Options){
-		"Filter":      func(o *Options) { o.Filter = bloom.Compact },
-		"BitsPerKey":  func(o *Options) { o.BitsPerKey = 12 },
-		"Generations": func(o *Options) { o.Generations = 8 },
+	for name, change := range map[string]func(o *config){
+		"Filter":      func(o *config) { o.Filter = bloom.Compact },
+		"BitsPerKey":  func(o *config) { o.BitsPerKey = 12 },
+		"Generations": func(o *config) { o.Generations = 8 },
 	} {
 		for _, gap := range []OnGap{Refuse, Report} {
 			other := o
 			other.OnGap = gap
 			change(&other)
-			if _, err := Open(dir, other); !errors.Is(err, dedup.ErrIncompatible) || errors.Is(err, dedup.ErrCorrupt) || !strings.Contains(err.Error(), name) {
+			if _, err := openWith(dir, other); !errors.Is(err, dedup.ErrIncompatible) || errors.Is(err, dedup.ErrCorrupt) || !strings.Contains(err.Error(), name) {
 				t.Errorf("%s, %v: %v", name, gap, err)
 			}
 		}

@@ -24,16 +24,17 @@ func long() bool { return os.Getenv("FIRSTSEEN_LONG") != "" }
 
 // testOptions are those of a small engine that flushes often. Tests that want
 // the real sizes set tableKeys and ringBytes to zero.
-func testOptions(clock *fakeClock) Options {
-	o := Options{
+func testOptions(clock *fakeClock) config {
+	o := config{Options: Options{
 		Window:      8 * time.Hour,
 		Generations: 5, // a span of 2 hours
 		Capacity:    20_000,
 		Shards:      4,
 		MinFreeDisk: -1,
-		tableKeys:   1000,
-		ringBytes:   4 << 20,
-	}
+	}, hooks: hooks{
+		tableKeys: 1000,
+		ringBytes: 4 << 20,
+	}}
 	if clock != nil {
 		o.Now = clock.now
 	}
@@ -41,9 +42,9 @@ func testOptions(clock *fakeClock) Options {
 }
 
 // mustOpen opens an engine that is closed at the end, if it still is open.
-func mustOpen(t testing.TB, dir string, o Options) *Engine {
+func mustOpen(t testing.TB, dir string, o config) *Engine {
 	t.Helper()
-	e, err := Open(dir, o)
+	e, err := openWith(dir, o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,7 +21,7 @@ const (
 
 // checkBounds tells bad of every number that is out of its bounds. Zero, which is the
 // default, never is.
-func (o *Options) checkBounds(bad func(format string, args ...any)) {
+func (o *config) checkBounds(bad func(format string, args ...any)) {
 	span := func(name string, d, least, most time.Duration) {
 		if d < least || d > most {
 			bad("%s is %v, it must be from %v to %v", name, d, least, most)

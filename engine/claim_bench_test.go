@@ -32,7 +32,7 @@ func BenchmarkClaimCommit(b *testing.B) {
 }
 
 func benchClaims(b *testing.B, mode Sync, callers, batch int, claims bool) {
-	e := mustOpen(b, b.TempDir(), Options{Window: time.Hour, Capacity: 20_000_000, Sync: mode})
+	e := mustOpen(b, b.TempDir(), config{Options: Options{Window: time.Hour, Capacity: 20_000_000, Sync: mode}})
 	b.ReportAllocs()
 	b.ResetTimer()
 	var wait sync.WaitGroup
@@ -100,7 +100,7 @@ func TestClaimAllocs(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector makes pools forget")
 	}
-	e := mustOpen(t, t.TempDir(), Options{Window: time.Hour, Sync: SyncNone, MinFreeDisk: -1})
+	e := mustOpen(t, t.TempDir(), config{Options: Options{Window: time.Hour, Sync: SyncNone, MinFreeDisk: -1}})
 	next := 0
 	var cs []dedup.Claim
 	batch := func(n int) func() {

@@ -34,7 +34,7 @@ type clock struct {
 const stepTolerance = 100 * time.Millisecond
 
 // start sets the clock to what at makes of the wall.
-func (c *clock) start(o *Options, at func(wall int64) int64) error {
+func (c *clock) start(o *config, at func(wall int64) int64) error {
 	c.now, c.base, c.passed = o.Now, o.Now(), nil
 	wall, ok := nanotime.Of(c.base)
 	if !ok {

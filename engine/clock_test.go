@@ -24,13 +24,15 @@ func TestI4OvertakenReader(t *testing.T) {
 	source := newFakeClock()
 	var between func()
 	var c clock
-	if err := c.start(&Options{Now: func() time.Time {
-		now := source.now()
-		if f := between; f != nil {
-			between = nil
-			f()
-		}
-		return now
+	if err := c.start(&config{Options: Options{
+		Now: func() time.Time {
+			now := source.now()
+			if f := between; f != nil {
+				between = nil
+				f()
+			}
+			return now
+		},
 	}}, func(int64) int64 { return int64(24 * time.Hour) }); err != nil { // times are since 1970: none is negative
 		t.Fatal(err)
 	}

@@ -20,7 +20,7 @@ import (
 // An Engine answers whether a key was seen within the window. Open makes one;
 // all methods may be called by any number of goroutines at once.
 type Engine struct {
-	opts    Options
+	opts    config
 	dir     string
 	fs      vfs.FS
 	lock    *persist.DirLock

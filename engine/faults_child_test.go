@@ -140,13 +140,23 @@ const (
 	childInterval = 5 * time.Millisecond
 )
 
-func (c childConfig) options() Options {
+func (c childConfig) options() config {
 	begun := time.Now()
-	o := Options{
-		Window: childWindow, Capacity: 20_000, Generations: 8, Shards: 4, Sync: c.sync, SyncEvery: childInterval, MinFreeDisk: -1,
-		Now:       func() time.Time { return time.Unix(0, c.now).Add(time.Since(begun) * time.Duration(c.speed)) },
-		tableKeys: 6000, ringBytes: 64 << 10, lastFlush: 3000, workEvery: 20 * time.Millisecond,
-	}
+	o := config{Options: Options{
+		Window:      childWindow,
+		Capacity:    20_000,
+		Generations: 8,
+		Shards:      4,
+		Sync:        c.sync,
+		SyncEvery:   childInterval,
+		MinFreeDisk: -1,
+		Now:         func() time.Time { return time.Unix(0, c.now).Add(time.Since(begun) * time.Duration(c.speed)) },
+	}, hooks: hooks{
+		tableKeys: 6000,
+		ringBytes: 64 << 10,
+		lastFlush: 3000,
+		workEvery: 20 * time.Millisecond,
+	}}
 	if c.scenario == "results" {
 		o.MaxResult, o.Lease = 1<<10, 1000*time.Hour // no claim ends by itself, however busy the machine is
 	}
@@ -174,7 +184,7 @@ func childLoad(c childConfig, out *childOutput) {
 	next := c.from
 	for life := 0; ; life++ {
 		done := opts.phase("open")
-		e, err := Open(c.dir, opts)
+		e, err := openWith(c.dir, opts)
 		done()
 		if err != nil {
 			out.printf("e open: %v", err)
@@ -259,7 +269,7 @@ func childBatch(e *Engine, rng *rand.Rand, take func(uint64) uint64, old []keyRa
 // childErrors marks keys until the first error, and then tries on: everything
 // must be refused.
 func childErrors(c childConfig, out *childOutput) {
-	e, err := Open(c.dir, c.options())
+	e, err := openWith(c.dir, c.options())
 	if err != nil {
 		out.printf("p error in open")
 		return

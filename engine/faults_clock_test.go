@@ -27,8 +27,19 @@ func TestFaultsClock(t *testing.T) {
 func clockSeed(p *faultPart, seed uint64) {
 	rng := rand.New(rand.NewPCG(seed, 5))
 	clock := newFakeClock()
-	opts := Options{Window: time.Hour, Capacity: 500, Generations: 3 + rng.IntN(6), BitsPerKey: 64, Shards: 2, Sync: SyncNone,
-		MinFreeDisk: -1, Now: clock.now, tableKeys: 200, ringBytes: 128 << 10}
+	opts := config{Options: Options{
+		Window:      time.Hour,
+		Capacity:    500,
+		Generations: 3 + rng.IntN(6),
+		BitsPerKey:  64,
+		Shards:      2,
+		Sync:        SyncNone,
+		MinFreeDisk: -1,
+		Now:         clock.now,
+	}, hooks: hooks{
+		tableKeys: 200,
+		ringBytes: 128 << 10,
+	}}
 	dir := p.t.TempDir()
 	e := faultOpen(p.t, dir, opts)
 	defer func() { _ = e.Close() }()

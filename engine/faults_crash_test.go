@@ -20,7 +20,7 @@ import (
 type scripted struct {
 	p     *faultPart
 	dir   string
-	opts  Options
+	opts  config
 	clock *fakeClock
 	mu    sync.Mutex
 	acked [][]byte
@@ -30,8 +30,19 @@ func newScripted(p *faultPart, mode Mode) *scripted {
 	s := &scripted{p: p, dir: p.t.TempDir(), clock: newFakeClock()}
 	// Twenty times the keys of the script: in filters that are just large enough six new
 	// keys of a million are "maybe", and Approximate mode is asked for 12,000 of them.
-	s.opts = Options{Window: time.Hour, Capacity: 5000, Generations: 3, BitsPerKey: 64, Shards: 1, Mode: mode,
-		MinFreeDisk: -1, Now: s.clock.now, tableKeys: 10_000, ringBytes: 64 << 10}
+	s.opts = config{Options: Options{
+		Window:      time.Hour,
+		Capacity:    5000,
+		Generations: 3,
+		BitsPerKey:  64,
+		Shards:      1,
+		Mode:        mode,
+		MinFreeDisk: -1,
+		Now:         s.clock.now,
+	}, hooks: hooks{
+		tableKeys: 10_000,
+		ringBytes: 64 << 10,
+	}}
 	return s
 }
 
@@ -60,7 +71,7 @@ func (s *scripted) run(f *faultfs.FS) error {
 	ctx := context.Background()
 	s.opts.fs = f
 	for round := range uint64(3) {
-		e, err := Open(s.dir, s.opts)
+		e, err := openWith(s.dir, s.opts)
 		if err != nil {
 			return err
 		}
@@ -126,7 +137,7 @@ func (s *scripted) ack(keys [][]byte) {
 func (s *scripted) check(f *faultfs.FS, what string, acked [][]byte) {
 	opts := s.opts
 	opts.fs = f
-	e, err := Open(s.dir, opts)
+	e, err := openWith(s.dir, opts)
 	if err != nil {
 		s.p.errorf("%s: open: %v", what, err)
 		return

@@ -22,7 +22,7 @@ import (
 // patient is a directory that is damaged in many ways and healed after each.
 type patient struct {
 	p       *faultPart
-	opts    Options
+	opts    config
 	healthy string            // never opened
 	older   string            // the same directory some flushes earlier
 	durable uint64            // how far the healthy one is known to reach
@@ -37,10 +37,19 @@ type patient struct {
 func newPatient(p *faultPart, mode Mode) *patient {
 	clock := newFakeClock()
 	dir := memoryDir(p.t, 64<<20)
-	pt := &patient{p: p, healthy: dir, others: faultKeys(1e6, 40), opts: Options{
-		Window: time.Hour, Capacity: 300, Generations: 3, BitsPerKey: 64, Shards: 1, Mode: mode, MinFreeDisk: -1,
-		Now: clock.now, tableKeys: 5000, ringBytes: 8 << 10,
-	}}
+	pt := &patient{p: p, healthy: dir, others: faultKeys(1e6, 40), opts: config{Options: Options{
+		Window:      time.Hour,
+		Capacity:    300,
+		Generations: 3,
+		BitsPerKey:  64,
+		Shards:      1,
+		Mode:        mode,
+		MinFreeDisk: -1,
+		Now:         clock.now,
+	}, hooks: hooks{
+		tableKeys: 5000,
+		ringBytes: 8 << 10,
+	}}}
 	e := faultOpen(p.t, dir, pt.opts)
 	mark := func(from, n uint64) {
 		keys := faultKeys(from, n)
@@ -175,7 +184,7 @@ func (pt *patient) try(what string, damage func(dir string) bool) {
 	}
 	pt.p.count("damages", 1)
 	names := pt.names()
-	e, err := Open(pt.dir, pt.opts)
+	e, err := openWith(pt.dir, pt.opts)
 	switch {
 	case errors.Is(err, dedup.ErrCorrupt) || errors.Is(err, dedup.ErrIncompatible):
 		pt.p.count("refused", 1)

@@ -60,7 +60,7 @@ func fullRound(p *faultPart, disk, where string, round int) {
 	if err := os.RemoveAll(ballastPath(c.dir)); err != nil {
 		p.t.Fatal(err)
 	}
-	e, err := Open(c.dir, childFullOptions(c))
+	e, err := openWith(c.dir, childFullOptions(c))
 	if err != nil {
 		p.fatalf("open afterwards: %v", err)
 	}
@@ -73,7 +73,7 @@ func fullRound(p *faultPart, disk, where string, round int) {
 	}
 }
 
-func childFullOptions(c childConfig) Options {
+func childFullOptions(c childConfig) config {
 	o := c.options()
 	o.MinFreeDisk, o.tableKeys, o.ringBytes = -1, 2000, 1<<20
 	return o
@@ -110,7 +110,7 @@ func (f *filler) ring() error {
 	if err := f.ballast(f.rng.Int64N(1 << 20)); err != nil {
 		return err
 	}
-	e, err := Open(f.c.dir, childFullOptions(f.c))
+	e, err := openWith(f.c.dir, childFullOptions(f.c))
 	if err == nil {
 		return errors.Join(errors.New("there was room"), e.Close())
 	}
@@ -120,7 +120,7 @@ func (f *filler) ring() error {
 	if err := os.Remove(ballastPath(f.c.dir)); err != nil {
 		return err
 	}
-	if e, err = Open(f.c.dir, childFullOptions(f.c)); err != nil {
+	if e, err = openWith(f.c.dir, childFullOptions(f.c)); err != nil {
 		return err
 	}
 	return f.again(e)
@@ -145,7 +145,7 @@ func (f *filler) fill() error {
 		o.workEvery = time.Hour // what a merge gives back would be room
 		o.Capacity = 1 << 20    // or the generation is spread over slots, and nothing is written
 	}
-	e, err := Open(f.c.dir, o)
+	e, err := openWith(f.c.dir, o)
 	if err != nil {
 		return err
 	}
@@ -192,8 +192,8 @@ func (f *filler) fill() error {
 }
 
 // reopen opens while the disk is full, or once it no longer is.
-func (f *filler) reopen(o Options) (*Engine, error) {
-	e, err := Open(f.c.dir, o)
+func (f *filler) reopen(o config) (*Engine, error) {
+	e, err := openWith(f.c.dir, o)
 	if err == nil {
 		f.out.printf("p opened while full")
 		return e, nil
@@ -201,7 +201,7 @@ func (f *filler) reopen(o Options) (*Engine, error) {
 	if err := errors.Join(f.full("Open", err), os.Remove(ballastPath(f.c.dir))); err != nil {
 		return nil, err
 	}
-	return Open(f.c.dir, o)
+	return openWith(f.c.dir, o)
 }
 
 // again marks once there is room, and finds after reopening what was acknowledged
@@ -213,7 +213,7 @@ func (f *filler) again(e *Engine) error {
 	if err := e.Close(); err != nil {
 		return fmt.Errorf("close: %w", err)
 	}
-	e, err := Open(f.c.dir, childFullOptions(f.c))
+	e, err := openWith(f.c.dir, childFullOptions(f.c))
 	if err != nil {
 		return err
 	}

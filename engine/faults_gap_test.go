@@ -78,7 +78,7 @@ func TestFaultsGap(t *testing.T) {
 						p.errorf("%v mode, opening %d: of marked keys %v, of others %v, gaps %v", mode, opening, marked, others, gaps)
 					}
 				}
-				if _, err := Open(d.dir, d.opts); !errors.Is(err, dedup.ErrCorrupt) {
+				if _, err := openWith(d.dir, d.opts); !errors.Is(err, dedup.ErrCorrupt) {
 					p.errorf("%v mode: an opening that refuses gaps gives %v", mode, err)
 				}
 			}

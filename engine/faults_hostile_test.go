@@ -29,8 +29,17 @@ func TestFaultsHostileKeys(t *testing.T) {
 func hostileKeys(p *faultPart, untrusted bool) {
 	ctx := context.Background()
 	dir := p.t.TempDir()
-	opts := Options{Window: time.Hour, Capacity: 5000, Shards: 4, Sync: SyncNone, UntrustedKeys: untrusted, MinFreeDisk: -1,
-		tableKeys: 1000, ringBytes: 2 << 20}
+	opts := config{Options: Options{
+		Window:        time.Hour,
+		Capacity:      5000,
+		Shards:        4,
+		Sync:          SyncNone,
+		UntrustedKeys: untrusted,
+		MinFreeDisk:   -1,
+	}, hooks: hooks{
+		tableKeys: 1000,
+		ringBytes: 2 << 20,
+	}}
 	e := faultOpen(p.t, dir, opts)
 	h := hash.New(e.id.Seed, untrusted)
 	families := map[string][][]byte{"names of Badger's": {
@@ -126,8 +135,17 @@ func hostileWork(p *faultPart, family string, build func(unkeyed *hash.Hasher, i
 	}
 	// Room in a table for a fifth of the shard's keys: five runs each, where none
 	// is sealed early because it is full in one place.
-	e := faultOpen(p.t, memoryDir(p.t, 64<<20), Options{Window: time.Hour, Capacity: uint64(n), Shards: 4, Sync: SyncNone, UntrustedKeys: true,
-		MinFreeDisk: -1, tableKeys: n / 20, ringBytes: 4 << 20})
+	e := faultOpen(p.t, memoryDir(p.t, 64<<20), config{Options: Options{
+		Window:        time.Hour,
+		Capacity:      uint64(n),
+		Shards:        4,
+		Sync:          SyncNone,
+		UntrustedKeys: true,
+		MinFreeDisk:   -1,
+	}, hooks: hooks{
+		tableKeys: n / 20,
+		ringBytes: 4 << 20,
+	}})
 	unkeyed := hash.New(e.id.Seed, false)
 	keys := make([][]byte, n)
 	for i := range keys {

@@ -108,7 +108,7 @@ func TestFaultsSyncErrors(t *testing.T) {
 			_ = cmd.Wait()
 			p.count("runs", 1)
 			opts := c.options()
-			e, err := Open(dir, opts)
+			e, err := openWith(dir, opts)
 			if err != nil {
 				p.errorf("sync %d failed: open afterwards: %v", nth, err)
 				continue

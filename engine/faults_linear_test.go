@@ -105,8 +105,20 @@ func TestFaultsLinearizable(t *testing.T) {
 			runtime.Gosched()
 			return nil
 		})
-		e := faultOpen(t, memoryDir(t, 64<<20), Options{Window: time.Hour, Capacity: 5000, Generations: 3, Shards: 2, Sync: SyncAlways,
-			MinFreeDisk: -1, Lease: 24 * time.Hour, Now: clock.now, tableKeys: 50, ringBytes: 256 << 10, fs: journal})
+		e := faultOpen(t, memoryDir(t, 64<<20), config{Options: Options{
+			Window:      time.Hour,
+			Capacity:    5000,
+			Generations: 3,
+			Shards:      2,
+			Sync:        SyncAlways,
+			MinFreeDisk: -1,
+			Lease:       24 * time.Hour,
+			Now:         clock.now,
+		}, hooks: hooks{
+			tableKeys: 50,
+			ringBytes: 256 << 10,
+			fs:        journal,
+		}})
 		for h := 0; p.more(h, faultScale(200, 10_000)); h++ {
 			history := linearHistory(e, uint64(h))
 			p.count("histories", 1)

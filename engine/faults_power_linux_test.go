@@ -122,7 +122,7 @@ func (w *power) check(c childConfig, acknowledged bool) bool {
 	opts.Now = func() time.Time { return time.Unix(0, c.now) }
 	opts.bootID = &[16]byte{w.boot[0] + 1, w.boot[1]}
 	opts.Sync = SyncAlways // what was at risk is told of the life before
-	e, err := Open(c.dir, opts)
+	e, err := openWith(c.dir, opts)
 	if err != nil {
 		p.errorf("open: %v", err)
 		return false

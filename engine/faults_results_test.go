@@ -40,7 +40,7 @@ func childResults(c childConfig, out *childOutput) {
 	next := c.from
 	for life := 0; ; life++ {
 		done := opts.phase("open")
-		e, err := Open(c.dir, opts)
+		e, err := openWith(c.dir, opts)
 		done()
 		if err != nil {
 			out.printf("e open: %v", err)
@@ -188,7 +188,7 @@ func (r *resultFaults) check(c childConfig) bool {
 	opts := c.options()
 	opts.Now = func() time.Time { return time.Unix(0, c.now) }
 	opts.Sync = SyncAlways
-	e, err := Open(c.dir, opts)
+	e, err := openWith(c.dir, opts)
 	if err != nil {
 		p.errorf("open: %v", err)
 		return false

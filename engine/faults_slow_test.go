@@ -31,7 +31,7 @@ func slowDisk(p *faultPart) {
 	f := s.newFS()
 	opts := s.opts
 	opts.fs, opts.Sync, opts.tableKeys, opts.ringBytes = f, SyncNone, 200, 64<<10
-	e, err := Open(s.dir, opts)
+	e, err := openWith(s.dir, opts)
 	if err != nil {
 		p.t.Fatal(err)
 	}

@@ -109,7 +109,7 @@ func childStopped(c childConfig, out *childOutput) {
 		}
 		return time.Unix(0, c.now).Add(time.Since(begun) + time.Duration(ahead))
 	}
-	e, err := Open(c.dir, opts)
+	e, err := openWith(c.dir, opts)
 	if err != nil {
 		out.printf("e open: %v", err)
 		return

@@ -51,8 +51,20 @@ func (s *suspended) pass(d time.Duration, suspended bool) {
 
 func suspendSeed(p *faultPart, seed uint64) {
 	s := &suspended{p: p, seed: seed, rng: rand.New(rand.NewPCG(seed, 6)), wall: newFakeClock()}
-	opts := Options{Window: time.Hour, Capacity: 500, Generations: 3 + s.rng.IntN(6), BitsPerKey: 64, Shards: 2, Sync: SyncNone,
-		MinFreeDisk: -1, Now: s.wall.now, passed: func() time.Duration { return time.Duration(s.mono.Load()) }, tableKeys: 200, ringBytes: 128 << 10}
+	opts := config{Options: Options{
+		Window:      time.Hour,
+		Capacity:    500,
+		Generations: 3 + s.rng.IntN(6),
+		BitsPerKey:  64,
+		Shards:      2,
+		Sync:        SyncNone,
+		MinFreeDisk: -1,
+		Now:         s.wall.now,
+	}, hooks: hooks{
+		passed:    func() time.Duration { return time.Duration(s.mono.Load()) },
+		tableKeys: 200,
+		ringBytes: 128 << 10,
+	}}
 	dir := p.t.TempDir()
 	s.e = faultOpen(p.t, dir, opts)
 	defer func() { _ = s.e.Close() }()

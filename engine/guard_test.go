@@ -36,7 +36,7 @@ func TestGuardRealClock(t *testing.T) {
 
 const guardResult = 1000 // bytes
 
-func guardSubject(t testing.TB, dir string, o Options, clock *fakeClock) guardtest.Subject {
+func guardSubject(t testing.TB, dir string, o config, clock *fakeClock) guardtest.Subject {
 	e := mustOpen(t, dir, o)
 	s := guardtest.Subject{
 		Guard: e,

@@ -78,7 +78,7 @@ func TestPanickingCalls(t *testing.T) {
 		if err := receive(t, "the close", closed); err != nil {
 			t.Error(err)
 		}
-		if _, err := Open(dir, o); err == nil {
+		if _, err := openWith(dir, o); err == nil {
 			t.Error("opened with a clock that panics")
 		}
 		on.Store(false)

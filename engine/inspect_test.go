@@ -165,7 +165,7 @@ func TestVerify(t *testing.T) {
 			t.Errorf("%s (removed: %v): %+v, fatal should be %v", c.file, c.remove, got.Damages, c.fatal)
 		}
 		// Verify and Open agree.
-		e, err := Open(broken, o)
+		e, err := openWith(broken, o)
 		if err == nil {
 			_ = e.Close()
 		}

@@ -21,7 +21,7 @@ func segmentDirs(dir string) (int, error) {
 }
 
 // closedDir makes a directory with runs in several generations and closes it.
-func closedDir(t *testing.T, o Options, clock *fakeClock) (dir string, keys [][]byte) {
+func closedDir(t *testing.T, o config, clock *fakeClock) (dir string, keys [][]byte) {
 	t.Helper()
 	dir = t.TempDir()
 	e := mustOpen(t, dir, o)
@@ -121,9 +121,9 @@ func TestI5DamagedRun(t *testing.T) {
 
 // damaged opens a damaged directory and asks for all keys, which were marked. It
 // reports whether the damage was told.
-func damaged(t *testing.T, dir string, o Options, keys [][]byte) (told bool) {
+func damaged(t *testing.T, dir string, o config, keys [][]byte) (told bool) {
 	t.Helper()
-	e, err := Open(dir, o)
+	e, err := openWith(dir, o)
 	if err != nil {
 		if !errors.Is(err, dedup.ErrCorrupt) {
 			t.Errorf("opening: %v, want ErrCorrupt", err)
@@ -237,7 +237,7 @@ func TestI5ManifestDecides(t *testing.T) {
 		if err := persist.WriteManifest(vfs.OS(), broken, m); err != nil {
 			t.Fatal(err)
 		}
-		e, err := Open(broken, o)
+		e, err := openWith(broken, o)
 		if err == nil {
 			_ = e.Close()
 		}
@@ -247,9 +247,9 @@ func TestI5ManifestDecides(t *testing.T) {
 	}
 }
 
-func wantCorrupt(t *testing.T, dir string, o Options) {
+func wantCorrupt(t *testing.T, dir string, o config) {
 	t.Helper()
-	e, err := Open(dir, o)
+	e, err := openWith(dir, o)
 	if err == nil {
 		_ = e.Close()
 	}

@@ -45,8 +45,8 @@ func Load(ctx context.Context, dir string, o Options, marks iter.Seq2[time.Time,
 	if !more {
 		clock.set(wall())
 	}
-	o.Now, o.Sync, o.loading = clock.now, SyncNone, &clock
-	e, err := Open(dir, o)
+	o.Now, o.Sync = clock.now, SyncNone
+	e, err := openWith(dir, config{Options: o, loading: &clock})
 	if err != nil {
 		return s, err
 	}

@@ -57,7 +57,7 @@ type model struct {
 	t      *testing.T
 	rng    *rand.Rand
 	dir    string
-	opts   Options
+	opts   config
 	clock  *fakeClock
 	e      *Engine
 	marked map[string]int64
@@ -174,7 +174,7 @@ func (m *model) keys(n int) [][]byte {
 func (m *model) open() {
 	m.t.Helper()
 	var err error
-	if m.e, err = Open(m.dir, m.opts); err != nil {
+	if m.e, err = openWith(m.dir, m.opts); err != nil {
 		m.fatalf("open: %v", err)
 	}
 }
@@ -288,7 +288,7 @@ func (m *model) restart(end func()) {
 	}
 	before := m.opts
 	m.vary()
-	e, err := Open(m.dir, m.opts)
+	e, err := openWith(m.dir, m.opts)
 	if errors.Is(err, dedup.ErrIncompatible) || err != nil && strings.Contains(err.Error(), "bad options") {
 		m.notef("refused: %v", err)
 		m.refused++
@@ -462,7 +462,7 @@ func runModel(t *testing.T, seed uint64, ops int) {
 	clock := newFakeClock()
 	m := &model{t: t, rng: rng, dir: memoryDir(t, 64<<20), clock: clock, marked: map[string]int64{}, gone: map[string]int64{}, kept: map[string]string{},
 		held: map[string]heldClaim{}}
-	m.opts = Options{
+	m.opts = config{Options: Options{
 		Window:        time.Hour,
 		Capacity:      uint64(50 + rng.IntN(2000)),
 		Generations:   3 + rng.IntN(6),
@@ -474,11 +474,12 @@ func runModel(t *testing.T, seed uint64, ops int) {
 		UntrustedKeys: rng.IntN(2) == 0,
 		MinFreeDisk:   -1,
 		Now:           clock.now,
-		tableKeys:     40 + rng.IntN(400),
-		ringBytes:     256 << 10,
-		lastFlush:     uint64(1 + rng.IntN(400)),
-		workEvery:     2 * time.Millisecond,
-	}
+	}, hooks: hooks{
+		tableKeys: 40 + rng.IntN(400),
+		ringBytes: 256 << 10,
+		lastFlush: uint64(1 + rng.IntN(400)),
+		workEvery: 2 * time.Millisecond,
+	}}
 	if rng.IntN(2) == 0 {
 		m.opts.MaxResult = 1 + rng.IntN(200)
 	}

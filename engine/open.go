@@ -34,9 +34,13 @@ const (
 //
 // Errors: ErrLocked, the directory is in use; ErrIncompatible, it was made by a
 // newer version or with other Shards, Mode or UntrustedKeys, or it holds what is
-// not ours and is no directory of an engine, and nothing was touched; ErrCorrupt (a *dedup.CorruptError), something is damaged or missing;
-// ErrDiskFull.
+// not ours and is no directory of an engine, and nothing was touched; ErrCorrupt (a
+// *dedup.CorruptError), something is damaged or missing; ErrDiskFull.
 func Open(dir string, opts Options) (*Engine, error) {
+	return openWith(dir, config{Options: opts})
+}
+
+func openWith(dir string, opts config) (*Engine, error) {
 	opts, err := opts.withDefaults()
 	if err != nil {
 		return nil, err

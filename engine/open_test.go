@@ -28,7 +28,7 @@ const lockEnv = "FIRSTSEEN_TEST_LOCK"
 // ErrLocked at once; after Close the directory is free.
 func TestLocked(t *testing.T) {
 	if dir := os.Getenv(lockEnv); dir != "" {
-		_, err := Open(dir, testOptions(nil))
+		_, err := openWith(dir, testOptions(nil))
 		if errors.Is(err, dedup.ErrLocked) {
 			os.Stdout.WriteString("locked\n")
 		}
@@ -36,7 +36,7 @@ func TestLocked(t *testing.T) {
 	}
 	dir := t.TempDir()
 	e := mustOpen(t, dir, testOptions(nil))
-	if _, err := Open(dir, testOptions(nil)); !errors.Is(err, dedup.ErrLocked) || !strings.Contains(err.Error(), dir) {
+	if _, err := openWith(dir, testOptions(nil)); !errors.Is(err, dedup.ErrLocked) || !strings.Contains(err.Error(), dir) {
 		t.Errorf("the same process: %v", err)
 	}
 	child := func() string {
@@ -103,30 +103,30 @@ func TestFixedOptions(t *testing.T) {
 	e := mustOpen(t, dir, o)
 	admitAll(t, e, intKeys(0, 100), dedup.Fresh)
 	mustClose(t, e)
-	for name, change := range map[string]func(o *Options){
-		"Shards":        func(o *Options) { o.Shards = 8 },
-		"Mode":          func(o *Options) { o.Mode = Approximate },
-		"UntrustedKeys": func(o *Options) { o.UntrustedKeys = true },
+	for name, change := range map[string]func(o *config){
+		"Shards":        func(o *config) { o.Shards = 8 },
+		"Mode":          func(o *config) { o.Mode = Approximate },
+		"UntrustedKeys": func(o *config) { o.UntrustedKeys = true },
 	} {
 		bad := o
 		change(&bad)
-		if _, err := Open(dir, bad); !errors.Is(err, dedup.ErrIncompatible) || !strings.Contains(err.Error(), name) {
+		if _, err := openWith(dir, bad); !errors.Is(err, dedup.ErrIncompatible) || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	// The others may change from opening to opening.
-	for name, change := range map[string]func(o *Options){
-		"Filter":      func(o *Options) { o.Filter = bloom.Compact },
-		"BitsPerKey":  func(o *Options) { o.BitsPerKey = 12 },
-		"Capacity":    func(o *Options) { o.Capacity = 500_000 },
-		"KeyBytes":    func(o *Options) { o.KeyBytes = 100 },
-		"Generations": func(o *Options) { o.Generations = 8 },
-		"Sync":        func(o *Options) { o.Sync = SyncNone },
-		"Shards 0":    func(o *Options) { o.Shards = 0 },
+	for name, change := range map[string]func(o *config){
+		"Filter":      func(o *config) { o.Filter = bloom.Compact },
+		"BitsPerKey":  func(o *config) { o.BitsPerKey = 12 },
+		"Capacity":    func(o *config) { o.Capacity = 500_000 },
+		"KeyBytes":    func(o *config) { o.KeyBytes = 100 },
+		"Generations": func(o *config) { o.Generations = 8 },
+		"Sync":        func(o *config) { o.Sync = SyncNone },
+		"Shards 0":    func(o *config) { o.Shards = 0 },
 	} {
 		other := o
 		change(&other)
-		e, err := Open(dir, other)
+		e, err := openWith(dir, other)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -160,7 +160,7 @@ func TestKeyBytes(t *testing.T) {
 	for _, wrong := range []int{-1, dedup.MaxKeyLen + 1} {
 		o := testOptions(nil)
 		o.KeyBytes = wrong
-		if _, err := Open(t.TempDir(), o); err == nil || !strings.Contains(err.Error(), "KeyBytes") {
+		if _, err := openWith(t.TempDir(), o); err == nil || !strings.Contains(err.Error(), "KeyBytes") {
 			t.Errorf("KeyBytes %d: %v", wrong, err)
 		}
 	}
@@ -385,7 +385,7 @@ func TestReopenStates(t *testing.T) {
 			if err := c.prepare(dir); err != nil {
 				t.Fatal(err)
 			}
-			e, err := Open(dir, o)
+			e, err := openWith(dir, o)
 			if !errors.Is(err, c.want) {
 				t.Fatalf("%v, want %v", err, c.want)
 			}
@@ -409,14 +409,14 @@ func TestLockWait(t *testing.T) {
 	mustAdmit(t, first, intKey(1))
 	for _, wait := range []time.Duration{0, 30 * time.Millisecond} {
 		o.LockWait = wait
-		if _, err := Open(first.dir, o); !errors.Is(err, dedup.ErrLocked) {
+		if _, err := openWith(first.dir, o); !errors.Is(err, dedup.ErrLocked) {
 			t.Fatalf("a second opening that waits %v: %v", wait, err)
 		}
 	}
 	o.LockWait = time.Minute
 	opened := make(chan *Engine, 1)
 	go func() {
-		e, err := Open(first.dir, o)
+		e, err := openWith(first.dir, o)
 		if err != nil {
 			t.Error(err)
 		}
@@ -433,7 +433,7 @@ func TestLockWait(t *testing.T) {
 		mustClose(t, second)
 	}
 	o.LockWait = -1
-	if _, err := Open(t.TempDir(), o); err == nil {
+	if _, err := openWith(t.TempDir(), o); err == nil {
 		t.Error("a negative LockWait was taken")
 	}
 }

@@ -165,11 +165,19 @@ type Options struct {
 	// Now is the clock, for tests. Where it panics, or says a time before 1970 or after
 	// 2161, the engine's time stands still. Default time.Now.
 	Now func() time.Time
+}
 
-	hinted bool // Capacity was given
+// config is what an engine works with: the options and what no user gives.
+type config struct {
+	Options
+	hooks
+	hinted  bool       // Capacity was given
+	loading *loadClock // the clock of Load
+}
 
-	// For tests: small tables and rings make flushes and waits frequent; the own
-	// files, Badger's apart, behind something that fails.
+// hooks are set by tests: small tables and rings make flushes and waits frequent; the own
+// files, Badger's apart, lie behind something that fails.
+type hooks struct {
 	tableKeys int
 	ringBytes int64
 	maxRing   int64 // with ringBytes
@@ -177,7 +185,6 @@ type Options struct {
 	lastFlush uint64
 	workEvery time.Duration // instead of scrubEvery: merges come often
 	fs        vfs.FS
-	loading   *loadClock                     // the clock of Load
 	passed    func() time.Duration           // the monotonic clock, for a Now without one
 	bootID    *[16]byte                      // instead of the machine's: a power cut that the kernel lives through
 	phase     func(name string) (end func()) // told what begins, and by end that it is over
@@ -192,10 +199,11 @@ const (
 
 // withDefaults returns o with every zero field replaced, or one error that
 // names every problem.
-func (o Options) withDefaults() (Options, error) {
+func (o config) withDefaults() (config, error) {
 	var problems []error
 	bad := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
 	o.checkBounds(bad)
+	o.hinted = o.Capacity != 0
 	o.setDefaults()
 	o.checkSizes(bad)
 	o.checkKinds(bad)
@@ -222,7 +230,6 @@ func (o Options) withDefaults() (Options, error) {
 
 // setDefaults replaces zero fields, but for MemoryBudget, whose default depends on others.
 func (o *Options) setDefaults() {
-	o.hinted = o.Capacity != 0
 	o.Capacity = orDefault(o.Capacity, defaultCapacity)
 	o.KeyBytes = orDefault(o.KeyBytes, fixedSpace)
 	o.Generations = orDefault(o.Generations, 8)

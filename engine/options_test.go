@@ -30,7 +30,7 @@ func TestModelOptions(t *testing.T) {
 			clock := newFakeClock()
 			m := &model{t: t, rng: rng, dir: memoryDir(t, 64<<20), clock: clock, restarts: 20,
 				marked: map[string]int64{}, gone: map[string]int64{}, held: map[string]heldClaim{}, kept: map[string]string{}}
-			m.opts = Options{Sync: SyncNone, MinFreeDisk: -1, Now: clock.now, tableKeys: 40 + rng.IntN(400), ringBytes: 256 << 10, workEvery: 2 * time.Millisecond}
+			m.opts = config{Options: Options{Sync: SyncNone, MinFreeDisk: -1, Now: clock.now}, hooks: hooks{tableKeys: 40 + rng.IntN(400), ringBytes: 256 << 10, workEvery: 2 * time.Millisecond}}
 			m.vary = func() {
 				o := &m.opts
 				o.Window = []time.Duration{time.Hour, time.Hour, 30 * time.Minute, 3 * time.Hour}[rng.IntN(4)]
@@ -41,7 +41,7 @@ func TestModelOptions(t *testing.T) {
 				o.MemoryBudget, o.OnGap = int64(rng.IntN(2))*minMemory, OnGap(rng.IntN(2))
 				o.tableKeys, o.lastFlush = 40+rng.IntN(400), uint64(1+rng.IntN(400))
 				if rng.IntN(10) == 0 {
-					any := anyOptions(rng)
+					any := config{Options: anyOptions(rng)}
 					any.Window, any.Capacity, any.MinFreeDisk, any.Now = o.Window, o.Capacity, -1, clock.now
 					any.tableKeys, any.ringBytes, any.workEvery = o.tableKeys, o.ringBytes, o.workEvery
 					m.opts = any
@@ -144,10 +144,10 @@ func copyHoles(t *testing.T, from string) string {
 	return to
 }
 
-func checkKilled(t *testing.T, dir string, before, now Options, at map[int]int64) {
-	e, err := Open(dir, now)
+func checkKilled(t *testing.T, dir string, before, now config, at map[int]int64) {
+	e, err := openWith(dir, now)
 	if errors.Is(err, dedup.ErrIncompatible) && now.Generations < before.Generations {
-		e, err = Open(dir, before)
+		e, err = openWith(dir, before)
 	}
 	if err != nil {
 		t.Errorf("%d generations of %v: %v", now.Generations, now.Window, err)

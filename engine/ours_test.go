@@ -53,7 +53,7 @@ func TestForeignFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	o := Options{Window: time.Hour, MinFreeDisk: -1}
-	mustClose(t, mustOpen(t, dir, o))
+	mustClose(t, mustOpen(t, dir, config{Options: o}))
 	theirs := []string{"draft.tmp", "filter-1.snap.tmp", "filter-0000000x.snap", "seg-1", "journal.old", "MANIFEST.bak", "x.snap.tmp"}
 	ours := []string{"MANIFEST.tmp", "IDENTITY.tmp", "journal.tmp", "filter-00000009.snap.tmp"}
 	for _, name := range append(theirs, ours...) {
@@ -61,7 +61,7 @@ func TestForeignFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	mustClose(t, mustOpen(t, dir, o))
+	mustClose(t, mustOpen(t, dir, config{Options: o}))
 	for _, name := range theirs {
 		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
 			t.Error(err)
@@ -78,7 +78,7 @@ func TestForeignFiles(t *testing.T) {
 func TestLockDeleted(t *testing.T) {
 	dir := t.TempDir()
 	o := Options{Window: time.Hour, MinFreeDisk: -1}
-	e := mustOpen(t, dir, o)
+	e := mustOpen(t, dir, config{Options: o})
 	for range 2 {
 		if err := os.Remove(filepath.Join(dir, persist.LockName)); err != nil {
 			t.Fatal(err)
@@ -89,5 +89,5 @@ func TestLockDeleted(t *testing.T) {
 		admitAll(t, e, [][]byte{[]byte("k")}, map[bool]dedup.Verdict{true: dedup.Fresh, false: dedup.Duplicate}[e.Stats().Verdicts.Fresh == 0])
 	}
 	mustClose(t, e)
-	admitAll(t, mustOpen(t, dir, o), [][]byte{[]byte("k")}, dedup.Duplicate)
+	admitAll(t, mustOpen(t, dir, config{Options: o}), [][]byte{[]byte("k")}, dedup.Duplicate)
 }

@@ -38,7 +38,7 @@ func TestReadOnlyMedium(t *testing.T) {
 	if v, err := inspect.Verify(ctx, dir, nil); err == nil || errors.Is(err, dedup.ErrCorrupt) || len(v.Damages) > 0 {
 		t.Errorf("verify, for which Badger must write, takes that for damage: %+v, %v", v.Damages, err)
 	}
-	if _, err := Open(dir, o); err == nil {
+	if _, err := openWith(dir, o); err == nil {
 		t.Error("an engine was opened on a read-only medium")
 	}
 	if _, err := os.Stat(dir); err != nil {

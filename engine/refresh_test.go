@@ -17,8 +17,19 @@ func TestRefresh(t *testing.T) {
 			for _, refresh := range []bool{true, false} {
 				t.Run(fmt.Sprintf("%v/%s/%v", mode, how, refresh), func(t *testing.T) {
 					clock := newFakeClock()
-					o := Options{Window: time.Hour, Capacity: 2000, Generations: generations, Shards: 2, Mode: mode, MinFreeDisk: -1,
-						Now: clock.now, tableKeys: 60, ringBytes: 256 << 10, Refresh: refresh}
+					o := config{Options: Options{
+						Window:      time.Hour,
+						Capacity:    2000,
+						Generations: generations,
+						Shards:      2,
+						Mode:        mode,
+						MinFreeDisk: -1,
+						Now:         clock.now,
+						Refresh:     refresh,
+					}, hooks: hooks{
+						tableKeys: 60,
+						ringBytes: 256 << 10,
+					}}
 					r := refreshing{t: t, how: how, dir: t.TempDir(), opts: o}
 					r.open()
 					r.want(dedup.Fresh, keys)
@@ -58,14 +69,14 @@ type refreshing struct {
 	t    *testing.T
 	how  string
 	dir  string
-	opts Options
+	opts config
 	e    *Engine
 }
 
 func (r *refreshing) open() {
 	r.t.Helper()
 	var err error
-	if r.e, err = Open(r.dir, r.opts); err != nil {
+	if r.e, err = openWith(r.dir, r.opts); err != nil {
 		r.t.Fatal(err)
 	}
 }

@@ -22,7 +22,7 @@ import (
 // only, and the keys that it holds.
 type damagedDir struct {
 	dir   string
-	opts  Options
+	opts  config
 	clock *fakeClock
 	keys  map[string]bool
 }
@@ -30,10 +30,19 @@ type damagedDir struct {
 func newDamagedDir(t *testing.T, mode Mode) *damagedDir {
 	t.Helper()
 	clock := newFakeClock()
-	d := &damagedDir{dir: t.TempDir(), clock: clock, keys: map[string]bool{}, opts: Options{
-		Window: time.Hour, Capacity: 3000, Generations: 4, Shards: 2, MinFreeDisk: -1, Now: clock.now, Mode: mode,
-		Sync: SyncNone, tableKeys: 500, ringBytes: 256 << 10,
-	}}
+	d := &damagedDir{dir: t.TempDir(), clock: clock, keys: map[string]bool{}, opts: config{Options: Options{
+		Window:      time.Hour,
+		Capacity:    3000,
+		Generations: 4,
+		Shards:      2,
+		MinFreeDisk: -1,
+		Now:         clock.now,
+		Mode:        mode,
+		Sync:        SyncNone,
+	}, hooks: hooks{
+		tableKeys: 500,
+		ringBytes: 256 << 10,
+	}}}
 	e := faultOpen(t, d.dir, d.opts)
 	for g := range 3 {
 		for i := range 300 {
@@ -97,9 +106,9 @@ func (d *damagedDir) look(t *testing.T, onGap OnGap) (marked, others map[dedup.V
 	return marked, others, e.Stats().Recovery.Gaps
 }
 
-func faultOpen(t testing.TB, dir string, opts Options) *Engine {
+func faultOpen(t testing.TB, dir string, opts config) *Engine {
 	t.Helper()
-	e, err := Open(dir, opts)
+	e, err := openWith(dir, opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -262,7 +271,7 @@ func checkRepair(t *testing.T, d *damagedDir, opens, late bool, keeps int, some 
 		t.Errorf("verify counts %d losses: %+v", fatal, found.Damages)
 	}
 	if !opens && !late {
-		if _, err := Open(d.dir, d.opts); !errors.Is(err, dedup.ErrCorrupt) {
+		if _, err := openWith(d.dir, d.opts); !errors.Is(err, dedup.ErrCorrupt) {
 			t.Fatalf("open over the damage: %v", err)
 		}
 	}
@@ -302,7 +311,7 @@ func checkRepair(t *testing.T, d *damagedDir, opens, late bool, keeps int, some 
 	if opens {
 		return
 	}
-	if _, err := Open(d.dir, d.opts); !errors.Is(err, dedup.ErrCorrupt) || !strings.Contains(err.Error(), "known to be incomplete") {
+	if _, err := openWith(d.dir, d.opts); !errors.Is(err, dedup.ErrCorrupt) || !strings.Contains(err.Error(), "known to be incomplete") {
 		t.Fatalf("open over a gap that was not accepted: %v", err)
 	}
 	for range 2 { // what the first run writes must not hide the gap from the second

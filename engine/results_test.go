@@ -17,7 +17,7 @@ import (
 	"github.com/firstseen/firstseen/persist"
 )
 
-func resultOptions(clock *fakeClock) Options {
+func resultOptions(clock *fakeClock) config {
 	o := testOptions(clock)
 	o.MaxResult = 1000
 	return o
@@ -531,10 +531,10 @@ func damageFile(t *testing.T, name, how string) {
 }
 
 // checkLost opens a damaged directory and returns how many of the n results are told to be lost.
-func checkLost(t *testing.T, dir string, o Options, n int) (lost int) {
+func checkLost(t *testing.T, dir string, o config, n int) (lost int) {
 	t.Helper()
 	for life := range 2 { // the second one's manifest must not have forgotten
-		e, err := Open(dir, o)
+		e, err := openWith(dir, o)
 		if err != nil {
 			t.Fatal(err)
 		}

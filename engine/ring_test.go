@@ -14,7 +14,7 @@ import (
 )
 
 // ringOptions are those of an engine whose ring takes some hundred rotations.
-func ringOptions(clock *fakeClock) Options {
+func ringOptions(clock *fakeClock) config {
 	o := testOptions(clock)
 	o.Window, o.ringBytes, o.Sync = time.Second, 32<<10, SyncNone
 	return o

@@ -94,8 +94,8 @@ func streamKeys() int {
 	return 300_000
 }
 
-func streamOptions(clock *fakeClock, n int) Options {
-	o := Options{Window: streamWindow, Capacity: uint64(n / 3), MinFreeDisk: -1, Now: clock.now, Sync: SyncInterval}
+func streamOptions(clock *fakeClock, n int) config {
+	o := config{Options: Options{Window: streamWindow, Capacity: uint64(n / 3), MinFreeDisk: -1, Now: clock.now, Sync: SyncInterval}}
 	if !long() {
 		o.Shards = 4 // few runs of some size rather than many small ones
 	}

@@ -46,8 +46,10 @@ func (f fileSyncCount) Sync() error {
 func TestTemporary(t *testing.T) {
 	for _, temporary := range []bool{false, true} {
 		var n atomic.Int64
-		e, err := Open(t.TempDir(), Options{Window: time.Hour, Capacity: 10_000, MinFreeDisk: -1, Temporary: temporary,
-			tableKeys: 200, ringBytes: 128 << 10, fs: syncCount{vfs.OS(), &n}})
+		e, err := openWith(t.TempDir(), config{
+			Options: Options{Window: time.Hour, Capacity: 10_000, MinFreeDisk: -1, Temporary: temporary},
+			hooks:   hooks{tableKeys: 200, ringBytes: 128 << 10, fs: syncCount{vfs.OS(), &n}},
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
