@@ -13,7 +13,7 @@
 //
 //	first request          the handler's answer, sent after it was stored
 //	retry, done            the stored status, headers and body, Idempotent-Replayed: true
-//	retry, still running   409 with Retry-After; or it waits (Options.Wait)
+//	retry, still running   409 with Retry-After (Options.RetryAfter); or it waits (Options.Wait)
 //	key with other payload 422
 //	no key, key not valid  400 (a missing key only with Options.Required)
 //	body too large         413

@@ -138,8 +138,13 @@ func TestInFlight(t *testing.T) {
 	<-started
 	twin := b.post("/o", "", "Idempotency-Key", "k")
 	b.wantProblem(twin, 409, httpidem.TypeInFlight)
-	if s := twin.header.Get("Retry-After"); s == "" || s == "0" || strings.HasPrefix(s, "-") {
-		t.Errorf("Retry-After is %q", s)
+	if s := twin.header.Get("Retry-After"); s != "1" {
+		t.Errorf("Retry-After is %q, want 1: the lease of 30 s says nothing about the handler", s)
+	}
+	patient := &bed{T: t}
+	patient.serve(b.guard, httpidem.Options{RetryAfter: 7 * time.Second}, nil)
+	if s := patient.post("/o", "", "Idempotency-Key", "k").header.Get("Retry-After"); s != "7" {
+		t.Errorf("Retry-After is %q, want that of the options", s)
 	}
 
 	waiting := &bed{T: t}

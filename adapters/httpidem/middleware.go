@@ -31,7 +31,7 @@ func New(guard dedup.Guard, o Options) (*Middleware, error) {
 	}
 	m := &Middleware{o: o, methods: map[string]bool{}}
 	m.config.Guard, m.config.Intents, m.config.Logger = guard, o.Intents, o.Logger
-	m.config.Wait, m.config.CallLimit = o.Wait, o.CallLimit
+	m.config.Wait, m.config.RetryAfter, m.config.CallLimit = o.Wait, o.RetryAfter, o.CallLimit
 	for _, method := range o.Methods {
 		m.methods[method] = true
 	}
@@ -132,7 +132,7 @@ func (q *request) decide() {
 
 func (q *request) inFlight(claim dedup.Claim) {
 	q.m.counts.inFlight.Add(1)
-	retryAfter(q.w, time.Until(claim.Expires))
+	retryAfter(q.w, q.op.ComeAgain(claim))
 	Problem{
 		TypeInFlight, "Request in progress", http.StatusConflict,
 		"another request with this idempotency key is being processed; retry later to get its answer",

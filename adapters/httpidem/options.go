@@ -15,6 +15,7 @@ const (
 	defaultMaxBody    = 1 << 20
 	defaultMaxAnswer  = 64 << 10
 	defaultCallLimit  = 5 * time.Second
+	defaultRetryAfter = time.Second
 	maxIdempotencyKey = 4096 // what MaxKeyLen may be set to
 )
 
@@ -66,6 +67,11 @@ type Options struct {
 	// Wait is how long a request waits for a twin that is still running. Default
 	// 0: it gets 409 with Retry-After at once.
 	Wait time.Duration
+	// RetryAfter is the longest pause that Retry-After advises while a twin is
+	// running; it is less where the twin's lease ends sooner. Most handlers end
+	// within a second, and whole seconds are what the header has. A longer pause
+	// saves the guard questions where handlers take long. Default 1 s.
+	RetryAfter time.Duration
 	// CallLimit bounds each call of the guard, since those go on after the client
 	// has hung up. Default 5 s.
 	CallLimit time.Duration
@@ -110,6 +116,7 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Wait < 0 {
 		c.Badf("Wait is %v, it must not be negative", o.Wait)
 	}
+	optcheck.Number(&c, "RetryAfter", &o.RetryAfter, defaultRetryAfter)
 	optcheck.Number(&c, "CallLimit", &o.CallLimit, defaultCallLimit)
 	if o.StoreDown > LetThrough {
 		c.Badf("StoreDown is %d, it must be Refuse or LetThrough", o.StoreDown)

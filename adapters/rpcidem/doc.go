@@ -15,7 +15,7 @@
 //
 //	first call                 the handler's answer, sent after it was stored
 //	retry, done                the stored answer, with idempotent-replayed: true
-//	retry, still running       ABORTED, IDEMPOTENCY_IN_FLIGHT, with RetryInfo; or it waits
+//	retry, still running       ABORTED, IDEMPOTENCY_IN_FLIGHT, with RetryInfo (Options.RetryAfter); or it waits
 //	key with another message   INVALID_ARGUMENT, IDEMPOTENCY_MISMATCH
 //	no key, key not valid      INVALID_ARGUMENT (a missing key only with Options.Required)
 //	caller not known           UNAUTHENTICATED, IDEMPOTENCY_CALLER_UNKNOWN

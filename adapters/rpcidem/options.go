@@ -16,10 +16,11 @@ const (
 	// DefaultHeader is the name of the metadata that carries the key.
 	DefaultHeader = "idempotency-key"
 
-	defaultMaxKeyLen = 255
-	mostMaxKeyLen    = 4096
-	defaultMaxAnswer = 64 << 10
-	defaultCallLimit = 5 * time.Second
+	defaultMaxKeyLen  = 255
+	mostMaxKeyLen     = 4096
+	defaultMaxAnswer  = 64 << 10
+	defaultCallLimit  = 5 * time.Second
+	defaultRetryAfter = time.Second
 )
 
 // Options configure a server. The zero value of every field is the safe default.
@@ -49,6 +50,11 @@ type Options struct {
 	// Wait is how long a call waits for a twin that is still running. Default 0:
 	// it is told to come again at once.
 	Wait time.Duration
+	// RetryAfter is the longest pause that RetryInfo advises while a twin is
+	// running; it is less where the twin's lease ends sooner. A longer pause saves
+	// the guard questions, and the client attempts, where handlers take long.
+	// Default 1 s.
+	RetryAfter time.Duration
 	// CallLimit bounds each call of the guard, since those go on after the client
 	// has hung up. Default 5 s.
 	CallLimit time.Duration
@@ -91,6 +97,7 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Wait < 0 {
 		c.Badf("Wait is %v, it must not be negative", o.Wait)
 	}
+	optcheck.Number(&c, "RetryAfter", &o.RetryAfter, defaultRetryAfter)
 	optcheck.Number(&c, "CallLimit", &o.CallLimit, defaultCallLimit)
 	if o.Settle != nil && o.Intents == nil {
 		c.Badf("Settle is set, but Intents is not")

@@ -31,7 +31,7 @@ func New(guard dedup.Guard, o Options) (*Server, error) {
 	}
 	s := &Server{o: o}
 	s.config.Guard, s.config.Intents, s.config.Logger = guard, o.Intents, o.Logger
-	s.config.Wait, s.config.CallLimit = o.Wait, o.CallLimit
+	s.config.Wait, s.config.RetryAfter, s.config.CallLimit = o.Wait, o.RetryAfter, o.CallLimit
 	return s, nil
 }
 
@@ -99,7 +99,7 @@ func (u *call) decide() Answer {
 	}
 	u.s.counts.inFlight.Add(1)
 	return refusal(codes.Aborted, ReasonInFlight,
-		"another call with this idempotency key is being processed; retry later to get its answer", max(time.Millisecond, time.Until(claim.Expires)))
+		"another call with this idempotency key is being processed; retry later to get its answer", u.op.ComeAgain(claim))
 }
 
 // run runs the handler and ends the claim.

@@ -18,6 +18,8 @@ type Config struct {
 	Intents intents.Store
 	// Wait is how long Ask waits for a twin that is running.
 	Wait time.Duration
+	// RetryAfter is the longest pause that ComeAgain advises.
+	RetryAfter time.Duration
 	// CallLimit bounds each call of the guard and of the intents.
 	CallLimit time.Duration
 	Logger    *slog.Logger
@@ -87,6 +89,13 @@ func (o *Operation) Ask() (dedup.Claim, error) {
 		case <-timer.C:
 		}
 	}
+}
+
+// ComeAgain is the pause to advise where a twin holds the claim. The lease says when
+// a dead twin's key is free, not when a living one ends: its keeper renews it all
+// the time, so what is left of it is most of a lease whatever the handler does.
+func (o *Operation) ComeAgain(claim dedup.Claim) time.Duration {
+	return max(time.Millisecond, min(o.RetryAfter, time.Until(claim.Expires)))
 }
 
 // claim claims the key in a context of its own. Were it the client's, one that

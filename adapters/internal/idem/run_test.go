@@ -155,3 +155,18 @@ func (l *losing) Commit(ctx context.Context, claims ...dedup.Claim) error {
 	}
 	return err
 }
+
+// TestComeAgain: what is left of a lease is advised only where it is less than the
+// longest pause, since a living twin's lease never ends.
+func TestComeAgain(t *testing.T) {
+	f := func(longest, left, least, most time.Duration) {
+		t.Helper()
+		o := idem.Operation{Config: &idem.Config{RetryAfter: longest}}
+		if d := o.ComeAgain(dedup.Claim{Expires: time.Now().Add(left)}); d < least || d > most {
+			t.Errorf("%v left, at most %v: come again in %v", left, longest, d)
+		}
+	}
+	f(time.Second, time.Minute, time.Second, time.Second)
+	f(time.Hour, time.Minute, time.Millisecond, time.Minute)
+	f(time.Second, -time.Minute, time.Millisecond, time.Millisecond)
+}
