@@ -1,69 +1,56 @@
-// Command http shows a handler that does its work once for each Idempotency-Key.
+// Command http is a payment service that pays once for each Idempotency-Key. The
+// README of adapters/httpidem shows what curl gets from it.
 //
-//	go run ./examples/http &
-//	curl -i -X POST -H 'Idempotency-Key: 42' localhost:8080/payments
+//	go run ./examples/http
 package main
 
 import (
-	"context"
+	"flag"
+	"fmt"
 	"log"
 	"net/http"
-	"strconv"
+	"sync/atomic"
 	"time"
 
+	"github.com/firstseen/firstseen/adapters/httpidem"
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/engine"
 )
 
-// once lets a request through whose key is new. The keys come from strangers, so
-// the engine is opened with UntrustedKeys.
-func once(guard dedup.Guard, next http.HandlerFunc) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		key := r.Header.Get("Idempotency-Key")
-		if key == "" {
-			http.Error(w, "Idempotency-Key is missing", http.StatusBadRequest)
-			return
-		}
-		claim, err := guard.Claim(r.Context(), []byte(key))
-		switch {
-		case err != nil: // nothing is known of the key: the client asks again
-			http.Error(w, "try again", http.StatusServiceUnavailable)
-			return
-		case claim.Verdict == dedup.InFlight:
-			w.Header().Set("Retry-After", strconv.Itoa(1+int(time.Until(claim.Expires).Seconds())))
-			http.Error(w, "the same request is being handled", http.StatusConflict)
-			return
-		case claim.Verdict == dedup.Duplicate:
-			w.WriteHeader(http.StatusNoContent) // it was done before
-			return
-		}
-		// The client may hang up while next works, and asks again with the same key. What
-		// was done for it must be remembered all the same, or it would pay twice. So the
-		// claim's end does not depend on the request's context.
-		ctx := context.WithoutCancel(r.Context())
-		done := false
-		defer func() {
-			if !done { // next panicked or Commit failed: the key is fresh again
-				_ = guard.Release(ctx, claim)
-			}
-		}()
-		next(w, r)
-		if err := guard.Commit(ctx, claim); err != nil {
-			log.Printf("the request is done, but its key is not remembered: %v", err)
-			return
-		}
-		done = true
+var paid atomic.Int64
+
+// pay makes the payment. takes says how long its card network needs, so that a
+// retry can be seen to come while the payment is being made.
+func pay(w http.ResponseWriter, r *http.Request) {
+	takes, _ := time.ParseDuration(r.FormValue("takes")) // without it, no time
+	<-time.After(takes)
+	w.Header().Set("Content-Type", "text/plain")
+	w.WriteHeader(http.StatusCreated)
+	fmt.Fprintf(w, "payment %d: %s\n", paid.Add(1), r.FormValue("amount"))
+}
+
+// service is pay behind the middleware.
+func service(guard dedup.Guard, pay http.HandlerFunc) (http.Handler, error) {
+	m, err := httpidem.New(guard, httpidem.Options{Required: true})
+	if err != nil {
+		return nil, err
 	}
+	mux := http.NewServeMux()
+	mux.Handle("POST /payments", m.Wrap(pay))
+	return mux, nil
 }
 
 func main() {
-	e, err := engine.Open("payments", engine.Options{Window: 24 * time.Hour, UntrustedKeys: true})
+	dir := flag.String("dir", "payments", "where keys and answers are kept")
+	flag.Parse()
+	// The keys come from strangers; an answer may have 64 KiB and its headers.
+	e, err := engine.Open(*dir, engine.Options{Window: 24 * time.Hour, UntrustedKeys: true, MaxResult: 128 << 10})
 	if err != nil {
 		log.Fatal(err)
 	}
-	http.HandleFunc("POST /payments", once(e, func(w http.ResponseWriter, _ *http.Request) {
-		w.WriteHeader(http.StatusCreated)
-	}))
-	err = http.ListenAndServe("localhost:8080", nil)
+	s, err := service(e, pay)
+	if err == nil {
+		err = http.ListenAndServe("localhost:8080", s)
+	}
 	log.Print(err, e.Close())
 }
