@@ -130,7 +130,7 @@ func (o *DoOptions) replay(c Claim, err error) (Answer, error) {
 func (o *DoOptions) run(ctx context.Context, g Guard, c Claim, fn func(context.Context) ([]byte, error)) (Answer, error) {
 	result, final, err := o.call(ctx, g, c, fn)
 	if err != nil && !final {
-		return Answer{}, errors.Join(err, o.end(ctx, g.Release, c))
+		return Answer{}, errors.Join(err, o.end(ctx, g, Guard.Release, c))
 	}
 	e := envelope{final: final, body: result}
 	if final {
@@ -141,7 +141,7 @@ func (o *DoOptions) run(ctx context.Context, g Guard, c Claim, fn func(context.C
 		e.printed, e.hash = true, sha256.Sum256(o.Fingerprint)
 	}
 	c.Result = e.encode()
-	if failed := o.end(ctx, g.Commit, c); failed != nil {
+	if failed := o.end(ctx, g, Guard.Commit, c); failed != nil {
 		err = errors.Join(err, failed)
 	}
 	return Answer{Result: result}, err
@@ -157,7 +157,7 @@ func (o *DoOptions) call(ctx context.Context, g Guard, c Claim, fn func(context.
 		if !returned {
 			// A panic or runtime.Goexit tells more than this error, which only means
 			// that the lease has to run out.
-			_ = o.end(ctx, g.Release, c)
+			_ = o.end(ctx, g, Guard.Release, c)
 		}
 	}()
 	k.Start(ctx, g, o.Lease, c)
@@ -168,12 +168,12 @@ func (o *DoOptions) call(ctx context.Context, g Guard, c Claim, fn func(context.
 }
 
 // end calls Commit or Release with a context that the caller's end doesn't end.
-func (o *DoOptions) end(ctx context.Context, call func(context.Context, ...Claim) error, c Claim) error {
+func (o *DoOptions) end(ctx context.Context, g Guard, call func(Guard, context.Context, ...Claim) error, c Claim) error {
 	limit := o.EndTimeout
 	if limit <= 0 {
 		limit = doEndTimeout
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
-	defer cancel()
-	return call(ctx, c)
+	e := &ending{parent: ctx, until: time.Now().Add(limit)}
+	defer e.stop()
+	return call(g, e, c)
 }

@@ -28,6 +28,7 @@ type Keeper struct {
 	lease time.Duration
 	ctx   context.Context // of Start; it ends handlers, never a renewal
 	timer *time.Timer
+	first [1]heldClaim // room for what most calls of Start give
 	// work counts the round that is due or under way. Rounds follow each other,
 	// so it is 0 or 1, but for the moment in which one arms the next.
 	work sync.WaitGroup
@@ -58,6 +59,9 @@ func (k *Keeper) Start(ctx context.Context, g Guard, lease time.Duration, claims
 		panic("dedup: Keeper.Start before Stop")
 	}
 	k.mu.on, k.ctx, k.guard, k.lease = true, ctx, g, lease
+	if k.mu.held == nil {
+		k.mu.held = k.first[:0]
+	}
 	for _, c := range claims {
 		k.mu.held = append(k.mu.held, heldClaim{claim: c})
 	}
