@@ -79,6 +79,7 @@ servers-long: ## the shared stores on real servers, and the adapters' storms, in
 	scripts/brokers install all
 	FIRSTSEEN_SERVERS=long FIRSTSEEN_REQUIRE_SERVERS=1 $(GO) test -count 1 -timeout 3h ./stores/...
 	FIRSTSEEN_SERVERS=long FIRSTSEEN_REQUIRE_SERVERS=1 $(GO) test -count 1 -p 1 -timeout 3h -run Storm ./adapters/nats/ ./adapters/rabbitmq/ ./adapters/redisstreams/ ./adapters/watermill/
+	FIRSTSEEN_SERVERS=long $(GO) test -count 1 -p 1 -timeout 1h -v -run '^TestKilled$$' ./adapters/httpidem/ ./adapters/rpcidem/
 	FIRSTSEEN_SERVERS=long FIRSTSEEN_REQUIRE_SERVERS=1 $(GO) test -count 1 -timeout 1h -run 'Store' ./cmd/firstseen/
 	FIRSTSEEN_SERVERS=long FIRSTSEEN_REQUIRE_SERVERS=1 $(GO) test -count 1 -p 1 -timeout 3h ./adapters/kafka/...
 	@for m in $(MODULES); do (cd $$m && FIRSTSEEN_SERVERS=long FIRSTSEEN_REQUIRE_SERVERS=1 $(GO) test -count 1 -timeout 3h ./...) || exit 1; done

@@ -116,6 +116,13 @@ func serveGRPC(t *testing.T, i grpc.UnaryServerInterceptor, w work) (addr string
 	if err != nil {
 		t.Fatal(err)
 	}
+	s := newGRPC(i, w)
+	go func() { _ = s.Serve(l) }()
+	t.Cleanup(s.Stop)
+	return l.Addr().String()
+}
+
+func newGRPC(i grpc.UnaryServerInterceptor, w work) *grpc.Server {
 	recovering := func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (resp any, err error) {
 		defer func() {
 			if p := recover(); p != nil {
@@ -145,9 +152,7 @@ func serveGRPC(t *testing.T, i grpc.UnaryServerInterceptor, w work) (addr string
 		})
 	}
 	s.RegisterService(desc, struct{}{})
-	go func() { _ = s.Serve(l) }()
-	t.Cleanup(s.Stop)
-	return l.Addr().String()
+	return s
 }
 
 type connectMeta struct{ h, t http.Header }
@@ -158,6 +163,14 @@ func (m connectMeta) trailer(name, value string) { m.t.Set(name, value) }
 
 func serveConnect(t *testing.T, i connect.Interceptor, w work) (addr string) {
 	t.Helper()
+	s := httptest.NewUnstartedServer(newConnect(i, w))
+	s.Config.Protocols = protocols()
+	s.Start()
+	t.Cleanup(s.Close)
+	return strings.TrimPrefix(s.URL, "http://")
+}
+
+func newConnect(i connect.Interceptor, w work) http.Handler {
 	mux := http.NewServeMux()
 	for _, procedure := range []string{pay, refund} {
 		mux.Handle(procedure, connect.NewUnaryHandler(procedure,
@@ -180,11 +193,7 @@ func serveConnect(t *testing.T, i connect.Interceptor, w work) (addr string) {
 				return connect.NewError(connect.CodeInternal, fmt.Errorf("panic: %v", p))
 			}), connect.WithInterceptors(i)))
 	}
-	s := httptest.NewUnstartedServer(mux)
-	s.Config.Protocols = protocols()
-	s.Start()
-	t.Cleanup(s.Close)
-	return strings.TrimPrefix(s.URL, "http://")
+	return mux
 }
 
 // protocols are HTTP/1 and HTTP/2 without TLS, which gRPC takes.

@@ -36,7 +36,9 @@
 //     the service it may differ in white space.
 //   - Errors that ask for another try (see [Storable]) are not stored.
 //   - A panic leaves the key free, or in doubt with [Options.Intents]. What the
-//     latter cost, and when to take them, is said in package httpidem.
+//     latter cost, and when to take them, is said in package httpidem; what a
+//     server that is killed again and again shows with and without them, in
+//     docs/http.md.
 //
 // # What it does not do
 //
