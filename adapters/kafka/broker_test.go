@@ -17,14 +17,14 @@ import (
 	"github.com/firstseen/firstseen/adapters/consume"
 	"github.com/firstseen/firstseen/adapters/kafka"
 	"github.com/firstseen/firstseen/dedup"
-	"github.com/firstseen/firstseen/engine"
 	"github.com/firstseen/firstseen/internal/servertest"
+	"github.com/firstseen/firstseen/internal/testguards"
 )
 
 const partitions = 3
 
 var config = adaptertest.Config{
-	Name: "kafka", NewTopic: newTopic, Produce: produce, Consume: consumeTopic, Guard: openEngine, Drained: drained,
+	Name: "kafka", NewTopic: newTopic, Produce: produce, Consume: consumeTopic, Guard: testguards.OpenEngine, Drained: drained,
 	Patience: 90 * time.Second,
 }
 
@@ -114,14 +114,6 @@ func drained(address string) (bool, error) {
 	return !behind, nil
 }
 
-func openEngine(dir string, lease time.Duration) (dedup.Guard, func() error, error) {
-	e, err := engine.Open(dir, engine.Options{Window: 24 * time.Hour, Lease: lease, MinFreeDisk: -1})
-	if err != nil {
-		return nil, nil, err
-	}
-	return e, e.Close, nil
-}
-
 // TestAdapter runs the whole suite with FIRSTSEEN_SERVERS=long; it takes minutes,
 // since Kafka notices a killed consumer after six seconds.
 func TestAdapter(t *testing.T) {
@@ -162,16 +154,6 @@ func start(t *testing.T, address string, guard dedup.Guard, o kafka.Options, h k
 	return a
 }
 
-func guard(t *testing.T) dedup.Guard {
-	t.Helper()
-	g, closeGuard, err := openEngine(t.TempDir(), time.Minute)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = closeGuard() })
-	return g
-}
-
 // TestOffsetStays: no offset passes a record that fails, and its partition stands
 // still while the others go on.
 func TestOffsetStays(t *testing.T) {
@@ -180,7 +162,7 @@ func TestOffsetStays(t *testing.T) {
 	stuck := "stuck"
 	handled := make(chan string, 100)
 	var heal atomic.Bool
-	start(t, address, guard(t), kafka.Options{Batch: 1}, func(_ context.Context, r *kgo.Record) error {
+	start(t, address, testguards.Engine(t), kafka.Options{Batch: 1}, func(_ context.Context, r *kgo.Record) error {
 		if key := string(r.Key); key != stuck || heal.Load() {
 			handled <- key
 			return nil
@@ -236,7 +218,7 @@ func TestDeadLetters(t *testing.T) {
 	address, dead := newTopic(t), newTopic(t)
 	brokers, topic, _ := strings.Cut(address, " ")
 	_, deadTopic, _ := strings.Cut(dead, " ")
-	a := start(t, address, guard(t), kafka.Options{DeadLetters: deadTopic}, func(context.Context, *kgo.Record) error {
+	a := start(t, address, testguards.Engine(t), kafka.Options{DeadLetters: deadTopic}, func(context.Context, *kgo.Record) error {
 		return fmt.Errorf("%w: broken", consume.ErrReject)
 	})
 	wrong := (kafka.KeyPartition([]byte("k"), partitions) + 1) % partitions
@@ -268,7 +250,7 @@ func TestDeadLetters(t *testing.T) {
 // and the record is handled by the next owner.
 func TestRevoked(t *testing.T) {
 	address := newTopic(t)
-	g := guard(t)
+	g := testguards.Engine(t)
 	began, cause := make(chan struct{}, 1), make(chan error, 1)
 	brokers, topic, _ := strings.Cut(address, " ")
 	a, err := kafka.New(g, kafka.Options{Application: "test", Grace: time.Millisecond})
@@ -308,14 +290,14 @@ func TestRevoked(t *testing.T) {
 }
 
 func TestBadOptions(t *testing.T) {
-	_, err := kafka.New(guard(t), kafka.Options{Batch: -1, Grace: -1, DeadLetters: "d",
+	_, err := kafka.New(testguards.Engine(t), kafka.Options{Batch: -1, Grace: -1, DeadLetters: "d",
 		OnReject: func(context.Context, *kgo.Record, error) error { return nil }})
 	for _, want := range []string{"Application", "Batch", "Grace", "DeadLetters"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v doesn't name %s", err, want)
 		}
 	}
-	a, err := kafka.New(guard(t), kafka.Options{Application: "test"})
+	a, err := kafka.New(testguards.Engine(t), kafka.Options{Application: "test"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,16 +17,6 @@ import (
 	"github.com/firstseen/firstseen/internal/testguards"
 )
 
-func guard(t testing.TB) dedup.Guard {
-	t.Helper()
-	g, closeGuard, err := testguards.OpenEngine(t.TempDir(), time.Minute)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = closeGuard() })
-	return g
-}
-
 func TestNewNamesEveryProblem(t *testing.T) {
 	_, err := nats.New(nil, nats.Options{
 		RetryAfter: -1, Batch: -1, Consumer: jetstream.ConsumerConfig{AckPolicy: jetstream.AckAllPolicy},
@@ -100,7 +90,7 @@ func TestBeyondTheServersWindow(t *testing.T) {
 		}
 	}
 	var effects atomic.Int64
-	run(t, guard(t), address, nats.Options{}, func(context.Context, jetstream.Msg) error { effects.Add(1); return nil }, isDrained(t, address))
+	run(t, testguards.Engine(t), address, nats.Options{}, func(context.Context, jetstream.Msg) error { effects.Add(1); return nil }, isDrained(t, address))
 	if n := effects.Load(); n != 1 {
 		t.Fatalf("%d effects, want 1", n)
 	}
@@ -113,7 +103,7 @@ func TestLongHandler(t *testing.T) {
 	address := newStreamOf(t, jetstream.StreamConfig{}, jetstream.ConsumerConfig{AckWait: ackWait})
 	produce(t, address, "long", "behind")
 	var most atomic.Uint64
-	run(t, guard(t), address, nats.Options{KeyHeader: keyHeader}, func(_ context.Context, m jetstream.Msg) error {
+	run(t, testguards.Engine(t), address, nats.Options{KeyHeader: keyHeader}, func(_ context.Context, m jetstream.Msg) error {
 		md, err := m.Metadata()
 		if err != nil {
 			return err
@@ -131,7 +121,7 @@ func TestLongHandler(t *testing.T) {
 // delivery waits for the twin, which fails; it is not lost.
 func TestInFlightOnLastDelivery(t *testing.T) {
 	address := newStreamOf(t, jetstream.StreamConfig{}, jetstream.ConsumerConfig{MaxDeliver: 1})
-	g := guard(t)
+	g := testguards.Engine(t)
 	key := consume.JoinedKey(nil, consume.Scope{Application: "test", Topic: streamOf(address)}, []byte("k"))
 	held, err := g.Claim(t.Context(), key)
 	if err != nil || held.Verdict != dedup.Fresh {
@@ -164,7 +154,7 @@ func TestReject(t *testing.T) {
 		}
 		return nil
 	}}
-	run(t, guard(t), address, o, func(context.Context, jetstream.Msg) error { return fmt.Errorf("poison: %w", consume.ErrReject) }, isDrained(t, address))
+	run(t, testguards.Engine(t), address, o, func(context.Context, jetstream.Msg) error { return fmt.Errorf("poison: %w", consume.ErrReject) }, isDrained(t, address))
 	if info := consumerInfo(t, address); told.Load() != 2 || info.Delivered.Consumer != 2 {
 		t.Fatalf("told %d times with %d deliveries, want 2 and 2", told.Load(), info.Delivered.Consumer)
 	}

@@ -17,7 +17,6 @@ import (
 	"github.com/firstseen/firstseen/adapters/adaptertest"
 	"github.com/firstseen/firstseen/adapters/consume"
 	"github.com/firstseen/firstseen/adapters/nats"
-	"github.com/firstseen/firstseen/internal/inboxtest"
 	"github.com/firstseen/firstseen/internal/servertest"
 	"github.com/firstseen/firstseen/internal/testguards"
 )
@@ -34,7 +33,7 @@ var (
 		Name: "callback", NewTopic: newStream, Produce: produce, Consume: consumeCallback, Guard: testguards.OpenEngine, Drained: drained,
 		Patience: 60 * time.Second,
 	}
-	inbox = inboxtest.With(pull)
+	inbox = testguards.Inbox(pull, testguards.Postgres)
 )
 
 // A broker is the server in the test's process; consumers in child processes connect to it.

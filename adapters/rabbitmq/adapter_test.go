@@ -33,19 +33,9 @@ func TestNewNamesEveryProblem(t *testing.T) {
 
 func hostPort(u amqp.URI) string { return net.JoinHostPort(u.Host, strconv.Itoa(u.Port)) }
 
-func guard(t *testing.T) dedup.Guard {
-	t.Helper()
-	g, closeGuard, err := testguards.OpenEngine(t.TempDir(), time.Minute)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = closeGuard() })
-	return g
-}
-
 func adapter(t *testing.T, o rabbitmq.Options) *rabbitmq.Adapter {
 	t.Helper()
-	a, err := rabbitmq.New(guard(t), o)
+	a, err := rabbitmq.New(testguards.Engine(t), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +122,7 @@ func TestRefusedIsADeadLetter(t *testing.T) {
 func TestInFlightSpendsNoDelivery(t *testing.T) {
 	address := newQueue(t)
 	url, queue, _ := strings.Cut(address, " ")
-	g := guard(t)
+	g := testguards.Engine(t)
 	held, err := g.Claim(t.Context(), consume.JoinedKey(nil, consume.Scope{Application: "test", Topic: queue}, []byte("k")))
 	if err != nil || held.Verdict != dedup.Fresh {
 		t.Fatal(held.Verdict, err)

@@ -14,7 +14,6 @@ import (
 	"github.com/firstseen/firstseen/adapters/adaptertest"
 	"github.com/firstseen/firstseen/adapters/consume"
 	"github.com/firstseen/firstseen/adapters/rabbitmq"
-	"github.com/firstseen/firstseen/internal/inboxtest"
 	"github.com/firstseen/firstseen/internal/servertest"
 	"github.com/firstseen/firstseen/internal/testguards"
 )
@@ -28,7 +27,7 @@ var (
 		Name: "hold", NewTopic: newQueue, Produce: produce, Consume: consumeWith(true), Guard: testguards.OpenEngine,
 		Patience: time.Minute, Quiet: 500 * time.Millisecond,
 	}
-	inbox = inboxtest.With(waits)
+	inbox = testguards.Inbox(waits, testguards.Postgres)
 )
 
 func TestMain(m *testing.M) { adaptertest.Main(servertest.With(m), waits, hold, inbox) }

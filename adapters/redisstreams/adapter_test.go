@@ -34,16 +34,6 @@ func TestNewNamesEveryProblem(t *testing.T) {
 	}
 }
 
-func guard(t *testing.T) dedup.Guard {
-	t.Helper()
-	g, closeGuard, err := testguards.OpenEngine(t.TempDir(), time.Minute)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = closeGuard() })
-	return g
-}
-
 // A bed is a stream with an adapter that consumes it.
 type bed struct {
 	*testing.T
@@ -116,7 +106,7 @@ func TestRefused(t *testing.T) {
 		want int64
 	}{"ErrReject": {consume.ErrReject, 1}, "MaxAttempts": {errors.New("never"), 3}} {
 		t.Run(name, func(t *testing.T) {
-			b := newBed(t, guard(t), func(o *redisstreams.Options) { o.MaxAttempts, o.DeadLetters = 3, o.Stream+".dead" })
+			b := newBed(t, testguards.Engine(t), func(o *redisstreams.Options) { o.MaxAttempts, o.DeadLetters = 3, o.Stream+".dead" })
 			produce(t, b.address, "poison")
 			var begun atomic.Int64
 			b.run(func(context.Context, redis.XMessage) error { begun.Add(1); return c.err }, b.drained)
@@ -139,7 +129,7 @@ func TestRefused(t *testing.T) {
 // TestOnReject: a refused message is delivered again only where OnReject fails.
 func TestOnReject(t *testing.T) {
 	var told atomic.Int64
-	b := newBed(t, guard(t), func(o *redisstreams.Options) {
+	b := newBed(t, testguards.Engine(t), func(o *redisstreams.Options) {
 		o.OnReject = func(_ context.Context, _ redis.XMessage, why error) error {
 			if !errors.Is(why, consume.ErrReject) {
 				t.Errorf("told %v", why)
@@ -160,7 +150,7 @@ func TestOnReject(t *testing.T) {
 // TestKillsItsConsumers: a message whose consumers die ends as one that fails does,
 // and one that was handled before its consumer died is no such message.
 func TestKillsItsConsumers(t *testing.T) {
-	g := guard(t)
+	g := testguards.Engine(t)
 	b := newBed(t, g, func(o *redisstreams.Options) { o.MaxAttempts, o.DeadLetters = 3, o.Stream+".dead" })
 	scope := consume.Scope{Application: "test", Topic: b.stream}
 	handled, err := g.Claim(t.Context(), consume.JoinedKey(nil, scope, []byte("handled")))
@@ -191,7 +181,7 @@ func TestKillsItsConsumers(t *testing.T) {
 // TestInFlightIsNoAttempt: a message that meets its twin in flight, many times more
 // often than it has attempts, is handled when the twin has failed.
 func TestInFlightIsNoAttempt(t *testing.T) {
-	g := guard(t)
+	g := testguards.Engine(t)
 	b := newBed(t, g, func(o *redisstreams.Options) {
 		o.MaxAttempts, o.DeadLetters, o.MinIdle, o.Poll = 2, o.Stream+".dead", 20*time.Millisecond, 10*time.Millisecond
 	})
@@ -222,7 +212,7 @@ func TestInFlightIsNoAttempt(t *testing.T) {
 // consumer, and what was given back by one that stopped waits for nothing.
 func TestDelayIsKeptInRedis(t *testing.T) {
 	const minIdle = time.Hour
-	b := newBed(t, guard(t), func(o *redisstreams.Options) { o.MinIdle, o.RetryAfter = minIdle, 10*time.Minute })
+	b := newBed(t, testguards.Engine(t), func(o *redisstreams.Options) { o.MinIdle, o.RetryAfter = minIdle, 10*time.Minute })
 	produce(t, b.address, "k")
 	var begun atomic.Int64
 	b.run(func(context.Context, redis.XMessage) error { begun.Add(1); return errors.New("not this time") }, func() bool { return begun.Load() > 0 })
@@ -245,7 +235,7 @@ func TestDelayIsKeptInRedis(t *testing.T) {
 // TestLongHandler: messages whose batch takes longer than MinIdle go to nobody else.
 func TestLongHandler(t *testing.T) {
 	const minIdle = 300 * time.Millisecond
-	g := guard(t)
+	g := testguards.Engine(t)
 	b := newBed(t, g, func(o *redisstreams.Options) { o.MinIdle = minIdle })
 	o := options(b.stream)
 	o.MinIdle = minIdle
@@ -278,12 +268,12 @@ func TestLongHandler(t *testing.T) {
 // TestConnectionLost: the connection goes while a handler works. The message comes
 // again and is a duplicate.
 func TestConnectionLost(t *testing.T) {
-	b := newBed(t, guard(t), func(*redisstreams.Options) {})
+	b := newBed(t, testguards.Engine(t), func(*redisstreams.Options) {})
 	addr, _, _ := strings.Cut(b.address, " ")
 	proxy := servertest.NewProxy(t, addr)
 	through := redis.NewClient(&redis.Options{Addr: proxy.Addr(), MaxRetries: -1, DialTimeout: time.Second})
 	t.Cleanup(func() { _ = through.Close() })
-	g := guard(t)
+	g := testguards.Engine(t)
 	a, err := redisstreams.New(g, through, options(b.stream))
 	if err != nil {
 		t.Fatal(err)
@@ -308,7 +298,7 @@ func TestConnectionLost(t *testing.T) {
 
 // TestNoGroup: what does not mend itself ends Run.
 func TestNoGroup(t *testing.T) {
-	b := newBed(t, guard(t), func(o *redisstreams.Options) { o.Group = "nobody" })
+	b := newBed(t, testguards.Engine(t), func(o *redisstreams.Options) { o.Group = "nobody" })
 	if err := b.a.Run(t.Context(), nil); !redis.HasErrorPrefix(err, "NOGROUP") {
 		t.Errorf("Run without a group: %v", err)
 	}

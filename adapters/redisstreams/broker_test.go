@@ -13,7 +13,6 @@ import (
 
 	"github.com/firstseen/firstseen/adapters/adaptertest"
 	"github.com/firstseen/firstseen/adapters/redisstreams"
-	"github.com/firstseen/firstseen/internal/inboxtest"
 	"github.com/firstseen/firstseen/internal/servertest"
 	"github.com/firstseen/firstseen/internal/testguards"
 )
@@ -28,7 +27,7 @@ var (
 		Name: "run", NewTopic: newStream, Produce: produce, Consume: consumeRun, Guard: testguards.OpenEngine, Drained: drained,
 		Patience: time.Minute,
 	}
-	inbox = inboxtest.With(config)
+	inbox = testguards.Inbox(config, testguards.Postgres)
 )
 
 func TestMain(m *testing.M) { adaptertest.Main(servertest.With(m), config, inbox) }

@@ -7,10 +7,8 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,7 +16,7 @@ import (
 	"github.com/apache/rocketmq-clients/golang/v5/credentials"
 
 	"github.com/firstseen/firstseen/adapters/adaptertest"
-	"github.com/firstseen/firstseen/adapters/internal/rocketadmin"
+	"github.com/firstseen/firstseen/adapters/internal/rockettest"
 	"github.com/firstseen/firstseen/adapters/rocketmq"
 	"github.com/firstseen/firstseen/internal/servertest"
 	"github.com/firstseen/firstseen/internal/testguards"
@@ -34,7 +32,7 @@ var (
 		Patience: 3 * time.Minute, Quiet: 3 * time.Second, AtOnce: true,
 	}
 	simples, pushes = testguards.Each(simple), testguards.Each(push)
-	inboxes         = []adaptertest.Config{testguards.Inbox(simple), testguards.Inbox(push)}
+	inboxes         = []adaptertest.Config{testguards.Inbox(simple, testguards.MariaDB), testguards.Inbox(push, testguards.MariaDB)}
 )
 
 func TestMain(m *testing.M) {
@@ -51,18 +49,7 @@ func TestMain(m *testing.M) {
 	adaptertest.Main(servertest.With(m), configs...)
 }
 
-var topics atomic.Int64
-
-// newTopic makes a topic and a group of its own name.
-func newTopic(t testing.TB) string {
-	s := servertest.Shared(t, servertest.RocketMQ)
-	name := fmt.Sprintf("t%d-%d", os.Getpid(), topics.Add(1))
-	broker := s.Env("ROCKETMQ_BROKER")
-	if err := errors.Join(rocketadmin.Topic(broker, name, "NORMAL"), rocketadmin.Group(broker, name, false, 16)); err != nil {
-		t.Fatal(err)
-	}
-	return s.Env("ROCKETMQ_ENDPOINT") + " " + name
-}
+func newTopic(t testing.TB) string { return rockettest.NewTopic(t, "ROCKETMQ_ENDPOINT") }
 
 func config(address string) (c *rmq.Config, topic string) {
 	endpoint, topic, _ := strings.Cut(address, " ")
@@ -95,26 +82,7 @@ func sharedProducer(t testing.TB, address string) rmq.Producer {
 func produce(t testing.TB, address string, keys ...string) {
 	p := sharedProducer(t, address)
 	_, topic := config(address)
-	senders := 1
-	if len(keys) > 200 {
-		senders = 128
-	}
-	next := make(chan string)
-	var sending sync.WaitGroup
-	for range senders {
-		sending.Go(func() {
-			for key := range next {
-				if err := send(p, topic, key); err != nil {
-					t.Error(err)
-				}
-			}
-		})
-	}
-	for _, key := range keys {
-		next <- key
-	}
-	close(next)
-	sending.Wait()
+	rockettest.Produce(t, 128, keys, func(key string) error { return send(p, topic, key) })
 }
 
 func send(p rmq.Producer, topic, key string) error {
@@ -230,53 +198,18 @@ var few = []string{"SentTwiceFailing", "TwinsOnTwoConsumers", "CrashBeforeCommit
 
 // TestSimpleConsumer is the whole suite with the engine, and with the others in
 // the long form.
-func TestSimpleConsumer(t *testing.T) { suites(t, simples, nil) }
+func TestSimpleConsumer(t *testing.T) { rockettest.Suites(t, simples, few, nil) }
 
 // TestPushConsumer is the whole suite in the long form.
-func TestPushConsumer(t *testing.T) { suites(t, pushes, few) }
-
-func suites(t *testing.T, configs []adaptertest.Config, ofEngine []string) {
-	t.Parallel()
-	needsBroker(t)
-	for i, c := range configs {
-		t.Run(c.Name, func(t *testing.T) {
-			t.Parallel()
-			switch {
-			case long():
-				adaptertest.Run(t, c)
-			case i == 0:
-				adaptertest.Run(t, c, ofEngine...)
-			default:
-				adaptertest.Run(t, c, few...)
-			}
-		})
-	}
-}
+func TestPushConsumer(t *testing.T) { rockettest.Suites(t, pushes, few, few) }
 
 // TestStorm: in the long form 100,000 messages, or FIRSTSEEN_STORM of them, and 20
 // kills, for both consumers, without and with an inbox.
 func TestStorm(t *testing.T) {
-	needsBroker(t)
-	s := adaptertest.Storm{Messages: 1000, Kills: 3}
-	if !long() {
-		adaptertest.RunStorm(t, simples[0], s)
+	rockettest.NeedsBroker(t)
+	if !rockettest.Long() {
+		adaptertest.RunStorm(t, simples[0], adaptertest.Storm{Messages: 1000, Kills: 3})
 		return
 	}
-	s = adaptertest.Storm{Messages: 100_000, Kills: 20, Batch: 2000}
-	if n, err := strconv.Atoi(os.Getenv("FIRSTSEEN_STORM")); err == nil {
-		s.Messages = n
-	}
-	for _, c := range append([]adaptertest.Config{simples[0], pushes[0]}, inboxes...) {
-		t.Run(c.Name, func(t *testing.T) { adaptertest.RunStorm(t, c, s) })
-	}
-}
-
-func long() bool { return os.Getenv("FIRSTSEEN_SERVERS") == "long" }
-
-// needsBroker leaves these tests, which take minutes, to make servers.
-func needsBroker(t *testing.T) {
-	t.Helper()
-	if testing.Short() {
-		t.Skip("!!! SKIPPED with -short: make servers runs it on a real broker")
-	}
+	rockettest.LongStorms(t, append([]adaptertest.Config{simples[0], pushes[0]}, inboxes...)...)
 }

@@ -9,6 +9,7 @@ import (
 	rmq "github.com/apache/rocketmq-clients/golang/v5"
 
 	"github.com/firstseen/firstseen/adapters/consume"
+	"github.com/firstseen/firstseen/adapters/internal/rockettest"
 	"github.com/firstseen/firstseen/adapters/rocketmq"
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/internal/testguards"
@@ -18,7 +19,7 @@ import (
 // when that lease ends, without spending attempts on asking; a push listener, which
 // can't be given a time, waits for the holder instead.
 func TestHole12InFlightWithoutATime(t *testing.T) {
-	needsBroker(t)
+	rockettest.NeedsBroker(t)
 	t.Parallel()
 	const lease = 12 * time.Second
 	for name, consumes := range map[string]func(t *testing.T, address string, a *rocketmq.Adapter, h rocketmq.Handler){

@@ -2,7 +2,6 @@ package rocketmq_test
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -10,6 +9,7 @@ import (
 
 	rmq "github.com/apache/rocketmq-clients/golang/v5"
 
+	"github.com/firstseen/firstseen/adapters/internal/rockettest"
 	"github.com/firstseen/firstseen/adapters/rocketmq"
 	"github.com/firstseen/firstseen/internal/testguards"
 )
@@ -30,15 +30,7 @@ func BenchmarkThroughput(b *testing.B) {
 		})
 		for _, m := range testguards.Memories() {
 			b.Run("client="+c.name+"/guard="+m.Name, func(b *testing.B) {
-				if m.Addr != nil {
-					m.Addr(b)
-				}
-				g, closeGuard, err := m.Open(b.TempDir(), time.Minute)
-				if err != nil {
-					b.Fatal(err)
-				}
-				b.Cleanup(func() { _ = closeGuard() })
-				a, err := rocketmq.New(g, options())
+				a, err := rocketmq.New(m.Guard(b), options())
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -53,27 +45,13 @@ func BenchmarkThroughput(b *testing.B) {
 // through sends b.N messages and measures until all are handled.
 func through(b *testing.B, consume func(ctx context.Context, address string, handled *atomic.Int64) error) {
 	address := newTopic(b)
-	keys := make([]string, b.N)
-	for i := range keys {
-		keys[i] = fmt.Sprint("k", i)
-	}
-	produce(b, address, keys...)
+	produce(b, address, rockettest.Keys(b.N)...)
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	var handled atomic.Int64
 	ended := make(chan error, 1)
 	go func() { ended <- consume(ctx, address, &handled) }()
-	for handled.Load() == 0 { // the client's start isn't measured
-		<-time.After(time.Millisecond)
-	}
-	b.ResetTimer()
-	from, first := time.Now(), handled.Load()
-	for handled.Load() < int64(b.N) {
-		<-time.After(time.Millisecond)
-	}
-	b.StopTimer()
-	b.ReportMetric(float64(int64(b.N)-first)/time.Since(from).Seconds(), "msg/s")
-	b.ReportMetric(0, "ns/op")
+	rockettest.Measure(b, &handled)
 	stop()
 	if err := <-ended; err != nil {
 		b.Error(err)

@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -21,7 +20,7 @@ import (
 	"github.com/apache/rocketmq-client-go/v2/rlog"
 
 	"github.com/firstseen/firstseen/adapters/adaptertest"
-	"github.com/firstseen/firstseen/adapters/internal/rocketadmin"
+	"github.com/firstseen/firstseen/adapters/internal/rockettest"
 	"github.com/firstseen/firstseen/adapters/rocketmqv4"
 	"github.com/firstseen/firstseen/internal/servertest"
 	"github.com/firstseen/firstseen/internal/testguards"
@@ -40,7 +39,7 @@ var (
 		Patience: 3 * time.Minute, Quiet: 5 * time.Second, AtOnce: true,
 	}
 	concurrents, orderlies = testguards.Each(concurrent), testguards.Each(orderly)
-	inboxes                = []adaptertest.Config{testguards.Inbox(concurrent), testguards.Inbox(orderly)}
+	inboxes                = []adaptertest.Config{testguards.Inbox(concurrent, testguards.MariaDB), testguards.Inbox(orderly, testguards.MariaDB)}
 )
 
 func TestMain(m *testing.M) {
@@ -49,17 +48,7 @@ func TestMain(m *testing.M) {
 	adaptertest.Main(servertest.With(m), configs...)
 }
 
-var topics atomic.Int64
-
-func newTopic(t testing.TB) string {
-	s := servertest.Shared(t, servertest.RocketMQ)
-	name := fmt.Sprintf("v4t%d-%d", os.Getpid(), topics.Add(1))
-	broker := s.Env("ROCKETMQ_BROKER")
-	if err := errors.Join(rocketadmin.Topic(broker, name, "NORMAL"), rocketadmin.Group(broker, name, false, 16)); err != nil {
-		t.Fatal(err)
-	}
-	return s.Env("ROCKETMQ_NAMESRV") + " " + name
-}
+func newTopic(t testing.TB) string { return rockettest.NewTopic(t, "ROCKETMQ_NAMESRV") }
 
 // One producer serves all tests. It ends with the process.
 var shared struct {
@@ -90,26 +79,7 @@ func sharedProducer(t testing.TB, address string) rocketmq.Producer {
 func produce(t testing.TB, address string, keys ...string) {
 	p := sharedProducer(t, address)
 	_, topic, _ := strings.Cut(address, " ")
-	senders := 1
-	if len(keys) > 200 {
-		senders = 32
-	}
-	next := make(chan string)
-	var sending sync.WaitGroup
-	for range senders {
-		sending.Go(func() {
-			for key := range next {
-				if err := send(p, newMessage(topic, key)); err != nil {
-					t.Error(err)
-				}
-			}
-		})
-	}
-	for _, key := range keys {
-		next <- key
-	}
-	close(next)
-	sending.Wait()
+	rockettest.Produce(t, 32, keys, func(key string) error { return send(p, newMessage(topic, key)) })
 }
 
 func newMessage(topic, key string) *primitive.Message {
@@ -169,50 +139,20 @@ var few = []string{"TwinsOnTwoConsumers", "CrashBeforeCommit"}
 
 // TestConcurrentListener and TestOrderlyListener are the whole suite in the long
 // form.
-func TestConcurrentListener(t *testing.T) { suites(t, concurrents) }
+func TestConcurrentListener(t *testing.T) {
+	rockettest.Suites(t, concurrents, few, append(few, "SentTwiceFailing"))
+}
 
-func TestOrderlyListener(t *testing.T) { suites(t, orderlies) }
-
-func suites(t *testing.T, configs []adaptertest.Config) {
-	t.Parallel()
-	needsBroker(t)
-	for i, c := range configs {
-		t.Run(c.Name, func(t *testing.T) {
-			t.Parallel()
-			switch {
-			case long():
-				adaptertest.Run(t, c)
-			case i == 0:
-				adaptertest.Run(t, c, append(few, "SentTwiceFailing")...)
-			default:
-				adaptertest.Run(t, c, few...)
-			}
-		})
-	}
+func TestOrderlyListener(t *testing.T) {
+	rockettest.Suites(t, orderlies, few, append(few, "SentTwiceFailing"))
 }
 
 // TestStorm: 100,000 messages, or FIRSTSEEN_STORM of them, and 20 kills, for both
 // listeners, without and with an inbox.
 func TestStorm(t *testing.T) {
-	needsBroker(t)
-	if !long() {
+	rockettest.NeedsBroker(t)
+	if !rockettest.Long() {
 		t.Skip("!!! SKIPPED but in the long form: make servers-long runs it")
 	}
-	s := adaptertest.Storm{Messages: 100_000, Kills: 20, Batch: 2000}
-	if n, err := strconv.Atoi(os.Getenv("FIRSTSEEN_STORM")); err == nil {
-		s.Messages = n
-	}
-	for _, c := range append([]adaptertest.Config{concurrents[0], orderlies[0]}, inboxes...) {
-		t.Run(c.Name, func(t *testing.T) { adaptertest.RunStorm(t, c, s) })
-	}
-}
-
-func long() bool { return os.Getenv("FIRSTSEEN_SERVERS") == "long" }
-
-// needsBroker leaves these tests, which take minutes, to make servers.
-func needsBroker(t *testing.T) {
-	t.Helper()
-	if testing.Short() {
-		t.Skip("!!! SKIPPED with -short: make servers runs it on a real broker")
-	}
+	rockettest.LongStorms(t, append([]adaptertest.Config{concurrents[0], orderlies[0]}, inboxes...)...)
 }

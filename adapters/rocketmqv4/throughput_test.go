@@ -6,12 +6,12 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/apache/rocketmq-client-go/v2"
 	"github.com/apache/rocketmq-client-go/v2/consumer"
 	"github.com/apache/rocketmq-client-go/v2/primitive"
 
+	"github.com/firstseen/firstseen/adapters/internal/rockettest"
 	"github.com/firstseen/firstseen/adapters/rocketmqv4"
 	"github.com/firstseen/firstseen/internal/testguards"
 )
@@ -35,15 +35,7 @@ func BenchmarkThroughput(b *testing.B) {
 		})
 		for _, m := range testguards.Memories() {
 			b.Run(name+m.Name, func(b *testing.B) {
-				if m.Addr != nil {
-					m.Addr(b)
-				}
-				g, closeGuard, err := m.Open(b.TempDir(), time.Minute)
-				if err != nil {
-					b.Fatal(err)
-				}
-				b.Cleanup(func() { _ = closeGuard() })
-				a, err := rocketmqv4.New(g, options())
+				a, err := rocketmqv4.New(m.Guard(b), options())
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -61,11 +53,7 @@ type shape struct{ batch, goroutines int }
 // through sends b.N messages and measures until all are handled.
 func through(b *testing.B, s shape, listener func(handled *atomic.Int64) rocketmqv4.Listener) {
 	address := newTopic(b)
-	keys := make([]string, b.N)
-	for i := range keys {
-		keys[i] = fmt.Sprint("k", i)
-	}
-	produce(b, address, keys...)
+	produce(b, address, rockettest.Keys(b.N)...)
 	namesrv, topic, _ := strings.Cut(address, " ")
 	c, err := rocketmq.NewPushConsumer(consumer.WithNameServer([]string{namesrv}), consumer.WithGroupName(topic),
 		consumer.WithConsumeFromWhere(consumer.ConsumeFromFirstOffset), consumer.WithConsumeMessageBatchMaxSize(s.batch),
@@ -81,17 +69,7 @@ func through(b *testing.B, s shape, listener func(handled *atomic.Int64) rocketm
 	if err := c.Start(); err != nil {
 		b.Fatal(err)
 	}
-	for handled.Load() == 0 { // the client's start isn't measured
-		<-time.After(time.Millisecond)
-	}
-	b.ResetTimer()
-	from, first := time.Now(), handled.Load()
-	for handled.Load() < int64(b.N) {
-		<-time.After(time.Millisecond)
-	}
-	b.StopTimer()
-	b.ReportMetric(float64(int64(b.N)-first)/time.Since(from).Seconds(), "msg/s")
-	b.ReportMetric(0, "ns/op")
+	rockettest.Measure(b, &handled)
 	if err := c.Shutdown(); err != nil {
 		b.Error(err)
 	}

@@ -31,16 +31,6 @@ func TestNewNamesEveryProblem(t *testing.T) {
 	}
 }
 
-func guard(t *testing.T) dedup.Guard {
-	t.Helper()
-	g, closeGuard, err := testguards.OpenEngine(t.TempDir(), time.Minute)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = closeGuard() })
-	return g
-}
-
 func adapter(t *testing.T, g dedup.Guard, o watermill.Options) *watermill.Adapter {
 	t.Helper()
 	o.Application, o.Pause = "test", time.Millisecond
@@ -100,7 +90,7 @@ func acked(a *watermill.Adapter) (n uint64) {
 // TestEachHandlerHasEachMessage: two handlers of one topic don't take each other's
 // messages for duplicates.
 func TestEachHandlerHasEachMessage(t *testing.T) {
-	a := adapter(t, guard(t), watermill.Options{})
+	a := adapter(t, testguards.Engine(t), watermill.Options{})
 	var mails, invoices atomic.Int64
 	channels := route(t, func(r *message.Router, channels *gochannel.GoChannel) {
 		r.AddMiddleware(a.Middleware)
@@ -131,7 +121,7 @@ func (f *flaky) Publish(topic string, ms ...*message.Message) error {
 // fails.
 func TestPublishedBeforeTheMark(t *testing.T) {
 	p := new(flaky)
-	a := adapter(t, guard(t), watermill.Options{Publisher: p})
+	a := adapter(t, testguards.Engine(t), watermill.Options{Publisher: p})
 	channels := route(t, func(r *message.Router, channels *gochannel.GoChannel) {
 		p.Publisher = channels
 		r.AddHandler("invoices", "orders", channels, "invoices", channels, func(m *message.Message) ([]*message.Message, error) {
@@ -166,7 +156,7 @@ func call(a *watermill.Adapter, uuid string, h message.NoPublishHandlerFunc) err
 }
 
 func TestNoPublisher(t *testing.T) {
-	a := adapter(t, guard(t), watermill.Options{})
+	a := adapter(t, testguards.Engine(t), watermill.Options{})
 	for range 2 { // it is not marked
 		_, err := a.Middleware(message.PassthroughHandler)(message.NewMessage("1", nil))
 		if !errors.Is(err, watermill.ErrNoPublisher) {
@@ -179,12 +169,12 @@ func TestNoPublisher(t *testing.T) {
 // is done with when OnReject says so.
 func TestRefused(t *testing.T) {
 	refuse := func(*message.Message) error { return consume.ErrReject }
-	if err := call(adapter(t, guard(t), watermill.Options{}), "1", refuse); !errors.Is(err, consume.ErrReject) {
+	if err := call(adapter(t, testguards.Engine(t), watermill.Options{}), "1", refuse); !errors.Is(err, consume.ErrReject) {
 		t.Errorf("without OnReject: %v", err)
 	}
 	full := errors.New("full")
 	answers := []error{full, nil}
-	a := adapter(t, guard(t), watermill.Options{OnReject: func(context.Context, *message.Message, error) error {
+	a := adapter(t, testguards.Engine(t), watermill.Options{OnReject: func(context.Context, *message.Message, error) error {
 		answer := answers[0]
 		answers = answers[1:]
 		return answer
@@ -200,7 +190,7 @@ func TestRefused(t *testing.T) {
 // TestInFlight: a message waits for its twin in place, and is an error when that takes
 // too long.
 func TestInFlight(t *testing.T) {
-	g := guard(t)
+	g := testguards.Engine(t)
 	key := consume.JoinedKey(nil, consume.Scope{Application: "test"}, []byte("1"))
 	held, err := g.Claim(t.Context(), key)
 	if err != nil || held.Verdict != dedup.Fresh {
@@ -223,7 +213,7 @@ func TestInFlight(t *testing.T) {
 func TestContext(t *testing.T) {
 	m := message.NewMessage("1", nil)
 	before := m.Context()
-	a := adapter(t, guard(t), watermill.Options{})
+	a := adapter(t, testguards.Engine(t), watermill.Options{})
 	_, err := a.Middleware(func(m *message.Message) ([]*message.Message, error) {
 		if consume.WorkFrom(m.Context()) == nil {
 			t.Error("no Work in the handler's context")
@@ -272,7 +262,7 @@ func TestRepository(t *testing.T) {
 
 // TestRepositoryInFlight: a key that somebody is about to mark is neither.
 func TestRepositoryInFlight(t *testing.T) {
-	g := guard(t)
+	g := testguards.Engine(t)
 	if _, err := g.Claim(t.Context(), []byte("k")); err != nil {
 		t.Fatal(err)
 	}

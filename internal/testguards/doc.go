@@ -3,7 +3,7 @@
 // whose effects share a transaction with their marks.
 //
 //	configs := testguards.Each(base) // base, once for each memory
-//	inbox := testguards.Inbox(base)
+//	inbox := testguards.Inbox(base, testguards.MariaDB)
 //
 // Servers are those of internal/servertest, started when a topic is made. The
 // addresses reach child processes by the environment. Memories of one server keep

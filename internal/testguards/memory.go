@@ -1,7 +1,6 @@
 package testguards
 
 import (
-	"database/sql"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -10,13 +9,11 @@ import (
 	"testing"
 	"time"
 
-	_ "github.com/go-sql-driver/mysql" // MariaDB
 	"github.com/redis/go-redis/v9"
 
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/engine"
 	"github.com/firstseen/firstseen/internal/servertest"
-	mysqlstore "github.com/firstseen/firstseen/stores/mysql"
 	redisstore "github.com/firstseen/firstseen/stores/redis"
 )
 
@@ -40,7 +37,7 @@ func Memories() []Memory {
 			return OpenEngine(dir, lease)
 		}},
 		{"redis", sharedAddr(servertest.Redis, "REDIS_ADDR"), openRedis},
-		{"mariadb", sharedAddr(servertest.MariaDB, "MARIADB_ADDR"), openMariaDB},
+		{"mariadb", sharedAddr(MariaDB.kind, MariaDB.variable), openMariaDB},
 	}
 }
 
@@ -58,6 +55,30 @@ func sharedAddr(kind, name string) func(testing.TB) string {
 
 func envOf(kind string) string { return "FIRSTSEEN_TEST_" + strings.ToUpper(kind) }
 
+// Guard opens the memory for one test or benchmark, with a lease of a minute.
+func (m Memory) Guard(tb testing.TB) dedup.Guard {
+	tb.Helper()
+	if m.Addr != nil {
+		m.Addr(tb)
+	}
+	g, closeGuard, err := m.Open(tb.TempDir(), time.Minute)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := closeGuard(); err != nil {
+			tb.Errorf("testguards: closing %s: %v", m.Name, err)
+		}
+	})
+	return g
+}
+
+// Engine opens the embedded engine for one test, as Memory.Guard does.
+func Engine(tb testing.TB) dedup.Guard {
+	tb.Helper()
+	return Memories()[0].Guard(tb)
+}
+
 // Open is adaptertest.Config.Guard: the shared server, which Addr has started here
 // or in the parent process.
 func (m Memory) Open(dir string, lease time.Duration) (dedup.Guard, func() error, error) {
@@ -72,9 +93,6 @@ func OpenEngine(dir string, lease time.Duration) (dedup.Guard, func() error, err
 	}
 	return e, e.Close, nil
 }
-
-// DSN is the data source name of a MariaDB server's test database.
-func DSN(addr string) string { return "firstseen:firstseen@tcp(" + addr + ")/firstseen" }
 
 // nameOf is a name for the memory of dir on a server.
 func nameOf(dir string) string {
@@ -93,25 +111,6 @@ func openRedis(addr, dir string, lease time.Duration) (dedup.Guard, func() error
 }
 
 func openMariaDB(addr, dir string, lease time.Duration) (dedup.Guard, func() error, error) {
-	db, s, err := openTable(addr, dir, lease)
-	if err != nil {
-		return nil, nil, err
-	}
-	return s, func() error { return errors.Join(s.Close(), db.Close()) }, nil
-}
-
-func openTable(addr, dir string, lease time.Duration) (*sql.DB, *mysqlstore.Store, error) {
-	db, err := sql.Open("mysql", DSN(addr))
-	if err != nil {
-		return nil, nil, err
-	}
-	db.SetMaxIdleConns(16)
-	s, err := mysqlstore.New(db, mysqlstore.Options{Window: Window, Lease: lease, Table: nameOf(dir)})
-	if err == nil {
-		err = s.Migrate(ctx)
-	}
-	if err != nil {
-		return nil, nil, errors.Join(err, db.Close())
-	}
-	return db, s, nil
+	_, s, closeAll, err := MariaDB.open(addr, dir, lease)
+	return s, closeAll, err
 }

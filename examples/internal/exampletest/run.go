@@ -11,16 +11,17 @@ import (
 	"time"
 )
 
-// Run calls ./run and wants one row for each order. Without the programs that are
-// needed it skips the test aloud, or fails where FIRSTSEEN_REQUIRE_SERVERS is 1.
-func Run(t *testing.T, needed ...string) {
+// Run calls ./run, which may take so long, wants one row for each order, and returns
+// what it printed. Without what is needed, paths or commands, it skips the test aloud,
+// or fails where FIRSTSEEN_REQUIRE_SERVERS is 1.
+func Run(t *testing.T, limit time.Duration, needed ...string) (printed string) {
 	t.Helper()
-	for _, path := range needed {
-		if _, err := os.Stat(path); err != nil && os.Getenv("FIRSTSEEN_REQUIRE_SERVERS") != "1" {
+	for _, n := range needed {
+		if err := there(n); err != nil && os.Getenv("FIRSTSEEN_REQUIRE_SERVERS") != "1" {
 			t.Skipf("!!! SKIPPED: %v (scripts/brokers install all)", err)
 		}
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	run := exec.CommandContext(ctx, "./run", "-orders", "50")
 	// It stops its servers when it is told to end, with all that it has started.
@@ -34,4 +35,14 @@ func Run(t *testing.T, needed ...string) {
 	if !strings.HasSuffix(string(out), want) {
 		t.Errorf("it prints %q, want %q in the end", out, want)
 	}
+	return string(out)
+}
+
+func there(needed string) error {
+	if strings.Contains(needed, "/") {
+		_, err := os.Stat(needed)
+		return err
+	}
+	_, err := exec.LookPath(needed)
+	return err
 }
