@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/firstseen/firstseen/internal/nanotime"
-	"github.com/firstseen/firstseen/internal/sabotage"
 )
 
 // A clock is the engine's time in ns since 1970. It never goes back (I4) and it
@@ -95,8 +94,6 @@ func (c *clock) look() (t int64, stepped bool) {
 	last := c.last.Load()
 	stepped = wall-max(t, last) > c.ahead.Load()+int64(stepTolerance)
 	switch {
-	case sabotage.On(sabotage.FollowWall):
-		t = wall
 	case t > last:
 		c.last.CompareAndSwap(last, t) // losing to another reader is as good
 	case t < last:

@@ -11,7 +11,6 @@ import (
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/internal/hash"
 	"github.com/firstseen/firstseen/internal/nanotime"
-	"github.com/firstseen/firstseen/internal/sabotage"
 	"github.com/firstseen/firstseen/internal/vfs"
 	"github.com/firstseen/firstseen/persist"
 	"github.com/firstseen/firstseen/persist/journal"
@@ -55,7 +54,7 @@ func (e *Engine) accept(id persist.Identity) error {
 		return fmt.Errorf("%w: %w", dedup.ErrIncompatible, errors.Join(problems...))
 	}
 	e.id, e.opts.Shards = id, int(id.Shards)
-	e.hasher = hash.New(id.Seed, id.Untrusted && !sabotage.On(sabotage.RouteUnkeyed))
+	e.hasher = hash.New(id.Seed, id.Untrusted)
 	return nil
 }
 

@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/firstseen/firstseen/dedup"
-	"github.com/firstseen/firstseen/internal/sabotage"
 	"github.com/firstseen/firstseen/internal/vfs"
 )
 
@@ -48,19 +47,18 @@ type childConfig struct {
 	batches  int      // then it closes and ends; 0: never
 	calm     bool     // it pauses between batches, and its tables never get full
 	boot     [16]byte // the boot id that it sees; zero: the machine's
-	fault    sabotage.Fault
-	killIn   string // the phase in which it kills itself; "": none
+	killIn   string   // the phase in which it kills itself; "": none
 }
 
 func (c childConfig) env() string {
-	return fmt.Sprintf("%s %d %d %d %d %d %d %t %x %d .%s %s",
-		c.scenario, c.from, c.now, c.speed, c.sync, c.seed, c.batches, c.calm, c.boot[:2], c.fault, c.killIn, c.dir)
+	return fmt.Sprintf("%s %d %d %d %d %d %d %t %x .%s %s",
+		c.scenario, c.from, c.now, c.speed, c.sync, c.seed, c.batches, c.calm, c.boot[:2], c.killIn, c.dir)
 }
 
 func parseChild(s string) (c childConfig, err error) {
 	var boot []byte
-	_, err = fmt.Sscanf(s, "%s %d %d %d %d %d %d %t %x %d %s %s",
-		&c.scenario, &c.from, &c.now, &c.speed, &c.sync, &c.seed, &c.batches, &c.calm, &boot, &c.fault, &c.killIn, &c.dir)
+	_, err = fmt.Sscanf(s, "%s %d %d %d %d %d %d %t %x %s %s",
+		&c.scenario, &c.from, &c.now, &c.speed, &c.sync, &c.seed, &c.batches, &c.calm, &boot, &c.killIn, &c.dir)
 	copy(c.boot[:], boot)
 	c.killIn = strings.TrimPrefix(c.killIn, ".")
 	return c, err
@@ -75,7 +73,6 @@ func TestFaultChild(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sabotage.Enable(c.fault)
 	out := &childOutput{w: os.Stdout}
 	switch c.scenario {
 	case "load":
@@ -117,9 +114,6 @@ func startChild(t *testing.T, c childConfig, stdin string, wrap ...string) (*exe
 	cmd.Env = append(os.Environ(), envChild+"="+c.env(), envFaults+"=", envJSON+"=")
 	cmd.Stdin = strings.NewReader(stdin)
 	cmd.Stderr = os.Stderr
-	if c.fault != sabotage.None {
-		cmd.Stderr = nil
-	}
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

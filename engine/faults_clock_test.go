@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/firstseen/firstseen/dedup"
-	"github.com/firstseen/firstseen/internal/sabotage"
 )
 
 // TestFaultsClock moves the wall back by years, forward and not at all, with
@@ -21,7 +20,7 @@ func TestFaultsClock(t *testing.T) {
 			}
 			clockSeed(p, seed)
 		}
-	}, sabotage.RetireEarly, sabotage.FollowWall)
+	})
 }
 
 func clockSeed(p *faultPart, seed uint64) {

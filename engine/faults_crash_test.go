@@ -12,7 +12,6 @@ import (
 
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/internal/faultfs"
-	"github.com/firstseen/firstseen/internal/sabotage"
 )
 
 // scripted is a fixed run of an engine whose own files lie in a faultfs. It stays
@@ -189,7 +188,7 @@ func TestFaultsCrashEverywhere(t *testing.T) {
 	runFaults(t, func(p *faultPart) {
 		crashEverywhere(p, Exact)
 		crashEverywhere(p, Approximate)
-	}, sabotage.AnswerEarly)
+	})
 }
 
 // TestFaultsErrorEverywhere fails the n-th operation, for every n, once and from
@@ -210,7 +209,7 @@ func TestFaultsErrorEverywhere(t *testing.T) {
 				}
 			}
 		}
-	}, sabotage.IgnoreSyncError)
+	})
 }
 
 func errorAt(p *faultPart, mode Mode, n int64, sticky bool) {

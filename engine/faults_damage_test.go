@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/firstseen/firstseen/dedup"
-	"github.com/firstseen/firstseen/internal/sabotage"
 	"github.com/firstseen/firstseen/persist"
 	"github.com/firstseen/firstseen/persist/journal"
 )
@@ -249,7 +248,7 @@ type fileSpan struct {
 
 // exhaust flips bits of a span, one after the other.
 func (pt *patient) exhaust(s fileSpan) {
-	long := pt.p.fault == sabotage.None && faultScale(0, 1) == 1
+	long := faultScale(0, 1) == 1
 	stride := s.stride
 	if long {
 		stride = 1
@@ -268,7 +267,7 @@ func (pt *patient) exhaust(s fileSpan) {
 
 // cut cuts a file off, in the long form at every length.
 func (pt *patient) cut(name string, stride int64) {
-	if pt.p.fault == sabotage.None && faultScale(0, 1) == 1 {
+	if faultScale(0, 1) == 1 {
 		stride = 1
 	}
 	for at := int64(0); at < fileSize(pt.healthy, name); at += stride {
@@ -324,7 +323,7 @@ func swapFiles(dir, one, other string) bool {
 }
 
 func TestFaultsDamageSmallFiles(t *testing.T) {
-	runFaults(t, damageSmallFiles, sabotage.IgnoreProof, sabotage.SkipRebuild)
+	runFaults(t, damageSmallFiles)
 }
 
 // damageAnywhere is one random damage of a random file, Badger's included.
@@ -373,7 +372,7 @@ func damageAnywhere(p *faultPart) {
 }
 
 func TestFaultsDamageAnywhere(t *testing.T) {
-	runFaults(t, damageAnywhere, sabotage.IgnoreMissing)
+	runFaults(t, damageAnywhere)
 }
 
 // TestFaultsDamageBlock flips bits of the stored keys themselves, which nothing
@@ -390,7 +389,7 @@ func TestFaultsDamageBlock(t *testing.T) {
 				pt.try(fmt.Sprintf("byte %d of %s", at, name), func(dir string) bool { return flipBit(dir, name, at, 5) })
 			}
 		}
-	}, sabotage.IgnoreBlockSum)
+	})
 }
 
 // older puts parts of an older state in the place of newer ones.
@@ -471,11 +470,11 @@ func olderDirectory(p *faultPart) {
 // TestFaultsOlderDirectory restores a directory as a whole from a backup and tells
 // the engine how far it had come.
 func TestFaultsOlderDirectory(t *testing.T) {
-	runFaults(t, olderDirectory, sabotage.IgnoreAge)
+	runFaults(t, olderDirectory)
 }
 
 // TestFaultsOlderParts restores single parts of a directory from a backup, and
 // all but one of them; it empties and deletes Badger's directories.
 func TestFaultsOlderParts(t *testing.T) {
-	runFaults(t, olderParts, sabotage.IgnoreMissing)
+	runFaults(t, olderParts)
 }

@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"github.com/firstseen/firstseen/dedup"
-	"github.com/firstseen/firstseen/internal/sabotage"
 	"github.com/firstseen/firstseen/persist"
 )
 
@@ -83,5 +82,5 @@ func TestFaultsGap(t *testing.T) {
 				}
 			}
 		}
-	}, sabotage.IgnoreGap)
+	})
 }

@@ -12,7 +12,6 @@ import (
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/internal/hash"
 	"github.com/firstseen/firstseen/internal/hash/hashtest"
-	"github.com/firstseen/firstseen/internal/sabotage"
 )
 
 // TestFaultsHostileKeys asks for keys that were chosen to be mixed up: equal
@@ -23,7 +22,7 @@ func TestFaultsHostileKeys(t *testing.T) {
 		for _, untrusted := range []bool{false, true} {
 			hostileKeys(p, untrusted)
 		}
-	}, sabotage.HashDecides)
+	})
 }
 
 func hostileKeys(p *faultPart, untrusted bool) {
@@ -122,7 +121,7 @@ func TestFaultsHostileWork(t *testing.T) {
 				}
 			}
 		}
-	}, sabotage.RouteUnkeyed)
+	})
 }
 
 // hostileWork admits keys twice, the second time out of runs, and returns what
@@ -130,9 +129,6 @@ func TestFaultsHostileWork(t *testing.T) {
 func hostileWork(p *faultPart, family string, build func(unkeyed *hash.Hasher, i uint64) []byte) map[string]uint64 {
 	const batch = 500
 	n := faultScale(10_000, 200_000)
-	if p.fault != sabotage.None {
-		n = 10_000 // keys that do meet take time by their square
-	}
 	// Room in a table for a fifth of the shard's keys: five runs each, where none
 	// is sealed early because it is full in one place.
 	e := faultOpen(p.t, memoryDir(p.t, 64<<20), config{Options: Options{

@@ -8,8 +8,6 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
-
-	"github.com/firstseen/firstseen/internal/sabotage"
 )
 
 // killPhases are those in which a kill is aimed at.
@@ -19,8 +17,7 @@ var killPhases = []string{"open", "flush", "merge", "rotation", "close"}
 // at random moments and in the middle of each phase: nothing that was acknowledged
 // may be missed, nothing that was never tried may be called a duplicate.
 func TestFaultsKill(t *testing.T) {
-	runFaults(t, func(p *faultPart) { killCycles(p, faultScale(50, 1000), uint64(faultScale(0, 10e6))) },
-		sabotage.SkipFilterAdd, sabotage.ReleaseEarly)
+	runFaults(t, func(p *faultPart) { killCycles(p, faultScale(50, 1000), uint64(faultScale(0, 10e6))) })
 }
 
 func killCycles(p *faultPart, cycles int, keys uint64) {
@@ -28,9 +25,9 @@ func killCycles(p *faultPart, cycles int, keys uint64) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	l := &ledger{p: p, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).UnixNano()}
 	dir := filepath.Join(t.TempDir(), "seen")
-	c := childConfig{scenario: "load", dir: dir, speed: 1500, fault: p.fault}
+	c := childConfig{scenario: "load", dir: dir, speed: 1500}
 	hits := map[string]int{}
-	for cycle := 0; p.more(cycle, cycles) || p.fault == sabotage.None && l.keys < keys; cycle++ {
+	for cycle := 0; cycle < cycles || l.keys < keys; cycle++ {
 		c.from, c.now, c.seed = l.tried, l.now, uint64(cycle)
 		c.sync, c.batches, c.killIn = Sync(rng.IntN(3)), 1+rng.IntN(40), ""
 		if cycle%2 == 1 {
@@ -47,7 +44,7 @@ func killCycles(p *faultPart, cycles int, keys uint64) {
 		l.read(stdout)
 		timer.Stop()
 		_ = cmd.Wait()
-		if cmd.ProcessState.ExitCode() >= 0 && p.fault == sabotage.None && len(p.mu.fails) == 0 {
+		if cmd.ProcessState.ExitCode() >= 0 && len(p.mu.fails) == 0 {
 			p.errorf("cycle %d: the child ended by itself: %v", cycle, cmd.ProcessState)
 		}
 		if len(p.mu.fails) > 0 {
@@ -64,7 +61,7 @@ func killCycles(p *faultPart, cycles int, keys uint64) {
 	p.count("keys acknowledged", int(l.keys))
 	for _, name := range killPhases {
 		p.count("kills in "+name, hits[name])
-		if hits[name] == 0 && p.fault == sabotage.None {
+		if hits[name] == 0 {
 			p.errorf("no kill came in %s", name)
 		}
 	}
@@ -91,10 +88,10 @@ func TestFaultsSyncErrors(t *testing.T) {
 		faultSkip(t, "strace can't trace here: %s", out)
 	}
 	runFaults(t, func(p *faultPart) {
-		for n := 1; p.more(n-1, faultScale(8, 100)); n++ {
+		for n := 1; n <= faultScale(8, 100) && !p.done(); n++ {
 			l := &ledger{p: p, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).UnixNano()}
 			dir := filepath.Join(t.TempDir(), "seen")
-			c := childConfig{scenario: "errors", dir: dir, now: l.now, speed: 1, fault: p.fault}
+			c := childConfig{scenario: "errors", dir: dir, now: l.now, speed: 1}
 			// One sync of the journal, or all syncs of everything from then on. strace
 			// counts for each thread, and none of them makes many more.
 			nth := 3 * (1 + (n-1)%40)
@@ -118,5 +115,5 @@ func TestFaultsSyncErrors(t *testing.T) {
 			}
 			faultClose(t, e)
 		}
-	}, sabotage.IgnoreSyncError)
+	})
 }

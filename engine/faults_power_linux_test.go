@@ -8,20 +8,18 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/firstseen/firstseen/internal/sabotage"
 )
 
 // TestFaultsPowerLoss cuts the power of an ext4 file system in a file, under a
 // child that marks with SyncAlways: nothing that was acknowledged may be lost.
 func TestFaultsPowerLoss(t *testing.T) {
-	runFaults(t, func(p *faultPart) { newPower(p, SyncAlways).cycles(faultScale(10, 300)) }, sabotage.AnswerEarly, sabotage.PublishUnsynced)
+	runFaults(t, func(p *faultPart) { newPower(p, SyncAlways).cycles(faultScale(10, 300)) })
 }
 
 // TestFaultsPowerLossInterval does so with SyncInterval: what is lost was
 // acknowledged within the last interval, and the next opening says so.
 func TestFaultsPowerLossInterval(t *testing.T) {
-	runFaults(t, func(p *faultPart) { newPower(p, SyncInterval).cycles(faultScale(5, 60)) }, sabotage.SkipInterval, sabotage.HideLoss)
+	runFaults(t, func(p *faultPart) { newPower(p, SyncInterval).cycles(faultScale(5, 60)) })
 }
 
 // power is a machine that loses its power again and again.
@@ -46,12 +44,12 @@ func (w *power) cycles(n int) {
 	p := w.p
 	// On a slow machine it may take more cuts until one takes a key.
 	unlucky := func(cycle int) bool {
-		return p.fault == sabotage.None && w.sync == SyncInterval && w.lost == 0 && cycle < 8*n
+		return w.sync == SyncInterval && w.lost == 0 && cycle < 8*n
 	}
-	for cycle := 0; p.more(cycle, n) || unlucky(cycle); cycle++ {
+	for cycle := 0; cycle < n || unlucky(cycle); cycle++ {
 		w.boot[0], w.boot[1] = byte(cycle), byte(cycle>>8)+1
 		c := childConfig{scenario: "load", dir: filepath.Join(w.disk.mount, "seen"), from: w.l.tried, now: w.l.now, speed: 1500, sync: w.sync,
-			seed: uint64(cycle), batches: 5 + w.rng.IntN(60), boot: w.boot, fault: p.fault}
+			seed: uint64(cycle), batches: 5 + w.rng.IntN(60), boot: w.boot}
 		life := time.Duration(w.rng.IntN(400)) * time.Millisecond
 		w.l.from = cutsAfter[cycle%len(cutsAfter)]
 		if w.sync == SyncInterval && cycle%2 == 0 {
@@ -73,7 +71,7 @@ func (w *power) cycles(n int) {
 	if w.sync == SyncInterval {
 		p.count("keys lost", w.lost)
 		p.count("ms before the cut, of the lost key acknowledged longest ago", int(w.ago.Milliseconds()))
-		if w.lost == 0 && p.fault == sabotage.None {
+		if w.lost == 0 {
 			p.errorf("no cut took a key")
 		}
 	}

@@ -8,7 +8,6 @@ import (
 
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/internal/faultfs"
-	"github.com/firstseen/firstseen/internal/sabotage"
 )
 
 // slowLimit is how long a call may take to notice that its context ended before
@@ -23,7 +22,7 @@ func TestFaultsSlowDisk(t *testing.T) {
 		for i := 0; i < faultScale(2, 50) && !p.done(); i++ {
 			slowDisk(p)
 		}
-	}, sabotage.IgnoreContext)
+	})
 }
 
 func slowDisk(p *faultPart) {

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/firstseen/firstseen/dedup"
-	"github.com/firstseen/firstseen/internal/sabotage"
 )
 
 // TestFaultsStopped stops a child in the middle of its work, sets its wall forward
@@ -19,15 +18,15 @@ import (
 // acknowledged after it woke up is younger than the window, and no lease ended
 // while it slept (I4).
 func TestFaultsStopped(t *testing.T) {
-	runFaults(t, func(p *faultPart) { stopCycles(p, faultScale(8, 300)) }, sabotage.ForgetStep)
+	runFaults(t, func(p *faultPart) { stopCycles(p, faultScale(8, 300)) })
 }
 
 func stopCycles(p *faultPart, cycles int) {
 	rng := rand.New(rand.NewPCG(9, 10))
 	l := &ledger{p: p}
-	c := childConfig{scenario: "stopped", dir: filepath.Join(p.t.TempDir(), "seen"), fault: p.fault, sync: SyncNone,
+	c := childConfig{scenario: "stopped", dir: filepath.Join(p.t.TempDir(), "seen"), sync: SyncNone,
 		now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).UnixNano()}
-	for cycle := 0; p.more(cycle, cycles); cycle++ {
+	for cycle := 0; cycle < cycles; cycle++ {
 		c.from, c.seed = l.tried, uint64(cycle)
 		if err := setWall(c, 0); err != nil {
 			p.t.Fatal(err)

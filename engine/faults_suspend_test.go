@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/firstseen/firstseen/dedup"
-	"github.com/firstseen/firstseen/internal/sabotage"
 )
 
 // TestFaultsSuspend lets the wall run on by hours while the monotonic clock stands,
@@ -21,7 +20,7 @@ func TestFaultsSuspend(t *testing.T) {
 			}
 			suspendSeed(p, seed)
 		}
-	}, sabotage.ForgetStep)
+	})
 }
 
 // suspended is an engine on a machine that is suspended now and then.

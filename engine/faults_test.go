@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"slices"
@@ -14,13 +15,11 @@ import (
 	"text/tabwriter"
 
 	"github.com/firstseen/firstseen/dedup"
-	"github.com/firstseen/firstseen/internal/sabotage"
 )
 
 // The fault suite: faults_*_test.go. Each part is a function that puts the engine
-// through bad days and complains to a faultPart. It runs twice: as it is, when
-// nothing may be wrong, and with one line of the code deliberately wrong
-// (internal/sabotage), when the same part has to go red.
+// through bad days and complains to a faultPart. That it would see a wrong line is
+// shown by internal/sabotage, which runs it with one.
 //
 //	FIRSTSEEN_FAULTS=long             the full numbers of cycles (hours)
 //	FIRSTSEEN_FAULTS_JSON=file        the figures, beside the table that is printed
@@ -51,10 +50,9 @@ func faultSkip(t *testing.T, format string, args ...any) {
 
 // faultPart is one run of a part.
 type faultPart struct {
-	t     *testing.T
-	name  string
-	fault sabotage.Fault
-	mu    struct {
+	t    *testing.T
+	name string
+	mu   struct {
 		sync.Mutex
 		figures map[string]int64
 		fails   []string
@@ -85,43 +83,26 @@ func (p *faultPart) fatalf(format string, args ...any) {
 	panic(faultStop{})
 }
 
-// done reports whether a sabotaged run has shown what it is there to show.
+// done reports whether the part has seen enough: with -failfast that is one broken
+// promise.
 func (p *faultPart) done() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.fault != sabotage.None && len(p.mu.fails) > 0
-}
-
-// patience is how many times as long as a sound run a sabotaged one may take until
-// it is noticed.
-const patience = 20
-
-// more reports whether a run has a cycle with this number, counted from 0: n of them
-// do for a sound run. A sabotaged one goes on until it is noticed: what a kill or a
-// power cut meets is the machine's matter, and a busy one may give it nothing to break.
-func (p *faultPart) more(cycle, n int) bool {
-	if p.fault == sabotage.None {
-		return cycle < n
-	}
-	return !p.done() && cycle < patience*n
+	return len(p.mu.fails) > 0 && flag.Lookup("test.failfast").Value.String() == "true"
 }
 
 func (p *faultPart) run(body func(p *faultPart)) {
 	p.mu.figures = map[string]int64{}
 	defer func() {
 		if r := recover(); r != nil && r != (faultStop{}) {
-			if p.fault == sabotage.None {
-				panic(r)
-			}
-			p.errorf("panic: %v", r) // broken code may break in any way
+			panic(r)
 		}
 	}()
 	body(p)
 }
 
-// runFaults runs a part, and then once with each of the faults, which it has to
-// notice.
-func runFaults(t *testing.T, body func(p *faultPart), faults ...sabotage.Fault) {
+// runFaults runs a part and reports what it saw.
+func runFaults(t *testing.T, body func(p *faultPart)) {
 	t.Helper()
 	p := &faultPart{t: t, name: strings.TrimPrefix(t.Name(), "TestFaults")}
 	p.run(body)
@@ -132,18 +113,6 @@ func runFaults(t *testing.T, body func(p *faultPart), faults ...sabotage.Fault) 
 		faultFigures.add(p.name, what, n)
 	}
 	faultFigures.add(p.name, "broken promises", int64(len(p.mu.fails)))
-	for _, fault := range faults {
-		red := &faultPart{t: t, name: p.name, fault: fault}
-		sabotage.Enable(fault)
-		red.run(body)
-		sabotage.Enable(sabotage.None)
-		if len(red.mu.fails) == 0 {
-			t.Errorf("with fault %d switched on the part saw nothing wrong", fault)
-			continue
-		}
-		faultFigures.add(p.name, "sabotages noticed", 1)
-		t.Logf("fault %d: %s", fault, red.mu.fails[0])
-	}
 }
 
 // figures are what the suite prints at its end.

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/firstseen/firstseen/dedup"
-	"github.com/firstseen/firstseen/internal/sabotage"
 	"github.com/firstseen/firstseen/persist"
 	"github.com/firstseen/firstseen/shards"
 )
@@ -241,10 +240,8 @@ func (fl *flusher) finish(f *flush) error {
 	if err := fl.e.journal.Sync(); err != nil {
 		return err
 	}
-	if !sabotage.On(sabotage.PublishUnsynced) {
-		if err := fl.syncSegments(f.runs); err != nil {
-			return err
-		}
+	if err := fl.syncSegments(f.runs); err != nil {
+		return err
 	}
 	if err := fl.writeManifest(f.runs, f.at); err != nil {
 		return err

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/firstseen/firstseen/dedup"
-	"github.com/firstseen/firstseen/internal/sabotage"
 	"github.com/firstseen/firstseen/persist"
 )
 
@@ -55,7 +54,7 @@ func (rc *recovery) gap(g *persist.GenerationMeta, err error) error {
 // hold makes look-ups that would have to say Fresh say Unknown where the key may
 // have been marked in the gap.
 func (rc *recovery) hold(g persist.GapMeta) {
-	if rc.e.opts.OnGap == Report && !sabotage.On(sabotage.IgnoreGap) {
+	if rc.e.opts.OnGap == Report {
 		rc.e.set.AddGeneration(g.Generation, true, g.Blind)
 	}
 }

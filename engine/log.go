@@ -5,7 +5,6 @@ import (
 	"errors"
 
 	"github.com/firstseen/firstseen/internal/hash"
-	"github.com/firstseen/firstseen/internal/sabotage"
 	"github.com/firstseen/firstseen/persist/journal"
 	"github.com/firstseen/firstseen/shards"
 )
@@ -97,9 +96,6 @@ func (e *Engine) reserve(ctx context.Context, space int) error {
 	for {
 		e.roomWanted.Store(true)
 		e.maintainer.wake()
-		if sabotage.On(sabotage.IgnoreContext) {
-			ctx = context.WithoutCancel(ctx)
-		}
 		slice, cancel := context.WithTimeout(ctx, refusalCheck)
 		err := e.journal.Reserve(slice, space)
 		cancel()

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/firstseen/firstseen/dedup"
-	"github.com/firstseen/firstseen/internal/sabotage"
 	"github.com/firstseen/firstseen/persist"
 )
 
@@ -130,9 +129,6 @@ func (e *Engine) promisedGenerations() (gs []generation) {
 // lies far back are flushed; without a store a snapshot takes their place.
 func (e *Engine) relieveJournal() {
 	s := e.journal.State()
-	if sabotage.On(sabotage.ReleaseEarly) {
-		e.journal.Release(s.End)
-	}
 	wanted := e.roomWanted.Swap(false)
 	if s.Used < s.RingBytes/2 && !wanted {
 		return
@@ -217,7 +213,7 @@ func (e *Engine) keepStep(ctx context.Context) error {
 		}
 	}
 	defer func() { <-e.stepping }()
-	if _, stepped := e.clock.look(); !stepped || sabotage.On(sabotage.ForgetStep) {
+	if _, stepped := e.clock.look(); !stepped {
 		return nil
 	}
 	return e.keepMoment()

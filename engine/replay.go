@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/firstseen/firstseen/dedup"
-	"github.com/firstseen/firstseen/internal/sabotage"
 	"github.com/firstseen/firstseen/persist"
 	"github.com/firstseen/firstseen/persist/journal"
 	"github.com/firstseen/firstseen/shards"
@@ -62,9 +61,6 @@ func (rc *recovery) replay(results persist.ResultPromises) error {
 // that is there can be newer than a mark that is not: the journal loses its end
 // only.
 func (rc *recovery) noteLoss(d time.Duration, since int64) {
-	if sabotage.On(sabotage.HideLoss) {
-		return
-	}
 	rc.stats.MayHaveLost, rc.stats.LostSince = d, time.Unix(0, since)
 	rc.e.opts.Logger.Warn("the machine stopped without a clean close: the newest marks may be lost", "at_most", d, "since", rc.stats.LostSince)
 }
@@ -113,5 +109,5 @@ func (rc *recovery) changeWindow() error {
 func (rc *recovery) mayReuse(oldest generation, start int64) bool {
 	m := rc.m
 	slots := 1 + m.Window/max(1, m.Span)
-	return slots <= int64(rc.e.opts.Generations) || oldest.end+m.Window <= start || sabotage.On(sabotage.ForgetSlots)
+	return slots <= int64(rc.e.opts.Generations) || oldest.end+m.Window <= start
 }

@@ -10,7 +10,6 @@ import (
 
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/internal/hash"
-	"github.com/firstseen/firstseen/internal/sabotage"
 	"github.com/firstseen/firstseen/persist"
 	"github.com/firstseen/firstseen/persist/journal"
 )
@@ -34,7 +33,7 @@ func (rc *recovery) restoreFilter(g *persist.GenerationMeta, byShard [][]*persis
 	before := len(rc.younger)
 	for _, runs := range byShard {
 		for _, r := range runs {
-			if m := r.Meta(); m.Tombstones || covers(m) || sabotage.On(sabotage.SkipRebuild) {
+			if m := r.Meta(); m.Tombstones || covers(m) {
 				continue
 			}
 			rc.younger = append(rc.younger, youngerRun{run: r, slot: rc.e.store.slot(r), g: g})

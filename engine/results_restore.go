@@ -6,7 +6,6 @@ import (
 
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/internal/hash"
-	"github.com/firstseen/firstseen/internal/sabotage"
 	"github.com/firstseen/firstseen/persist"
 	"github.com/firstseen/firstseen/shards"
 )
@@ -70,13 +69,13 @@ func (rc *recovery) restoreResultDir(p *persist.ResultPromise) (d *resultDir, ne
 	if err != nil && !errors.Is(err, dedup.ErrCorrupt) {
 		return d, false, err
 	}
-	if err != nil && !p.Lost && !sabotage.On(sabotage.IgnoreLostResults) {
+	if err != nil && !p.Lost {
 		rc.lostResults(d, err)
 		news = true
 	}
 	d.put = scan.All // which is not known to be durable
 	orphans, err := rc.orphanedResults(d, scan.Unsettled)
-	if err == nil && len(orphans) > 0 && !sabotage.On(sabotage.KeepOrphans) {
+	if err == nil && len(orphans) > 0 {
 		p := &resultPut{records: orphans}
 		if err = rc.e.results.putLocked(d, []*resultPut{p}); err == nil {
 			d.settle(p.seq)

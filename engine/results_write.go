@@ -3,10 +3,8 @@ package engine
 import (
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/firstseen/firstseen/dedup"
-	"github.com/firstseen/firstseen/internal/sabotage"
 	"github.com/firstseen/firstseen/persist"
 	"github.com/firstseen/firstseen/persist/journal"
 )
@@ -45,7 +43,7 @@ func (r *results) writeLocked(puts []*resultPut) {
 	if err == nil {
 		err = r.putLocked(d, puts)
 	}
-	if err == nil && r.e.opts.Sync == SyncAlways && !sabotage.On(sabotage.UnsyncedResults) {
+	if err == nil && r.e.opts.Sync == SyncAlways {
 		err = r.syncDir(d)
 	}
 	r.failed(err)
@@ -73,9 +71,6 @@ func (r *results) putLocked(d *resultDir, puts []*resultPut) error {
 	d.mu.Unlock()
 	if err := r.e.checkFree(bytes); err != nil {
 		return err
-	}
-	if sabotage.On(sabotage.LoseResults) {
-		writes = slices.DeleteFunc(writes, func(w persist.ResultsWrite) bool { return w.Seq%8 == 0 })
 	}
 	if err := d.store.Write(writes); err != nil {
 		return err

@@ -5,14 +5,13 @@ import (
 	"fmt"
 
 	"github.com/firstseen/firstseen/dedup"
-	"github.com/firstseen/firstseen/internal/sabotage"
 	"github.com/firstseen/firstseen/internal/vfs"
 	"github.com/firstseen/firstseen/shards"
 )
 
 // checkDisk keeps the flag that refuses marks before the disk is full.
 func (e *Engine) checkDisk() {
-	if e.opts.MinFreeDisk < 0 || sabotage.On(sabotage.IgnoreRoom) {
+	if e.opts.MinFreeDisk < 0 {
 		return
 	}
 	free, err := vfs.FreeSpace(e.dir)
@@ -53,9 +52,6 @@ func (e *Engine) checkRoom(tables []*shards.Unflushed) error {
 // checkFree says ErrDiskFull where less than need is free: Badger writes through
 // sparse maps and dies of SIGBUS where an ordinary write gets an error.
 func (e *Engine) checkFree(need int64) error {
-	if sabotage.On(sabotage.IgnoreRoom) {
-		return nil
-	}
 	need += 4 << 20 // Badger's own files
 	free, err := vfs.FreeSpace(e.dir)
 	switch {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"math"
 
-	"github.com/firstseen/firstseen/internal/sabotage"
 	"github.com/firstseen/firstseen/persist/journal"
 )
 
@@ -119,9 +118,6 @@ func (e *Engine) beginGeneration(g generation, end int64) {
 func (e *Engine) retireLocked(now int64) {
 	gs := e.window.generations
 	n := 0
-	if sabotage.On(sabotage.RetireEarly) {
-		now += int64(e.opts.span())
-	}
 	for n < len(gs)-1 && gs[n].end+int64(e.opts.Window) <= now {
 		n++
 	}

@@ -18,7 +18,6 @@ import (
 	"github.com/dgraph-io/badger/v4/options"
 
 	"github.com/firstseen/firstseen/dedup"
-	"github.com/firstseen/firstseen/internal/sabotage"
 	"github.com/firstseen/firstseen/internal/vfs"
 )
 
@@ -226,7 +225,7 @@ const storeRoom = 1 << 20
 // and what doesn't fit ends the process (SIGBUS) or leaves it in a panic.
 func checkRoom(dir string) error {
 	free, err := vfs.FreeSpace(dir)
-	if err != nil || free >= storeRoom || sabotage.On(sabotage.IgnoreRoom) {
+	if err != nil || free >= storeRoom {
 		return nil //nolint:nilerr // where nobody knows how much there is, we try
 	}
 	return fmt.Errorf("%w: %d KB are free, %d are needed", dedup.ErrDiskFull, free>>10, storeRoom>>10)

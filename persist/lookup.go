@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/firstseen/firstseen/internal/prefetch"
-	"github.com/firstseen/firstseen/internal/sabotage"
 	"github.com/firstseen/firstseen/internal/vfs"
 )
 
@@ -150,7 +149,7 @@ func (q *Query) announceBlock() {
 func (q *Query) answer() (found bool, err error) {
 	r := q.Run
 	records := q.data[:len(q.data)-blockSum]
-	if checksum(records) != binary.LittleEndian.Uint32(q.data[len(records):]) && !sabotage.On(sabotage.IgnoreBlockSum) {
+	if checksum(records) != binary.LittleEndian.Uint32(q.data[len(records):]) {
 		return false, r.damageAt(q.block, "wrong checksum")
 	}
 	if fixedForm(r.meta.Form) {

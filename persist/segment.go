@@ -12,7 +12,6 @@ import (
 	"sync/atomic"
 
 	"github.com/firstseen/firstseen/dedup"
-	"github.com/firstseen/firstseen/internal/sabotage"
 	"github.com/firstseen/firstseen/internal/vfs"
 )
 
@@ -112,9 +111,7 @@ func SalvageSegment(c SegmentConfig, meta SegmentMeta) (*Segment, []*Run, error)
 	for _, m := range meta.Runs {
 		r, err := s.openRun(m)
 		if err != nil {
-			if !sabotage.On(sabotage.IgnoreMissing) {
-				problems = append(problems, err)
-			}
+			problems = append(problems, err)
 			continue
 		}
 		runs = append(runs, r)

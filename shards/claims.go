@@ -5,7 +5,6 @@ import (
 
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/internal/hash"
-	"github.com/firstseen/firstseen/internal/sabotage"
 )
 
 // A claim is a key in somebody's hands.
@@ -43,7 +42,7 @@ func splitToken(t dedup.Token) (shard, slot uint32, nonce uint64) {
 
 // find returns the slot that holds the key, or -1.
 func (c *claims) find(form hash.Form, order, lo uint64, record []byte) int {
-	if c.live == 0 || sabotage.On(sabotage.ForgetClaims) {
+	if c.live == 0 {
 		return -1
 	}
 	for i := order >> c.shift; ; i = (i + 1) & uint64(len(c.index)-1) {
@@ -79,9 +78,6 @@ func (c *claims) getPinned(slot uint32, nonce uint64) *claim {
 // at returns the claim that a token names, or nil.
 func (c *claims) at(slot uint32, nonce uint64) *claim {
 	if int(slot) >= len(c.slots) || nonce == 0 || c.slots[slot].nonce != nonce {
-		if sabotage.On(sabotage.AcceptStale) && int(slot) < len(c.slots) && c.slots[slot].nonce != 0 {
-			return &c.slots[slot]
-		}
 		return nil
 	}
 	return &c.slots[slot]

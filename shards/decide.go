@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"github.com/firstseen/firstseen/dedup"
-	"github.com/firstseen/firstseen/internal/sabotage"
 )
 
 // An Op is what happens to a key that nobody marked or holds.
@@ -105,7 +104,7 @@ func (s *shard) first(ctx context.Context, b *Batch, from, to int) error {
 	switch {
 	case s.set.c.Confirmer == nil:
 		err = s.byFilter(b, from, to)
-	case b.op == opMark && b.alike && s.claims.live == 0 && !sabotage.On(sabotage.SkipFilterAdd):
+	case b.op == opMark && b.alike && s.claims.live == 0:
 		err = s.together(b, from, to)
 	default:
 		err = s.each(b, from, to)

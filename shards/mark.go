@@ -6,7 +6,6 @@ import (
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/internal/hash"
 	"github.com/firstseen/firstseen/internal/keytable"
-	"github.com/firstseen/firstseen/internal/sabotage"
 )
 
 // mark adds the i-th key of the batch to the unflushed keys (I2: under the
@@ -89,7 +88,7 @@ func (s *shard) logMarks(b *Batch) error {
 	if n == 0 {
 		return nil
 	}
-	if !b.fresh.inFilter && !sabotage.On(sabotage.SkipFilterAdd) {
+	if !b.fresh.inFilter {
 		(*s.filter.Load()).AddBatch(s.slot, b.fresh.orders)
 	}
 	if s.larger != nil {

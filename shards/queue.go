@@ -3,8 +3,6 @@ package shards
 import (
 	"context"
 	"slices"
-
-	"github.com/firstseen/firstseen/internal/sabotage"
 )
 
 // Seal seals the unflushed keys of every shard whose oldest one was logged
@@ -122,9 +120,6 @@ func (s *Set) waitRoom(ctx context.Context, most int64) error {
 	}
 	if s.nSealed.Load() < most {
 		return nil
-	}
-	if sabotage.On(sabotage.IgnoreContext) {
-		ctx = context.WithoutCancel(ctx)
 	}
 	select {
 	case <-room:

@@ -9,7 +9,6 @@ import (
 
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/internal/crc32c"
-	"github.com/firstseen/firstseen/internal/sabotage"
 )
 
 // Append gives the frame its position, which is its End - FrameSpace(len(Payload)),
@@ -268,7 +267,7 @@ func (j *Journal) settle(end Pos, err error) (syncs uint64) {
 		doing, syncs, durable = "syncing", 1, end
 		err = j.file.Sync()
 	}
-	if err != nil && !sabotage.On(sabotage.IgnoreSyncError) {
+	if err != nil {
 		j.fail(doing, err)
 		return syncs
 	}
@@ -358,9 +357,6 @@ func (j *Journal) syncEvery(interval time.Duration) {
 		case <-j.stop:
 			return
 		case <-tick.C:
-			if sabotage.On(sabotage.SkipInterval) {
-				continue
-			}
 			if j.syncAll() != nil {
 				return
 			}

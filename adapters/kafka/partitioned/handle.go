@@ -10,7 +10,6 @@ import (
 	"github.com/firstseen/firstseen/adapters/kafka"
 	"github.com/firstseen/firstseen/adapters/kafka/marks"
 	"github.com/firstseen/firstseen/dedup"
-	"github.com/firstseen/firstseen/internal/sabotage"
 )
 
 // marksBytes is the most a record of marks takes, below Kafka's limit of 1 MB.
@@ -102,9 +101,6 @@ func (s *session) place(r *kgo.Record, key []byte) {
 
 // log produces the records of a partition's marks.
 func (s *session) log(ctx context.Context, sh *share, promise *kgo.FirstErrPromise) {
-	if sabotage.On(sabotage.MarksOutside) {
-		return
-	}
 	now := time.Now()
 	for keys := sh.keys; len(keys) > 0; {
 		value, n := marks.Append(nil, now, keys, marksBytes)
@@ -113,11 +109,6 @@ func (s *session) log(ctx context.Context, sh *share, promise *kgo.FirstErrPromi
 		s.kafka.Produce(ctx, &kgo.Record{Topic: s.o.Marks, Partition: sh.m.id, Value: value}, func(r *kgo.Record, err error) {
 			if err == nil {
 				sh.end.Store(max(sh.end.Load(), r.Offset+1)) // promises follow each other
-			}
-			if sabotage.On(sabotage.PositionEarly) {
-				early := sh.m.position
-				early.Offset, early.NotBefore = r.Offset+1, sh.m.e.Stats().Journal.Durable
-				_ = early.write(s.directory(sh.m.id) + ".position")
 			}
 			done(r, err)
 		})

@@ -22,7 +22,6 @@ import (
 	"github.com/firstseen/firstseen/adapters/adaptertest"
 	"github.com/firstseen/firstseen/adapters/kafka/partitioned"
 	"github.com/firstseen/firstseen/engine"
-	"github.com/firstseen/firstseen/internal/sabotage"
 	"github.com/firstseen/firstseen/internal/servertest"
 )
 
@@ -37,7 +36,6 @@ type order struct {
 	Brokers, Topic, Dir, ID string
 	Abort                   float64 // share of the transactions that a handler's error aborts
 	KillAt                  int     // kill -9 as soon as the broker has committed so many transactions
-	Fault                   sabotage.Fault
 }
 
 func TestMain(m *testing.M) {
@@ -56,7 +54,6 @@ func child(text string) error {
 	if err := json.Unmarshal([]byte(text), &o); err != nil {
 		return err
 	}
-	sabotage.Enable(o.Fault)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	n, err := o.node()

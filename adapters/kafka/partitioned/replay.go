@@ -14,7 +14,6 @@ import (
 	"github.com/firstseen/firstseen/adapters/kafka/marks"
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/engine"
-	"github.com/firstseen/firstseen/internal/sabotage"
 )
 
 // tellEvery is how often the progress of a long load is logged.
@@ -109,9 +108,6 @@ func (s *session) reachOf(ctx context.Context, id int32) (reach, error) {
 
 // read loads the log from an offset on until its end has been passed.
 func (s *session) read(ctx context.Context, m *memory, r reach, from int64, o engine.Options) (position, engine.LoadStats, error) {
-	if sabotage.On(sabotage.SkipReplay) {
-		from = r.end
-	}
 	if from < r.start {
 		s.gap(r.id, fmt.Sprintf("the log begins at offset %d, the directory ends at %d", r.start, from))
 		from = r.start

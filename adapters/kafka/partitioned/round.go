@@ -9,9 +9,6 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
-
-	"github.com/firstseen/firstseen/adapters/kafka/marks"
-	"github.com/firstseen/firstseen/internal/sabotage"
 )
 
 var (
@@ -98,12 +95,6 @@ func (s *session) round(ctx context.Context) error {
 		return nil
 	}
 	s.committed.Add(1)
-	if sabotage.On(sabotage.MarksOutside) { // too late for a process that dies here
-		for _, sh := range shares {
-			value, _ := marks.Append(nil, time.Now(), sh.keys, marksBytes)
-			_ = s.plain.ProduceSync(ctx, &kgo.Record{Topic: s.o.Marks, Partition: sh.m.id, Value: value})
-		}
-	}
 	for _, sh := range shares {
 		if err := sh.m.markLocked(end, sh.keys, sh.end.Load()); err != nil {
 			return err
