@@ -8,7 +8,7 @@ BENCH    ?= .
 SEEDS    ?= 10000
 MODULES  := adapters/rocketmq adapters/rocketmqv4 examples/rocketmq # their clients bring old, heavy modules
 
-.PHONY: help build test servers race race-faults lint tidy fuzz bench bench-once dedupbench faults servers-long ci clean
+.PHONY: help build test servers race race-faults sabotage lint tidy fuzz bench bench-once dedupbench faults servers-long ci clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -34,6 +34,9 @@ race: ## the library under the race detector, without the engine's long streams 
 
 race-faults: ## the engine's long streams and the short form of its faults under the race detector
 	$(GO) test -race -timeout 60m -run 'TestFaults|TestStream' ./engine/
+
+sabotage: ## puts wrong lines into the code, one after the other: tests have to see each of them
+	FIRSTSEEN_SABOTAGE=1 $(GO) test -count 1 -parallel 2 -timeout 40m -v -run '^TestSabotage$$' ./internal/sabotage/ | grep -v '^=== '
 
 lint: bin/golangci-lint ## gofmt and golangci-lint
 	@unformatted=$$(gofmt -l .) && test -z "$$unformatted" || { echo "gofmt would change: $$unformatted"; exit 1; }
