@@ -2,12 +2,15 @@ package servertest
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 )
 
@@ -29,6 +32,8 @@ type Server struct {
 	dir    string
 	kind   string
 	env    map[string]string
+	holder *exec.Cmd      // scripts/brokers hold
+	life   io.WriteCloser // its input: the server ends with it
 }
 
 // Start starts a server of the kind for one test and stops it when the test
@@ -39,14 +44,18 @@ func Start(tb testing.TB, kind string, args ...string) *Server {
 	if err != nil {
 		missing(tb, kind, err)
 	}
+	s.endWith(tb)
+	return s
+}
+
+// endWith makes a server that of one test.
+func (s *Server) endWith(tb testing.TB) {
 	s.tb = tb
 	tb.Cleanup(func() {
-		if err := s.run("kill"); err != nil {
+		if err := s.end(); err != nil {
 			tb.Errorf("servertest: %v", err)
 		}
-		_ = os.RemoveAll(s.dir)
 	})
-	return s
 }
 
 // Env returns the value of a name that scripts/brokers printed, such as
@@ -85,21 +94,11 @@ func (s *Server) Restart() { s.tb.Helper(); s.Run("restart") }
 // ends with the test; Promote makes it a primary.
 func (s *Server) Standby() *Server {
 	s.tb.Helper()
-	dir, err := os.MkdirTemp("", "firstseen-standby-")
-	if err != nil {
+	standby := &Server{script: s.script, kind: s.kind}
+	if err := standby.hold("standby", func(dir string) []string { return []string{s.dir, dir} }); err != nil {
 		s.tb.Fatal(err)
 	}
-	standby := &Server{tb: s.tb, script: s.script, dir: dir, kind: s.kind, env: map[string]string{}}
-	s.tb.Cleanup(func() {
-		if err := standby.run("kill"); err != nil {
-			s.tb.Errorf("servertest: %v", err)
-		}
-		_ = os.RemoveAll(dir)
-	})
-	s.Run("standby", dir)
-	if err := standby.readEnv(); err != nil {
-		s.tb.Fatal(err)
-	}
+	standby.endWith(s.tb)
 	return standby
 }
 
@@ -111,40 +110,60 @@ func start(kind string, args []string) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp("", "firstseen-"+kind+"-")
-	if err != nil {
-		return nil, err
-	}
-	s := &Server{script: script, dir: dir, kind: kind, env: map[string]string{}}
-	if err := s.run("start", args...); err != nil {
-		_ = os.RemoveAll(dir)
-		return nil, err
-	}
-	return s, s.readEnv()
+	s := &Server{script: script, kind: kind}
+	return s, s.hold("start", func(dir string) []string { return append([]string{kind, dir}, args...) })
 }
 
-func (s *Server) run(command string, args ...string) error {
-	call := append([]string{command}, s.dir)
-	if command == "start" {
-		call = []string{command, s.kind, s.dir}
+// hold starts the server by a command of scripts/brokers whose arguments are those
+// that args makes of a new directory. The command stays, and ends the server when its
+// input ends: by end, or by the end of this process, however it comes. It has a session
+// of its own, so that a signal to our process group doesn't end it before that.
+func (s *Server) hold(command string, args func(dir string) []string) (err error) {
+	if s.dir, err = os.MkdirTemp("", "firstseen-"+s.kind+"-"); err != nil {
+		return err
 	}
-	out, err := exec.Command(s.script, append(call, args...)...).CombinedOutput()
+	var messages bytes.Buffer
+	s.holder = exec.Command(s.script, append([]string{"hold", command}, args(s.dir)...)...)
+	s.holder.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	s.holder.Stderr = &messages
+	if s.life, err = s.holder.StdinPipe(); err != nil {
+		return err
+	}
+	out, err := s.holder.StdoutPipe()
 	if err != nil {
-		return fmt.Errorf("%s %s: %w: %s", command, s.kind, err, strings.TrimSpace(string(out)))
+		return err
+	}
+	if err := s.holder.Start(); err != nil {
+		return err
+	}
+	s.env = map[string]string{}
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		if lines.Text() == "ready" {
+			return nil
+		}
+		if name, value, ok := strings.Cut(lines.Text(), "="); ok {
+			s.env[name] = value
+		}
+	}
+	err = s.holder.Wait()
+	_ = os.RemoveAll(s.dir)
+	return fmt.Errorf("%s %s: %w: %s", command, s.kind, err, strings.TrimSpace(messages.String()))
+}
+
+// end ends the server at once and removes its files.
+func (s *Server) end() error {
+	_ = s.life.Close()
+	if err := s.holder.Wait(); err != nil {
+		return fmt.Errorf("ending %s: %w", s.kind, err)
 	}
 	return nil
 }
 
-func (s *Server) readEnv() error {
-	f, err := os.Open(filepath.Join(s.dir, "env"))
+// run calls a command of scripts/brokers for the server's directory.
+func (s *Server) run(command string, args ...string) error {
+	out, err := exec.Command(s.script, append([]string{command, s.dir}, args...)...).CombinedOutput()
 	if err != nil {
-		return err
-	}
-	defer f.Close()
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		if name, value, ok := strings.Cut(lines.Text(), "="); ok {
-			s.env[name] = value
-		}
+		return fmt.Errorf("%s %s: %w: %s", command, s.kind, err, strings.TrimSpace(string(out)))
 	}
 	return nil
 }
@@ -221,11 +240,10 @@ func Main(m *testing.M) int {
 	shared.servers, shared.errs = map[string]*Server{}, map[string]error{}
 	code := m.Run()
 	for _, s := range shared.servers {
-		if err := s.run("kill"); err != nil {
+		if err := s.end(); err != nil {
 			fmt.Fprintln(os.Stderr, "servertest:", err)
 			code = max(code, 1)
 		}
-		_ = os.RemoveAll(s.dir)
 	}
 	return code
 }
