@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/firstseen/firstseen/bench"
+	"github.com/firstseen/firstseen/internal/freeport"
 )
 
 const (
@@ -40,15 +41,12 @@ func findProgram(names []string, patterns ...string) (string, error) {
 	return "", fmt.Errorf("%w: no %s found on PATH", bench.ErrNotAvailable, names[0])
 }
 
-// freePort asks the system for a port of the loopback interface that is free
-// now. Another process can take it before the server does; the start fails then.
 func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := freeport.Get()
 	if err != nil {
-		return 0, fmt.Errorf("%w: no free port: %w", bench.ErrNotAvailable, err)
+		return 0, fmt.Errorf("%w: %w", bench.ErrNotAvailable, err)
 	}
-	port := l.Addr().(*net.TCPAddr).Port
-	return port, l.Close()
+	return port, nil
 }
 
 func address(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -22,6 +23,7 @@ import (
 	"github.com/firstseen/firstseen/adapters/httpidem"
 	"github.com/firstseen/firstseen/adapters/rpcidem"
 	"github.com/firstseen/firstseen/engine"
+	"github.com/firstseen/firstseen/internal/freeport"
 	fsprom "github.com/firstseen/firstseen/metrics/prometheus"
 )
 
@@ -166,12 +168,11 @@ func startPrometheus(t *testing.T, binary, target string) (api string) {
 	if err := os.WriteFile(filepath.Join(dir, "prometheus.yml"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := freeport.Get()
 	if err != nil {
 		t.Fatal(err)
 	}
-	addr := l.Addr().String()
-	l.Close()
+	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 	logs, err := os.Create(filepath.Join(dir, "log"))
 	if err != nil {
 		t.Fatal(err)

@@ -1,6 +1,7 @@
 package redisstore
 
 import (
+	"bytes"
 	"fmt"
 	"net"
 	"os"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/firstseen/firstseen/internal/freeport"
 	"github.com/firstseen/firstseen/internal/servertest"
 )
 
@@ -43,10 +45,17 @@ func startRedis(t testing.TB, sentinel bool, config func(ports []string) []strin
 		args = append(args, "--sentinel")
 	}
 	p := &redisProcess{t: t, cmd: exec.Command("redis-server", args...), host: "127.0.0.1", port: ports[0], addr: net.JoinHostPort("127.0.0.1", ports[0])}
+	var said bytes.Buffer
+	p.cmd.Stdout = &said
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(p.kill)
+	t.Cleanup(func() {
+		p.kill()
+		if t.Failed() {
+			t.Logf("redis-server on %s:\n%s", p.addr, &said)
+		}
+	})
 	c := clientAt(t, p.addr)
 	eventually(t, "redis-server answers", func() bool { return c.Ping(ctx).Err() == nil })
 	return p
@@ -60,18 +69,14 @@ func (p *redisProcess) kill() {
 	}
 }
 
-// freePorts asks the system for ports. Another process may take one before the server
-// does; its start fails then.
-func freePorts(t testing.TB, n int) []string {
+func freePorts(t testing.TB, n int) (ports []string) {
 	t.Helper()
-	var ports []string
 	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		port, err := freeport.Get()
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer l.Close()
-		ports = append(ports, strconv.Itoa(l.Addr().(*net.TCPAddr).Port))
+		ports = append(ports, strconv.Itoa(port))
 	}
 	return ports
 }
