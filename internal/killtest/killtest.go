@@ -38,7 +38,7 @@ var (
 )
 
 const (
-	kills     = 4 // in the short form
+	kills     = 3 // in the short form
 	longKills = 50
 	clients   = 4 // at once, each with one request at a time
 	askLimit  = 20 * time.Second
@@ -78,9 +78,7 @@ type storm struct {
 func (s *storm) run(kills int) {
 	for round := range kills {
 		child := s.start()
-		stop := time.AfterFunc(time.Duration(50+rand.IntN(200))*time.Millisecond, func() { _ = child.cmd.Process.Kill() })
 		s.eachClient(func(client int) { s.ask(child, client, round) })
-		stop.Stop()
 		child.kill()
 	}
 	child := s.start()
@@ -120,6 +118,9 @@ func (s *storm) ask(child *child, client, round int) {
 			if !s.send(child, key) {
 				return
 			}
+			child.doom.Do(func() {
+				time.AfterFunc(time.Duration(50+rand.IntN(200))*time.Millisecond, func() { _ = child.cmd.Process.Kill() })
+			})
 		}
 		key = ""
 	}
@@ -213,6 +214,7 @@ func (s *storm) effects() map[string]int {
 type child struct {
 	cmd  *exec.Cmd
 	addr string
+	doom sync.Once // its first reply begins the time it has left, so that it is at work when it dies
 }
 
 func (s *storm) start() *child {
