@@ -19,8 +19,8 @@ build: ## both commands, to bin/
 # Kafka, NATS, RabbitMQ, Redis Streams and Watermill take long: they are left to make servers.
 test: ## everything that must hold, under five minutes, but for the brokers of make servers
 	$(GO) vet ./...
-	$(GO) test -timeout 20m -skip '^TestKafkaCommand' $$($(GO) list ./... | grep -vE '/adapters/(kafka|kafka/partitioned|nats|rabbitmq|redisstreams|watermill)$$|/examples/(nats|rabbitmq|redisstreams)$$')
-	@for m in $(MODULES); do echo "== $$m"; (cd $$m && $(GO) vet ./... && $(GO) test -short ./...) || exit 1; done
+	scripts/in-memory $(GO) test -p 3 -timeout 20m -skip '^TestKafkaCommand' $$($(GO) list ./... | grep -vE '/adapters/(kafka|kafka/partitioned|nats|rabbitmq|redisstreams|watermill)$$|/examples/(nats|rabbitmq|redisstreams)$$')
+	@for m in $(MODULES); do echo "== $$m"; (cd $$m && $(GO) vet ./... && $(CURDIR)/scripts/in-memory $(GO) test -short ./...) || exit 1; done
 
 servers: ## adapters and stores on real servers, installed and started here; long forms: make servers-long
 	scripts/brokers install all
@@ -30,13 +30,13 @@ servers: ## adapters and stores on real servers, installed and started here; lon
 	@for m in $(MODULES); do echo "== $$m"; (cd $$m && FIRSTSEEN_REQUIRE_SERVERS=1 $(GO) test -count 1 -timeout 60m ./...) || exit 1; done
 
 race: ## the library under the race detector, without the engine's long streams and faults
-	$(GO) test -race -short -timeout 30m -skip 'TestFaults|TestStream' ./dedup/... ./adapters/consume/ ./bloom/ ./shards/ ./persist/ ./engine/ ./internal/...
+	scripts/in-memory $(GO) test -race -short -timeout 30m -skip 'TestFaults|TestStream' ./dedup/... ./adapters/consume/ ./bloom/ ./shards/ ./persist/ ./engine/ ./internal/...
 
 race-faults: ## the engine's long streams and the short form of its faults under the race detector
 	$(GO) test -race -timeout 60m -run 'TestFaults|TestStream' ./engine/
 
 sabotage: ## puts wrong lines into the code, one after the other: tests have to see each of them
-	FIRSTSEEN_SABOTAGE=1 $(GO) test -count 1 -parallel 2 -timeout 40m -v -run '^TestSabotage$$' ./internal/sabotage/ | grep -v '^=== '
+	FIRSTSEEN_SABOTAGE=1 scripts/in-memory $(GO) test -count 1 -parallel 2 -timeout 40m -v -run '^TestSabotage$$' ./internal/sabotage/ | grep -v '^=== '
 
 lint: bin/golangci-lint ## gofmt and golangci-lint
 	@unformatted=$$(gofmt -l .) && test -z "$$unformatted" || { echo "gofmt would change: $$unformatted"; exit 1; }
