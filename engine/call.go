@@ -91,26 +91,26 @@ func (c *call) finish() error {
 func doAdmit(c *call, ctx context.Context) error { return c.e.set.Admit(ctx, &c.batch, c.now) }
 func doLook(c *call, ctx context.Context) error  { return c.e.set.Look(ctx, &c.batch, c.now) }
 
-// admit fills out, which is all Unknown.
-func (c *call) admit(ctx context.Context, keys [][]byte, out []dedup.Verdict) error {
+// answer fills out, which is all Unknown: do is doAdmit or doLook.
+func (c *call) answer(ctx context.Context, keys [][]byte, out []dedup.Verdict, do func(*call, context.Context) error) error {
 	if !valid(keys) {
-		return c.admitSome(ctx, keys, out)
+		return c.answerSome(ctx, keys, out, do)
 	}
 	var err error
 	for done := 0; done < len(keys) && err == nil; {
 		n := min(shards.MaxPart, len(keys)-done)
 		c.batch.Out = out[done : done+n]
-		err = c.step(ctx, keys[done:done+n], doAdmit)
+		err = c.step(ctx, keys[done:done+n], do)
 		done += n
 	}
 	return c.settle(out, err)
 }
 
-// admitOne is admit for the one key in c.key, whose verdict goes to c.verdict.
+// admitOne is answer for the one key in c.key, whose verdict goes to c.verdict.
 func (c *call) admitOne(ctx context.Context) error {
 	keys, out := c.key[:], c.verdict[:]
 	if !valid(keys) {
-		return c.admitSome(ctx, keys, out)
+		return c.answerSome(ctx, keys, out, doAdmit)
 	}
 	c.batch.Out = out
 	return c.settle(out, c.step(ctx, keys, doAdmit))
@@ -127,12 +127,12 @@ func (c *call) settle(out []dedup.Verdict, err error) error {
 	return err
 }
 
-// admitSome is admit for a call with invalid keys: the valid ones go alone and
+// answerSome is answer for a call with invalid keys: the valid ones go alone and
 // their verdicts are put where they belong.
-func (c *call) admitSome(ctx context.Context, keys [][]byte, out []dedup.Verdict) error {
+func (c *call) answerSome(ctx context.Context, keys [][]byte, out []dedup.Verdict, do func(*call, context.Context) error) error {
 	good, at, bad := c.pick(keys)
 	vs := make([]dedup.Verdict, len(good))
-	err := c.admit(ctx, good, vs)
+	err := c.answer(ctx, good, vs, do)
 	for i, v := range vs {
 		out[at[i]] = v
 	}

@@ -107,7 +107,7 @@ func (e *Engine) AdmitBatch(ctx context.Context, vs []dedup.Verdict, keys [][]by
 	if err != nil {
 		return vs, err
 	}
-	err = c.admit(ctx, keys, vs[base:])
+	err = c.answer(ctx, keys, vs[base:], doAdmit)
 	return vs, e.end(c, len(keys), err)
 }
 
@@ -122,6 +122,21 @@ func (e *Engine) Contains(ctx context.Context, key []byte) (bool, error) {
 	err = c.look(ctx, c.key[:], c.verdict[:])
 	seen := c.verdict[0] == dedup.Duplicate
 	return seen, e.end(c, 1, err)
+}
+
+// ContainsBatch is Contains for many keys. It appends a verdict for each to vs, in their
+// order: Duplicate where the key is marked, Fresh where it is not, and Unknown with the
+// errors of AdmitBatch, or without one where the key may have been marked in a lost part
+// of the window.
+func (e *Engine) ContainsBatch(ctx context.Context, vs []dedup.Verdict, keys [][]byte) ([]dedup.Verdict, error) {
+	base := len(vs)
+	vs = appendUnknown(vs, len(keys))
+	c, err := e.begin(ctx, false)
+	if err != nil {
+		return vs, err
+	}
+	err = c.answer(ctx, keys, vs[base:], doLook)
+	return vs, e.end(c, len(keys), err)
 }
 
 // Forget takes the mark of key back, so that it is Fresh again; durable when it

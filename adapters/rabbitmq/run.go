@@ -43,7 +43,21 @@ func (a *Adapter) Run(ctx context.Context, conn *amqp.Connection, h Handler) (er
 	if err != nil {
 		return fmt.Errorf("rabbitmq: consume %s: %w", a.o.Queue, err)
 	}
-	return a.consume(ctx, deliveries, func(ctx context.Context, batch []amqp.Delivery) error { return a.Process(ctx, w, h, batch...) })
+	return a.consume(ctx, a.gather(deliveries), func(ctx context.Context, batch []amqp.Delivery) error { return a.Process(ctx, w, h, batch...) })
+}
+
+// gather passes deliveries on through a channel with room for all that the broker sends
+// unacknowledged. The client's has none: whoever asks it what there is finds one delivery
+// now and then, and batches would be of one. The goroutine ends with the deliveries.
+func (a *Adapter) gather(deliveries <-chan amqp.Delivery) <-chan amqp.Delivery {
+	gathered := make(chan amqp.Delivery, a.o.Prefetch)
+	go func() {
+		defer close(gathered)
+		for d := range deliveries {
+			gathered <- d
+		}
+	}()
+	return gathered
 }
 
 var errLost = errors.New("rabbitmq: the channel, its consumer or the connection is gone")

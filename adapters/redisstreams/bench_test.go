@@ -20,7 +20,7 @@ func BenchmarkThroughput(b *testing.B) {
 		addr, stream, _ := strings.Cut(address, " ")
 		bed.Send(func(keys []string) { produce(b, address, keys...) })
 		o := options(stream)
-		o.MinIdle, o.Consume.Off = redisstreams.Lease, bed.Off
+		o.MinIdle, o.Consume.Off, o.Batch = redisstreams.Lease, bed.Off, 256
 		a, err := redisstreams.New(bed.Guard, connect(b, addr), o)
 		if err != nil {
 			b.Fatal(err)

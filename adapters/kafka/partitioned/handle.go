@@ -3,6 +3,7 @@ package partitioned
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -17,16 +18,15 @@ const marksBytes = 900_000
 
 // handle produces the outputs of a partition's fresh records, and their marks.
 func (s *session) handle(ctx context.Context, sh *share, rs []*kgo.Record, promise *kgo.FirstErrPromise) error {
-	met := make(map[string]struct{}, len(rs))
-	for _, r := range rs {
-		known, err := s.known(ctx, sh, met, r)
-		if err != nil {
-			return err
-		}
-		if known && s.o.Duplicates != "" {
+	known, err := s.known(ctx, sh, rs)
+	if err != nil {
+		return err
+	}
+	for i, r := range rs {
+		if known[i] && s.o.Duplicates != "" {
 			s.produce(ctx, s.o.Duplicates, r.Partition, copied(r), promise)
 		}
-		if known && !s.o.Observe {
+		if known[i] && !s.o.Observe {
 			continue
 		}
 		outs, err := s.o.Handle(ctx, r)
@@ -46,30 +46,40 @@ func (s *session) produce(ctx context.Context, topic string, id int32, out *kgo.
 	s.kafka.Produce(ctx, out, promise.Promise())
 }
 
-// known reports whether a record's key is marked or came earlier in the round, and
-// takes it down if not.
-func (s *session) known(ctx context.Context, sh *share, met map[string]struct{}, r *kgo.Record) (bool, error) {
-	key := s.o.key(r)
-	if len(key) == 0 {
-		s.noKey.Add(1)
-		return false, nil
-	}
-	s.place(r, key)
-	_, known := met[string(key)]
-	if !known {
-		var err error
-		if known, err = sh.m.e.Contains(ctx, key); err != nil {
-			return false, fmt.Errorf("partitioned: looking up a key of partition %d: %w: %w", sh.m.id, errMemory, err)
+// known reports of each record whether its key is marked or came earlier in the round,
+// and takes the other keys down.
+func (s *session) known(ctx context.Context, sh *share, rs []*kgo.Record) ([]bool, error) {
+	known, keys, at := make([]bool, len(rs)), make([][]byte, 0, len(rs)), make([]int, 0, len(rs))
+	for i, r := range rs {
+		key := s.o.key(r)
+		if len(key) == 0 {
+			s.noKey.Add(1)
+			continue
 		}
+		s.place(r, key)
+		keys, at = append(keys, key), append(at, i)
 	}
-	if known {
-		s.duplicate.Add(1)
-		return true, nil
+	verdicts, err := sh.m.e.ContainsBatch(ctx, make([]dedup.Verdict, 0, len(keys)), keys)
+	if err == nil && slices.Contains(verdicts, dedup.Unknown) {
+		err = fmt.Errorf("a key may have been marked in a lost part of the window: %w", dedup.ErrCorrupt)
 	}
-	met[string(key)] = struct{}{}
-	sh.keys = append(sh.keys, key)
-	s.fresh.Add(1)
-	return false, nil
+	if err != nil {
+		return nil, fmt.Errorf("partitioned: looking up keys of partition %d: %w: %w", sh.m.id, errMemory, err)
+	}
+	met := make(map[string]struct{}, len(keys))
+	sh.keys = make([][]byte, 0, len(keys))
+	for k, key := range keys {
+		_, twin := met[string(key)]
+		if twin || verdicts[k] == dedup.Duplicate {
+			known[at[k]] = true
+			continue
+		}
+		met[string(key)] = struct{}{}
+		sh.keys = append(sh.keys, key)
+	}
+	s.fresh.Add(uint64(len(met)))
+	s.duplicate.Add(uint64(len(keys) - len(met)))
+	return known, nil
 }
 
 // key returns a record's key, or none.

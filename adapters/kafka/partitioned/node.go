@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/firstseen/firstseen/engine"
+	"github.com/firstseen/firstseen/internal/mem"
 )
 
 // restartAfter is the pause before what failed is tried again.
@@ -107,10 +108,22 @@ func (n *Node) divide(partitions int) {
 		n.engine.Capacity = 1_000_000 // engine's default
 	}
 	n.engine.Capacity = max(1, n.engine.Capacity/uint64(partitions))
-	n.engine.MemoryBudget /= int64(partitions)
+	n.engine.MemoryBudget = partBudget(n.engine.MemoryBudget, mem.Limit(), int64(partitions))
 	if n.engine.Logger == nil {
 		n.engine.Logger = n.o.Logger
 	}
+}
+
+// leastBudget is what a directory gets where the machine has too little for all of them.
+const leastBudget = 32 << 20
+
+// partBudget is a partition's part of the memory budget, by default of a quarter of what
+// the process may have: each engine would take that for itself.
+func partBudget(budget, limit, partitions int64) int64 {
+	if budget == 0 && limit > 0 {
+		return max(leastBudget, limit/4/partitions)
+	}
+	return budget / partitions
 }
 
 // session joins the group and copies until something fails or ctx ends. When it

@@ -41,8 +41,8 @@ type Options struct {
 	// is counted as misplaced.
 	AnyPartition bool
 	// Engine configures the memory. Capacity and MemoryBudget are for the whole
-	// topic; they are divided by the number of its partitions. NotBefore is set by
-	// this package.
+	// topic; they are divided by the number of its partitions. MemoryBudget is by default a
+	// quarter of what the process may have. NotBefore is set by this package.
 	Engine engine.Options
 	// Key makes a record's key; nil: the record's own key. A record whose key is
 	// empty, or can't be made, is copied without deduplication.
