@@ -94,6 +94,50 @@ func freshOne(v dedup.Verdict) (n uint) {
 	return n
 }
 
+// BenchmarkCommitResults is batches of 1,000 claims that are committed with results of 200
+// bytes, and without: keys a second, and syncs of the results' files a batch.
+func BenchmarkCommitResults(b *testing.B) {
+	const batch = 1000
+	for _, mode := range []Sync{SyncAlways, SyncInterval} {
+		for _, size := range []int{0, 200} {
+			b.Run(fmt.Sprintf("sync=%v/bytes=%d", mode, size), func(b *testing.B) {
+				e := mustOpen(b, b.TempDir(), config{Options: Options{Window: time.Hour, Capacity: 2_000_000, Sync: mode, MaxResult: 200}})
+				result := make([]byte, size)
+				keys := make([][]byte, batch)
+				var cs []dedup.Claim
+				b.ReportAllocs()
+				n := uint64(0)
+				for b.Loop() {
+					for i := range keys {
+						n++
+						keys[i] = binary.LittleEndian.AppendUint64(keys[i][:0], n)
+					}
+					var err error
+					if cs, err = e.ClaimBatch(ctx, cs[:0], keys); err != nil {
+						b.Fatal(err)
+					}
+					for i := range cs {
+						if cs[i].Verdict != dedup.Fresh {
+							b.Fatal(cs[i].Verdict)
+						}
+						if size > 0 {
+							cs[i].Result = result
+						}
+					}
+					if err := e.Commit(ctx, cs...); err != nil {
+						b.Fatal(err)
+					}
+				}
+				b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "keys/s")
+				b.ReportMetric(float64(e.Stats().Results.Syncs)/float64(b.N), "syncs/batch")
+				if kept := e.Stats().Results.Kept; size > 0 && kept != n {
+					b.Errorf("%d results of %d are kept", kept, n)
+				}
+			})
+		}
+	}
+}
+
 // TestClaimAllocs: claiming and committing a batch allocates nothing for each key, and neither does
 // one key's claim.
 func TestClaimAllocs(t *testing.T) {

@@ -8,4 +8,6 @@ import (
 )
 
 // TestRun is what the README says to do.
-func TestRun(t *testing.T) { exampletest.Run(t, 4*time.Minute, "/usr/lib/postgresql", "/usr/lib/rabbitmq") }
+func TestRun(t *testing.T) {
+	exampletest.Run(t, 4*time.Minute, "/usr/lib/postgresql", "/usr/lib/rabbitmq")
+}
