@@ -95,7 +95,7 @@ func freshOne(v dedup.Verdict) (n uint) {
 }
 
 // BenchmarkCommitResults is batches of 1,000 claims that are committed with results of 200
-// bytes, and without: keys a second, and syncs of the results' files a batch.
+// bytes, and without: keys per second, and syncs of the results' files per batch.
 func BenchmarkCommitResults(b *testing.B) {
 	const batch = 1000
 	for _, mode := range []Sync{SyncAlways, SyncInterval} {

@@ -32,7 +32,7 @@ const (
 	fastGrowth = 1 << 20
 )
 
-// size settles how many keys a window the filters are made for: the hint, or
+// size settles how many keys per window the filters are made for: the hint, or
 // what the directory has grown to if its stream is still as dense.
 func (e *Engine) size(m *persist.Manifest) {
 	capacity := e.opts.Capacity

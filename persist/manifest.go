@@ -23,7 +23,7 @@ type Manifest struct {
 	Tail        journal.Pos   // replay starts here
 	NextID      uint64        // of segments and runs
 	NextSeq     uint64        // of tables
-	Capacity    uint64        // keys a window that the filters are sized for
+	Capacity    uint64        // keys per window that the filters are sized for
 	Lost        []GapMeta
 	Results     []ResultsMeta // in no particular order
 }

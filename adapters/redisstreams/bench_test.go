@@ -13,7 +13,8 @@ import (
 )
 
 // BenchmarkThroughput is messages through Run with an empty handler, without the guard
-// and with the engine at SyncAlways.
+// and with the engine at SyncAlways, in batches of 256: with the default of 64 it is
+// 53 % instead of 61.
 func BenchmarkThroughput(b *testing.B) {
 	brokerbench.Run(b, testguards.OpenEngine, func(b *testing.B, bed brokerbench.Bed) {
 		address := newStream(b)

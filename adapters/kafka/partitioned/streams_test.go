@@ -19,7 +19,7 @@ import (
 	"github.com/firstseen/firstseen/internal/vfs"
 )
 
-// TestFiguresStreams: a node beside Kafka Streams' own deduplication: messages a second,
+// TestFiguresStreams: a node beside Kafka Streams' own deduplication: messages per second,
 // what an empty directory takes to be filled again, and what both keep. It takes a JDK,
 // and Maven to bring Streams.
 func TestFiguresStreams(t *testing.T) {
