@@ -164,12 +164,7 @@ func valid(keys [][]byte) bool {
 }
 
 func (c *call) look(ctx context.Context, keys [][]byte, out []dedup.Verdict) error {
-	if !valid(keys) {
-		_, _, bad := c.pick(keys)
-		return bad
-	}
-	c.batch.Out = out
-	err := c.settle(out, c.step(ctx, keys, doLook))
+	err := c.answer(ctx, keys, out, doLook)
 	if err == nil && out[0] == dedup.Unknown {
 		err = fmt.Errorf("engine: contains: the key may have been marked in a lost part of the window: %w", dedup.ErrCorrupt)
 	}
