@@ -31,14 +31,7 @@ type Engine struct {
 	store   *store
 	results results
 	clock   clock
-
-	rotateAt atomic.Int64 // engine time at which the live generation ends
-	window   struct {
-		sync.Mutex
-		generations []generation // oldest first, the last one is live
-		rotations   uint64
-		retired     uint64
-	}
+	window  window
 
 	maintainer maintainer
 	flusher    flusher
@@ -71,12 +64,6 @@ type Engine struct {
 	growing      atomic.Bool   // so is a growth of the filters
 	snapshots    sync.Map      // sealed generations that have a snapshot of the present filter
 	scrub        scrubber
-}
-
-// A generation is a piece of the window, by engine time.
-type generation struct {
-	number     uint64
-	start, end int64 // end 0: live
 }
 
 var errNoStore = fmt.Errorf("%w: approximate engines keep no keys", dedup.ErrUnsupported)
@@ -291,7 +278,7 @@ func (e *Engine) enter(ctx context.Context, marks bool) (*call, error) {
 		}
 		now = e.clock.read()
 	}
-	if now >= e.rotateAt.Load() {
+	if e.window.isDue(now) {
 		if err := e.rotate(ctx, now); err != nil {
 			e.gate.RUnlock()
 			return nil, err

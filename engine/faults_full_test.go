@@ -165,7 +165,7 @@ func (f *filler) fill() error {
 	case "merge":
 		// Not when it is due but now; the log tells that there was no room.
 		err = e.worker.do(context.Background(), func() error {
-			_, err := e.merge(e.liveNumber(), true)
+			_, err := e.merge(e.window.live(), true)
 			return err
 		})
 		err = errors.Join(err, f.untilFull(e))

@@ -251,7 +251,7 @@ func (fl *flusher) finish(f *flush) error {
 			// A generation may have been retired since: afterRotation takes its
 			// runs out of the list after it left the window, so one of the two
 			// sees the other.
-			if fl.e.isHeld(done.table.Generation) {
+			if fl.e.window.holds(done.table.Generation) {
 				fl.e.store.install(done.table.Shard, done.table.Generation, 1<<done.table.Slot, done.runs)
 			}
 		})
@@ -270,7 +270,7 @@ func (fl *flusher) syncSegments(done []flushed) error {
 		if f.segment == nil || synced[f.segment] {
 			continue
 		}
-		if err := f.segment.Sync(); err != nil && fl.e.isHeld(f.table.Generation) {
+		if err := f.segment.Sync(); err != nil && fl.e.window.holds(f.table.Generation) {
 			return err
 		}
 		synced[f.segment] = true

@@ -19,14 +19,14 @@ const recordsAhead = 16
 // generation is older than the window, even if it became so on the way. follow: see persist.RunSpec.
 func (fl *flusher) write(u *shards.Unflushed, follow int64) (f flushed, err error) {
 	f.table = u
-	if !fl.e.isHeld(u.Generation) {
+	if !fl.e.window.holds(u.Generation) {
 		return f, nil
 	}
 	f.segment, err = fl.e.store.beginWrite(u.Generation, int64(u.RunBytes()), fl.e.segmentBytes())
 	if err == nil {
 		f.runs, err = fl.writeRuns(f.segment, u, follow)
 	}
-	if err != nil && !fl.e.isHeld(u.Generation) {
+	if err != nil && !fl.e.window.holds(u.Generation) {
 		f.runs, err = nil, nil // its segment was removed under our hands
 	}
 	return f, err

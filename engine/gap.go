@@ -83,7 +83,7 @@ func (rc *recovery) blind(number uint64) {
 func (rc *recovery) keepGaps() error {
 	for _, g := range rc.lost {
 		// Replayed rotations may have taken the bit back.
-		if rc.e.isHeld(g.Generation) && g.Generation <= rc.e.liveNumber() {
+		if rc.e.window.holds(g.Generation) && g.Generation <= rc.e.window.live() {
 			rc.hold(g)
 		}
 	}

@@ -63,7 +63,7 @@ func (e *Engine) eachOrder(shard int, add func(generation uint64, slots uint8, o
 		err := error(nil)
 		list := e.store.list(shard)
 		for _, entry := range list {
-			if !e.isHeld(entry.generation) {
+			if !e.window.holds(entry.generation) {
 				continue
 			}
 			err = e.addRun(entry.run, func(orders []uint64) { add(entry.generation, entry.slots, orders) })

@@ -27,7 +27,7 @@ func TestI1Superset(t *testing.T) {
 				keys := intKeys(next, 1500)
 				next += len(keys)
 				admitAll(t, e, keys, dedup.Fresh)
-				live := e.liveNumber()
+				live := e.window.live()
 				marked[live] = append(marked[live], keys...)
 				superset(t, e, marked)
 				switch round % 6 {
@@ -56,7 +56,7 @@ func TestI1Superset(t *testing.T) {
 func superset(t *testing.T, e *Engine, marked map[uint64][][]byte) {
 	t.Helper()
 	var digest [32]byte
-	for _, g := range e.heldGenerations() {
+	for _, g := range e.window.held() {
 		if !e.set.Whole(g.number) {
 			// Its keys are spread over slots that no column shows: a key whose bits are
 			// missing would not be found.

@@ -147,7 +147,7 @@ func TestI4JumpForward(t *testing.T) {
 		keys := intKeys(100*round, 100)
 		admitAll(t, e, keys, dedup.Fresh)
 		admitAll(t, e, keys, dedup.Duplicate)
-		gs := e.heldGenerations()
+		gs := e.window.held()
 		for i := 1; i < len(gs); i++ {
 			if gs[i].number != gs[i-1].number+1 || gs[i-1].end > gs[i].start || gs[i-1].end <= gs[i-1].start {
 				t.Fatalf("generations %+v", gs)

@@ -61,7 +61,7 @@ func (mt *maintainer) pass() error {
 	if stepped {
 		mt.noteStep()
 	}
-	if now >= e.rotateAt.Load() {
+	if e.window.isDue(now) {
 		if err := e.tryRotate(now); err != nil {
 			return err
 		}
@@ -107,7 +107,7 @@ func (mt *maintainer) noteStep() {
 // tellRotation has the worker follow up where the window is no longer what it was told.
 func (mt *maintainer) tellRotation() {
 	e, old := mt.e, mt.promised
-	if gs := e.heldGenerations(); gs[len(gs)-1].number != old[len(old)-1].number || gs[0].number != old[0].number {
+	if gs := e.window.held(); gs[len(gs)-1].number != old[len(old)-1].number || gs[0].number != old[0].number {
 		mt.promised = gs
 		e.rotated.Store(true)
 		e.worker.post(e.afterRotation)
@@ -184,7 +184,7 @@ func (e *Engine) afterRotation() error {
 		return e.snapshot(false)
 	}
 	// Ahead of the first flush: making a segment takes 5 to 8 ms.
-	if _, err := e.store.segmentFor(e.liveNumber(), 0, e.segmentBytes()); err != nil {
+	if _, err := e.store.segmentFor(e.window.live(), 0, e.segmentBytes()); err != nil {
 		return err
 	}
 	e.fitDue.Store(true)

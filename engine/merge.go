@@ -41,7 +41,7 @@ func (wk *worker) mergeDue() error {
 		// window of a forgotten key passes; merging can wait for it.
 		return nil
 	}
-	gs := e.heldGenerations()
+	gs := e.window.held()
 	for i, g := range gs {
 		runs, keys := e.runsOf(g.number)
 		if runs <= 1 {
@@ -199,7 +199,7 @@ func (m *merger) replace() error {
 	}
 	for shard, runs := range m.runs {
 		m.e.set.Install(shard, func() {
-			held := m.e.isHeld(m.generation)
+			held := m.e.window.holds(m.generation)
 			for _, r := range runs {
 				if slots := m.e.store.slotsOf(shard, hash.Form(r.Meta().Form), m.old); held {
 					m.e.store.install(shard, m.generation, slots, []*persist.Run{r})

@@ -14,7 +14,7 @@ func TestMergeSparesBusySegments(t *testing.T) {
 	clock := newFakeClock()
 	o := testOptions(clock)
 	e := mustOpen(t, t.TempDir(), o)
-	generation := e.liveNumber()
+	generation := e.window.live()
 	keys := intKeys(0, 3000)
 	for i := 0; i < len(keys); i += 500 {
 		if _, err := e.AdmitBatch(ctx, nil, keys[i:i+500]); err != nil {
@@ -60,7 +60,7 @@ func TestMergeSparesBusySegments(t *testing.T) {
 func TestMergePaysByDisk(t *testing.T) {
 	clock := newFakeClock()
 	e := mustOpen(t, t.TempDir(), testOptions(clock))
-	generation := e.liveNumber()
+	generation := e.window.live()
 	for i := range 3 {
 		admitAll(t, e, intKeys(1000*i, 1000), dedup.Fresh)
 		flushAll(t, e)

@@ -102,7 +102,7 @@ func (m *model) key() []byte {
 func (m *model) fatalf(format string, args ...any) {
 	m.t.Helper()
 	if m.e != nil {
-		m.t.Logf("clock %d, generations %+v, rotateAt %d", m.e.clock.read(), m.e.heldGenerations(), m.e.rotateAt.Load())
+		m.t.Logf("clock %d, generations %+v, due at %d", m.e.clock.read(), m.e.window.held(), m.e.window.dueAt.Load())
 	}
 	for _, line := range m.log[max(0, len(m.log)-30):] {
 		m.t.Log(line)

@@ -241,8 +241,12 @@ func (e *Engine) newSet(m *persist.Manifest) error {
 	e.stop, e.stopNow = context.WithCancel(context.Background())
 	e.calls.New = func() any { return &call{e: e} }
 	var err error
-	e.set, err = shards.NewSet(c)
-	return err
+	if e.set, err = shards.NewSet(c); err != nil {
+		return err
+	}
+	e.window.length, e.window.span = int64(e.opts.Window), int64(e.opts.span())
+	e.window.slots, e.window.set = e.opts.Generations, e.set
+	return nil
 }
 
 // start starts the goroutines.

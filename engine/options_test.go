@@ -104,7 +104,7 @@ func killedWith(t *testing.T, generations, marks, unknown int) {
 	}
 	eventually(t, "the manifest knows all", func() bool {
 		promised := e.promisedGenerations()
-		return promised[len(promised)-1].number == e.liveNumber() && e.set.Sizes().Sealed == 0
+		return promised[len(promised)-1].number == e.window.live() && e.set.Sizes().Sealed == 0
 	})
 	// What that manifest no longer names is removed before the directory is copied.
 	if err := e.worker.do(ctx, func() error { return nil }); err != nil {
@@ -117,7 +117,7 @@ func killedWith(t *testing.T, generations, marks, unknown int) {
 		<-goOn
 		return nil
 	})
-	for first := e.liveNumber(); e.liveNumber() < first+uint64(unknown); {
+	for first := e.window.live(); e.window.live() < first+uint64(unknown); {
 		mark()
 	}
 	mark()

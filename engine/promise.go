@@ -50,7 +50,7 @@ func (e *Engine) moment() moment { return moment{e.clock.read(), e.clock.wall()}
 // It reads them while the manifest is locked: of two writers the later one must
 // not bring back what the earlier one knew to be over.
 func (e *Engine) describe(m *persist.Manifest, at moment) {
-	generations, old := e.heldGenerations(), m.Generations
+	generations, old := e.window.held(), m.Generations
 	m.Generations = make([]persist.GenerationMeta, 0, len(generations))
 	for _, g := range generations {
 		gm := persist.GenerationMeta{Number: g.number}

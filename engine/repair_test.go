@@ -338,7 +338,7 @@ func checkRepair(t *testing.T, d *damagedDir, opens, late bool, keeps int, some 
 	defer func() {
 		if t.Failed() {
 			e.store.view(func(m *persist.Manifest) {
-				t.Logf("manifest %+v; in memory %+v, rotated %v", m, e.heldGenerations(), e.rotated.Load())
+				t.Logf("manifest %+v; in memory %+v, rotated %v", m, e.window.held(), e.rotated.Load())
 			})
 		}
 	}()

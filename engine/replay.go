@@ -52,7 +52,7 @@ func (rc *recovery) replay(results persist.ResultPromises) error {
 	}
 	live := m.Generations[len(m.Generations)-1]
 	rc.newest = max(m.Clock, newest)
-	rc.e.rotateAt.Store(0) // the first call looks
+	rc.e.window.dueAt.Store(0) // the first call looks
 	return rc.startClock(max(rc.newest, live.Start))
 }
 
@@ -80,9 +80,9 @@ func (rc *recovery) replayRotation(f *journal.Frame) error {
 			return fmt.Errorf("%w: it holds more than %d generations, Generations is %d: open it with more of them until the oldest is older than the window",
 				dedup.ErrIncompatible, rc.e.opts.Generations, rc.e.opts.Generations)
 		}
-		rc.e.dropOldestLocked(1)
+		rc.e.window.dropOldest(1)
 	}
-	rc.e.beginGeneration(generation{number: f.Generation, start: start}, end)
+	rc.e.window.begin(generation{number: f.Generation, start: start}, end)
 	return nil
 }
 

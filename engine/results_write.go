@@ -94,7 +94,7 @@ func (r *results) failed(err error) {
 // liveDirLocked returns the results of the live generation. New ones are promised before anything is
 // written to them: a program that knows no results must not open the directory then.
 func (r *results) liveDirLocked() (*resultDir, error) {
-	live := r.e.liveNumber()
+	live := r.e.window.live()
 	dirs := r.list()
 	for _, d := range dirs {
 		if d.generation == live && d.store != nil {

@@ -24,7 +24,7 @@ type scrubber struct {
 // the logger; look-ups meet the damage by themselves where it matters.
 func (e *Engine) scrubOne() {
 	s := &e.scrub
-	live := e.liveNumber()
+	live := e.window.live()
 	for range e.opts.Shards {
 		list := e.store.list(s.shard)
 		var next *runEntry
@@ -59,10 +59,4 @@ func (e *Engine) scrubOne() {
 			s.Unlock()
 		}
 	}
-}
-
-func (e *Engine) liveNumber() uint64 {
-	e.window.Lock()
-	defer e.window.Unlock()
-	return e.window.generations[len(e.window.generations)-1].number
 }

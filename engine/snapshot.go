@@ -16,7 +16,7 @@ import (
 // when there is no worker any more).
 func (e *Engine) snapshot(live bool) error {
 	end, at := e.journal.State().End, e.moment()
-	gs := e.heldGenerations()
+	gs := e.window.held()
 	for i, g := range gs {
 		isLive := i == len(gs)-1
 		if isLive && !live || !isLive && e.hasSnapshot(g.number) {
@@ -29,7 +29,7 @@ func (e *Engine) snapshot(live bool) error {
 		if err := e.writeSnapshot(g); err != nil {
 			return err
 		}
-		if !e.isHeld(g.number) {
+		if !e.window.holds(g.number) {
 			// It was retired meanwhile, and its slot may have been reused.
 			e.removeSnapshots([]uint64{g.number})
 			continue

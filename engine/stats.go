@@ -213,11 +213,9 @@ func (e *Engine) Stats() Stats {
 	e.scrub.Lock()
 	s.Scrub = e.scrub.stats
 	e.scrub.Unlock()
-	gs := e.heldGenerations()
-	e.window.Lock()
-	s.Flush.Rotations, s.Flush.Retired = e.window.rotations, e.window.retired
-	e.window.Unlock()
-	s.Window = WindowStats{Asked: e.opts.Window, Span: e.opts.span(), Held: time.Duration(held(gs, now)), Now: time.Unix(0, now)}
+	gs := e.window.held()
+	s.Flush.Rotations, s.Flush.Retired = e.window.turns()
+	s.Window = WindowStats{Asked: e.opts.Window, Span: e.opts.span(), Held: time.Duration(reach(gs, now)), Now: time.Unix(0, now)}
 	e.store.view(func(m *persist.Manifest) {
 		for _, g := range gs {
 			gm := m.Generation(g.number)

@@ -11,7 +11,7 @@ import (
 func TestSegmentWithoutRoom(t *testing.T) {
 	e := mustOpen(t, t.TempDir(), testOptions(newFakeClock()))
 	defer e.Close()
-	live := e.liveNumber()
+	live := e.window.live()
 	first, err := e.store.segmentFor(live, 0, 1<<20)
 	if err != nil {
 		t.Fatal(err)

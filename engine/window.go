@@ -1,91 +1,52 @@
 package engine
 
 import (
-	"context"
-	"errors"
 	"math"
+	"sync"
+	"sync/atomic"
 
-	"github.com/firstseen/firstseen/persist/journal"
+	"github.com/firstseen/firstseen/shards"
 )
 
-// rotate brings the window up to now: it begins generations whose time has come
-// and takes those out of all answers in which every key is older than the
-// window (I4). It is called by whoever reads the time first; the disk follows in
-// the background.
-//
-// The room for its frames is set aside before the window is locked: a flush, which
-// gives room back, looks at the window.
-func (e *Engine) rotate(ctx context.Context, now int64) error {
-	room := e.rotationSpace()
-	if err := e.reserve(ctx, room); err != nil {
-		return err
-	}
-	return e.rotateIn(room, now)
+// A generation is a piece of the window, by engine time.
+type generation struct {
+	number     uint64
+	start, end int64 // end 0: live
 }
 
-// tryRotate is rotate for the maintenance, which must not wait for room: it is who
-// makes it.
-func (e *Engine) tryRotate(now int64) error {
-	room := e.rotationSpace()
-	err := e.journal.Reserve(canceled, room)
-	switch {
-	case err == nil:
-		return e.rotateIn(room, now)
-	case errors.Is(err, context.Canceled):
-		e.roomWanted.Store(true)
-		return nil
-	}
-	return err
+// A window is the list of generations: it knows when the next one is due and which ones are
+// older than the window. Answers follow the set, which is told of both with mu held.
+type window struct {
+	length, span int64 // of the whole window, and of a generation
+	slots        int   // as many generations as the filter can hold
+	set          *shards.Set
+
+	// dueAt is the engine time at which the live generation ends. Every call reads it, so it
+	// is read without mu: whoever finds it over takes mu and asks next.
+	dueAt atomic.Int64
+
+	mu          sync.Mutex
+	generations []generation // oldest first, the last one is live; Open has them to itself
+	rotations   uint64
+	retired     uint64
 }
 
-// rotationSpace is the most that a rotation takes in the journal: at most a window's
-// generations begin at once, see nextGeneration.
-func (e *Engine) rotationSpace() int { return journal.RotationSpace(e.opts.Generations + 1) }
+// isDue reports whether the live generation may be over at now.
+func (w *window) isDue(now int64) bool { return now >= w.dueAt.Load() }
 
-// rotateIn is rotate with room set aside.
-func (e *Engine) rotateIn(room int, now int64) error {
-	e.window.Lock()
-	defer e.window.Unlock()
-	for room > 0 {
-		g, end, due := e.nextGeneration(now)
-		if !due {
-			break
-		}
-		if err := e.rotateTo(g, end); err != nil {
-			return err
-		}
-		room -= journal.RotationSpace(1)
-	}
-	e.journal.Unreserve(room)
-	e.retireLocked(now)
-	e.maintainer.wake()
-	return nil
-}
-
-// rotateTo logs a generation's beginning and begins it.
-func (e *Engine) rotateTo(g generation, end int64) error {
-	defer e.phase("rotation")()
-	if _, err := e.journal.Append(journal.Rotation(g.number, g.start, end)); err != nil {
-		return err
-	}
-	e.beginGeneration(g, end)
-	return nil
-}
-
-// nextGeneration returns the generation that is due at now and the end of the
-// live one, or sets when one will be due.
-func (e *Engine) nextGeneration(now int64) (g generation, end int64, due bool) {
-	live := e.window.generations[len(e.window.generations)-1]
-	span, window := int64(e.opts.span()), int64(e.opts.Window)
-	at := generationEnd(e.window.generations, span, window, int64(e.opts.Generations))
+// next returns the generation that is due at now and the end of the live one, or notes when
+// one will be due. mu is held.
+func (w *window) next(now int64) (g generation, end int64, due bool) {
+	live := w.generations[len(w.generations)-1]
+	at := generationEnd(w.generations, w.span, w.length, int64(w.slots))
 	if now < at {
-		e.rotateAt.Store(at)
+		w.dueAt.Store(at)
 		return generation{}, 0, false
 	}
 	g = generation{number: live.number + 1, start: at}
-	if at+window <= now {
+	if at+w.length <= now {
 		// Everything is older than the window: skip the empty generations.
-		g.start = now - (now-at)%span
+		g.start = now - (now-at)%w.span
 	}
 	return g, at, true
 }
@@ -103,49 +64,61 @@ func generationEnd(gs []generation, span, window, slots int64) int64 {
 	return at
 }
 
-// beginGeneration makes g the live one; the one before it ended at end. The
-// generation that had its slot is out of the window by now.
-func (e *Engine) beginGeneration(g generation, end int64) {
-	gs := e.window.generations
-	gs[len(gs)-1].end = end
-	e.window.generations = append(gs, g)
-	e.window.rotations++
-	e.retireLocked(g.start)
-	e.set.Rotate(g.number)
+// begin makes g the live generation; the one before it ended at end. The one that had its
+// slot is out of the window by now. mu is held.
+func (w *window) begin(g generation, end int64) {
+	w.generations[len(w.generations)-1].end = end
+	w.generations = append(w.generations, g)
+	w.rotations++
+	w.retire(g.start)
+	w.set.Rotate(g.number)
 }
 
-// retireLocked drops the generations that ended a window before now.
-func (e *Engine) retireLocked(now int64) {
-	gs := e.window.generations
+// retire drops the generations in which every key is older than the window at now (I4). mu is
+// held.
+func (w *window) retire(now int64) {
 	n := 0
-	for n < len(gs)-1 && gs[n].end+int64(e.opts.Window) <= now {
+	for n < len(w.generations)-1 && w.generations[n].end+w.length <= now {
 		n++
 	}
 	if n > 0 {
-		e.dropOldestLocked(n)
+		w.dropOldest(n)
 	}
 }
 
-// dropOldestLocked takes the n oldest generations out of all answers.
-func (e *Engine) dropOldestLocked(n int) {
-	gs := e.window.generations
-	e.set.Retire(gs[n].number)
-	e.window.retired += uint64(n)
-	e.window.generations = append([]generation(nil), gs[n:]...)
+// dropOldest takes the n oldest generations out of all answers. mu is held.
+func (w *window) dropOldest(n int) {
+	w.set.Retire(w.generations[n].number)
+	w.retired += uint64(n)
+	w.generations = append([]generation(nil), w.generations[n:]...)
 }
 
-// heldGenerations returns the generations of the window, oldest first.
-func (e *Engine) heldGenerations() []generation {
-	e.window.Lock()
-	defer e.window.Unlock()
-	return append([]generation(nil), e.window.generations...)
+// held returns the generations of the window, oldest first.
+func (w *window) held() []generation {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return append([]generation(nil), w.generations...)
 }
 
-// isHeld reports whether a generation is still in the window.
-func (e *Engine) isHeld(number uint64) bool { return number >= e.set.Oldest() }
+// live returns the number of the live generation.
+func (w *window) live() uint64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.generations[len(w.generations)-1].number
+}
 
-// held is the age up to which every marked key is remembered.
-func held(gs []generation, now int64) int64 {
+// holds reports whether a generation is still in the window.
+func (w *window) holds(number uint64) bool { return number >= w.set.Oldest() }
+
+// turns returns how many generations began and left since Open.
+func (w *window) turns() (rotations, retired uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.rotations, w.retired
+}
+
+// reach is the age up to which every marked key is remembered.
+func reach(gs []generation, now int64) int64 {
 	if len(gs) == 0 {
 		return math.MaxInt64
 	}

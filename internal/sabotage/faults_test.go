@@ -61,7 +61,7 @@ var faults = []fault{
 	// Time and generations.
 	{
 		name: "RetireEarly", breaks: "a generation goes one span too early (I4)",
-		edits: []edit{{"engine/window.go", "gs[n].end+int64(e.opts.Window) <= now {", "gs[n].end+int64(e.opts.Window) <= now+int64(e.opts.span()) {"}},
+		edits: []edit{{"engine/window.go", "w.generations[n].end+w.length <= now {", "w.generations[n].end+w.length <= now+w.span {"}},
 		tests: []test{{folder: "engine", name: "TestFaultsClock", says: "a key of .* ago is fresh"}},
 	},
 	{

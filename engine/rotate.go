@@ -1,0 +1,73 @@
+package engine
+
+import (
+	"context"
+	"errors"
+
+	"github.com/firstseen/firstseen/persist/journal"
+)
+
+// rotate brings the window up to now: it begins generations whose time has come
+// and takes those out of all answers in which every key is older than the
+// window (I4). It is called by whoever reads the time first; the disk follows in
+// the background.
+//
+// The room for its frames is set aside before the window is locked: a flush, which
+// gives room back, looks at the window.
+func (e *Engine) rotate(ctx context.Context, now int64) error {
+	room := e.rotationSpace()
+	if err := e.reserve(ctx, room); err != nil {
+		return err
+	}
+	return e.rotateIn(room, now)
+}
+
+// tryRotate is rotate for the maintenance, which must not wait for room: it is who
+// makes it.
+func (e *Engine) tryRotate(now int64) error {
+	room := e.rotationSpace()
+	err := e.journal.Reserve(canceled, room)
+	switch {
+	case err == nil:
+		return e.rotateIn(room, now)
+	case errors.Is(err, context.Canceled):
+		e.roomWanted.Store(true)
+		return nil
+	}
+	return err
+}
+
+// rotationSpace is the most that a rotation takes in the journal: at most a window's
+// generations begin at once, see window.next.
+func (e *Engine) rotationSpace() int { return journal.RotationSpace(e.opts.Generations + 1) }
+
+// rotateIn is rotate with room set aside.
+func (e *Engine) rotateIn(room int, now int64) error {
+	w := &e.window
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for room > 0 {
+		g, end, due := w.next(now)
+		if !due {
+			break
+		}
+		if err := e.rotateTo(g, end); err != nil {
+			return err
+		}
+		room -= journal.RotationSpace(1)
+	}
+	e.journal.Unreserve(room)
+	w.retire(now)
+	e.maintainer.wake()
+	return nil
+}
+
+// rotateTo logs a generation's beginning and begins it.
+func (e *Engine) rotateTo(g generation, end int64) error {
+	defer e.phase("rotation")()
+	if _, err := e.journal.Append(journal.Rotation(g.number, g.start, end)); err != nil {
+		return err
+	}
+	e.window.begin(g, end)
+	return nil
+}
