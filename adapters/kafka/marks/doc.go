@@ -13,6 +13,9 @@
 //	   form 0: for each key its length, uvarint, and the key
 //	4  CRC32C of all before it, big endian
 //
+// The record's header PartitionsHeader says, as decimal text, how many partitions the
+// input had then: keys lie elsewhere once there are more.
+//
 // A key has 1 to 65,535 bytes. The functions may be called by any number of
 // goroutines at once.
 package marks

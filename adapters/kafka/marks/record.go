@@ -20,6 +20,9 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
+// PartitionsHeader is the name of the header that says how many partitions the input had.
+const PartitionsHeader = "partitions"
+
 // ErrRecord: a record is damaged, or is none of this package's.
 var ErrRecord = errors.New("marks: not a record of marks, or damaged")
 

@@ -59,7 +59,8 @@
 // # What it does not do
 //
 // It dedups within a partition: producers must partition by the key for
-// deduplication, and a topic whose partitions are added to moves keys. A record
+// deduplication. Adding partitions to the input moves keys away from their marks, so
+// duplicates pass for a window: each directory reports that once, as a gap. A record
 // without a key is copied without deduplication. The results of claims don't follow
 // a partition.
 package partitioned

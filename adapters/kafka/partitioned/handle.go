@@ -99,13 +99,13 @@ func (o Options) key(r *kgo.Record) []byte {
 
 // place counts a record that is not in the partition of its key.
 func (s *session) place(r *kgo.Record, key []byte) {
-	if s.o.AnyPartition || kafka.KeyPartition(key, s.partitions) == r.Partition {
+	if s.o.AnyPartition || kafka.KeyPartition(key, int(s.partitions.Load())) == r.Partition {
 		return
 	}
 	if s.misplaced.Add(1) == 1 {
 		s.o.Logger.Warn("partitioned: records don't lie in the partition of their key for deduplication, so duplicates may pass in other partitions;"+
 			" have producers partition by that key (murmur2), or set AnyPartition", "topic", r.Topic, "partition", r.Partition,
-			"offset", r.Offset, "partition_of_key", kafka.KeyPartition(key, s.partitions))
+			"offset", r.Offset, "partition_of_key", kafka.KeyPartition(key, int(s.partitions.Load())))
 	}
 }
 
@@ -116,7 +116,7 @@ func (s *session) log(ctx context.Context, sh *share, promise *kgo.FirstErrPromi
 		value, n := marks.Append(nil, now, keys, marksBytes)
 		keys = keys[n:]
 		done := promise.Promise()
-		s.kafka.Produce(ctx, &kgo.Record{Topic: s.o.Marks, Partition: sh.m.id, Value: value}, func(r *kgo.Record, err error) {
+		s.kafka.Produce(ctx, s.marksRecord(sh.m.id, value), func(r *kgo.Record, err error) {
 			if err == nil {
 				sh.end.Store(max(sh.end.Load(), r.Offset+1)) // promises follow each other
 			}

@@ -28,9 +28,11 @@ type MemoriesOptions struct {
 // is a directory of its own, and what it marks is in the log of marks before a
 // commit returns, so that the partition's next owner knows it.
 type Memories struct {
-	n  *Node
-	s  *session
-	cl *kgo.Client
+	n    *Node
+	s    *session
+	cl   *kgo.Client
+	stop context.CancelFunc // of watch
+	over chan struct{}      // closed when watch has returned
 }
 
 // OpenMemories checks the topics, and makes the log of marks where there is none.
@@ -46,12 +48,25 @@ func OpenMemories(ctx context.Context, o MemoriesOptions) (*Memories, error) {
 	if err != nil {
 		return nil, fmt.Errorf("partitioned: client: %w", err)
 	}
-	m := &Memories{n: n, cl: cl, s: &session{Node: n, adm: kadm.NewClient(cl), ctx: context.WithoutCancel(ctx)}}
+	m := &Memories{n: n, cl: cl, s: &session{Node: n, adm: kadm.NewClient(cl), ctx: context.WithoutCancel(ctx)}, over: make(chan struct{})}
 	if err := n.start(ctx, m.s.adm); err != nil {
 		cl.Close()
 		return nil, err
 	}
+	ctx, m.stop = context.WithCancel(m.s.ctx)
+	every, _ := cl.OptValue(kgo.MetadataMaxAge).(time.Duration)
+	go m.watch(ctx, every) // ends with Close
 	return m, nil
+}
+
+// watch looks for partitions that were added, as often as the client does: Guard is only
+// asked for those that come here.
+func (m *Memories) watch(ctx context.Context, every time.Duration) {
+	defer close(m.over)
+	for every > 0 && ctx.Err() == nil {
+		pause(ctx, every)
+		m.s.count(ctx)
+	}
 }
 
 // Stats returns the counters of the loads, and what is known of the partitions.
@@ -59,6 +74,8 @@ func (m *Memories) Stats() Stats { return m.n.Stats() }
 
 // Close closes the directories. No handler may run any more.
 func (m *Memories) Close() {
+	m.stop()
+	<-m.over
 	m.n.shutAll()
 	m.cl.Close()
 }
@@ -110,7 +127,7 @@ func (l *logged) Commit(ctx context.Context, claims ...dedup.Claim) error {
 	for now := time.Now(); len(keys) > 0; {
 		value, n := marks.Append(nil, now, keys, marksBytes)
 		keys = keys[n:]
-		r, err := l.cl.ProduceSync(ctx, &kgo.Record{Topic: l.m.n.o.Marks, Partition: l.m.id, Value: value}).First()
+		r, err := l.cl.ProduceSync(ctx, l.m.n.marksRecord(l.m.id, value)).First()
 		if err != nil {
 			return fmt.Errorf("partitioned: writing marks of partition %d to their log: %w", l.m.id, err)
 		}

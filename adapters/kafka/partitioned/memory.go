@@ -31,6 +31,7 @@ type memory struct {
 	once   sync.Once     // of shut
 
 	progress progress
+	fewest   int                           // partitions that the input had, of the records of the window that were read; the load's own
 	open     atomic.Pointer[engine.Engine] // that is or was e, for Stats
 
 	// mu is held by a round that uses the memory, and to close it.
@@ -62,6 +63,7 @@ func (s *session) assigned(_ context.Context, cl *kgo.Client, got map[string][]i
 	_, generation := cl.GroupMetadata()
 	s.o.Logger.Info("partitioned: assigned", "generation", generation, "partitions", got[s.o.Input])
 	cl.PauseFetchPartitions(got)
+	go s.count(s.ctx) // ends with the answer, or the session; each rebalance may be for added partitions
 	for _, id := range got[s.o.Input] {
 		m := newMemory(s.ctx, s.Node, id)
 		s.mu.memories[id] = m
@@ -97,6 +99,11 @@ func (s *session) fill(m *memory) error {
 		<-m.before.closed
 		m.before = nil
 	}
+	if m.id >= s.atStart {
+		if err := s.awaitTopics(m.ctx, m.id); err != nil {
+			return err
+		}
+	}
 	began := time.Now()
 	pos, stats, err := s.replay(m.ctx, m)
 	if err != nil {
@@ -116,7 +123,10 @@ func (s *session) fill(m *memory) error {
 	m.e, m.position = e, pos
 	m.open.Store(e)
 	m.mu.Unlock()
-	return pos.write(s.directory(m.id) + ".position")
+	m.compare()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.position.write(s.directory(m.id) + ".position")
 }
 
 // shut ends the memory: after the round that uses it, its directory is closed. It

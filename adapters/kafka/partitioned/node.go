@@ -25,7 +25,9 @@ type Node struct {
 	engine engine.Options // of one partition
 	ran    atomic.Bool
 
-	partitions int // of the input, since Run
+	partitions atomic.Int32 // of the input; 0 until Run has begun
+	atStart    int32        // partitions when Run began; all topics had them
+	had        int          // fewest partitions that a directory in Dir knew of at the start, or atStart
 
 	fresh, duplicate, noKey, misplaced   atomic.Uint64
 	committed, aborted, sessions         atomic.Uint64
@@ -80,14 +82,22 @@ func (n *Node) Run(ctx context.Context) error {
 }
 
 // start makes the directory, checks the topics and divides the memory.
-func (n *Node) start(ctx context.Context, adm *kadm.Client) (err error) {
+func (n *Node) start(ctx context.Context, adm *kadm.Client) error {
 	if err := os.MkdirAll(n.o.Dir, 0o700); err != nil {
 		return fmt.Errorf("partitioned: %w", err)
 	}
-	if n.partitions, err = prepare(ctx, adm, n.o); err != nil {
+	partitions, err := prepare(ctx, adm, n.o)
+	if err != nil {
 		return err
 	}
-	n.divide(n.partitions)
+	n.atStart, n.had = int32(partitions), partitions
+	for id := range n.atStart {
+		if pos, ok := readPosition(n.directory(id) + ".position"); ok && pos.Partitions > 0 {
+			n.had = min(n.had, pos.Partitions)
+		}
+	}
+	n.partitions.Store(n.atStart)
+	n.divide(partitions)
 	return nil
 }
 
@@ -101,7 +111,8 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// divide gives each partition its part of the memory.
+// divide gives each partition its part of the memory. One that is added later gets as
+// much, until the next start divides anew.
 func (n *Node) divide(partitions int) {
 	n.engine = n.o.Engine
 	if n.engine.Capacity == 0 {

@@ -111,6 +111,11 @@ var topics atomic.Int64
 
 func newTopics(t testing.TB, brokers string) string {
 	t.Helper()
+	return newTopicsOf(t, brokers, partitions)
+}
+
+func newTopicsOf(t testing.TB, brokers string, partitions int32) string {
+	t.Helper()
 	name := fmt.Sprintf("p%d-%d", os.Getpid(), topics.Add(1))
 	adm := kadm.NewClient(client(t, brokers))
 	for _, topic := range []string{name, name + "-out"} {
@@ -141,7 +146,7 @@ type output struct {
 func readOutput(t *testing.T, brokers, topic string) *output {
 	t.Helper()
 	return &output{counts: map[string]int{}, last: time.Now(), cl: client(t, brokers, kgo.ConsumeTopics(topic+"-out"),
-		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))}
+		kgo.MetadataMinAge(250*time.Millisecond), kgo.MetadataMaxAge(time.Second), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))}
 }
 
 // until reads until so many different keys are there, or until nothing came for a

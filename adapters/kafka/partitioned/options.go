@@ -54,7 +54,8 @@ type Options struct {
 	Handle func(ctx context.Context, r *kgo.Record) ([]*kgo.Record, error)
 	// Batch is the most records of one transaction. Default 10,000.
 	Batch int
-	// OnGap is told when marks within the window are missing from the log, so that
+	// OnGap is told when marks within the window are missing from the log, or lie in the
+	// log of another partition since partitions were added to the input, so that
 	// duplicates of them pass. It is logged in any case.
 	OnGap func(partition int32, why string)
 	// Logger gets what an operator should know. Default: slog.Default().

@@ -14,6 +14,8 @@ type position struct {
 	TopicID   string `json:"topic_id"`   // a topic that was made anew has other offsets
 	Offset    int64  `json:"offset"`     // everything below it is in the directory
 	NotBefore uint64 `json:"not_before"` // engine.Options.NotBefore of a directory that holds it
+	// Partitions is how many the input had when it was last compared; 0: it never was.
+	Partitions int `json:"partitions,omitempty"`
 }
 
 // readPosition returns what the file says, and false if it says nothing usable.

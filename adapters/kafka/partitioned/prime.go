@@ -171,6 +171,8 @@ func (p *primer) flush(ctx context.Context, id int32) {
 	for keys := b.keys; len(keys) > 0; {
 		value, n := marks.Append(nil, b.last, keys, marksBytes)
 		keys = keys[n:]
-		p.cl.Produce(ctx, &kgo.Record{Topic: p.o.Marks, Partition: id, Value: value, Timestamp: b.last}, p.promise.Promise())
+		r := marksRecord(p.o.Marks, id, value, p.partitions)
+		r.Timestamp = b.last
+		p.cl.Produce(ctx, r, p.promise.Promise())
 	}
 }

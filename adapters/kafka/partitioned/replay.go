@@ -42,6 +42,9 @@ func (s *session) replay(ctx context.Context, m *memory) (position, engine.LoadS
 		o := s.engine
 		o.NotBefore = pos.NotBefore
 		got, stats, err := s.read(ctx, m, r, pos.Offset, o)
+		if pos.Partitions > 0 {
+			got.Partitions = pos.Partitions
+		}
 		if !errors.Is(err, dedup.ErrCorrupt) {
 			return got, stats, err
 		}
@@ -112,7 +115,10 @@ func (s *session) read(ctx context.Context, m *memory, r reach, from int64, o en
 		s.gap(r.id, fmt.Sprintf("the log begins at offset %d, the directory ends at %d", r.start, from))
 		from = r.start
 	}
-	pos := position{Topic: r.topic, TopicID: r.topID, Offset: max(from, r.end)}
+	m.fewest = int(s.partitions.Load())
+	if r.end == 0 { // no record says how many there were: it may be one of those that were added
+		m.fewest = min(m.fewest, s.had)
+	}
 	m.progress.begin(from, r.end)
 	var failed error
 	stats, err := engine.Load(ctx, s.directory(r.id), o, func(yield func(time.Time, [][]byte) bool) {
@@ -121,7 +127,7 @@ func (s *session) read(ctx context.Context, m *memory, r reach, from int64, o en
 	if err == nil {
 		err = failed
 	}
-	return pos, stats, err
+	return position{Topic: r.topic, TopicID: r.topID, Offset: max(from, r.end), Partitions: m.fewest}, stats, err
 }
 
 // records yields the marks of the log's records.
@@ -137,8 +143,13 @@ func (s *session) records(ctx context.Context, m *memory, r reach, from int64, y
 		if err != nil {
 			return fmt.Errorf("offset %d: %w", rec.Offset, err)
 		}
-		if rec.Offset == r.start && r.start > 0 && from == r.start && at.After(time.Now().Add(-s.o.Engine.Window)) {
-			s.gap(r.id, fmt.Sprintf("the log begins at %v, within the window", at))
+		if at.After(time.Now().Add(-s.o.Engine.Window)) {
+			if rec.Offset == r.start && r.start > 0 && from == r.start {
+				s.gap(r.id, fmt.Sprintf("the log begins at %v, within the window", at))
+			}
+			if n := partitionsOf(rec); n > 0 {
+				m.fewest = min(m.fewest, n)
+			}
 		}
 		keys = got
 		m.progress.keys.Add(uint64(len(got)))
@@ -157,10 +168,10 @@ func (s *session) records(ctx context.Context, m *memory, r reach, from int64, y
 	})
 }
 
-func (s *session) gap(id int32, why string) {
-	s.gaps.Add(1)
-	s.o.Logger.Error("partitioned: marks within the window are missing, duplicates may pass", "partition", id, "why", why)
-	if s.o.OnGap != nil {
-		s.o.OnGap(id, why)
+func (n *Node) gap(id int32, why string) {
+	n.gaps.Add(1)
+	n.o.Logger.Error("partitioned: marks within the window are missing, duplicates may pass", "partition", id, "why", why)
+	if n.o.OnGap != nil {
+		n.o.OnGap(id, why)
 	}
 }

@@ -30,27 +30,13 @@ func prepare(ctx context.Context, adm *kadm.Client, o Options) (int, error) {
 }
 
 func prepareOnce(ctx context.Context, adm *kadm.Client, o Options) (int, error) {
-	names := []string{o.Input, o.Marks}
-	for _, name := range []string{o.Output, o.Duplicates} {
-		if name != "" {
-			names = append(names, name)
-		}
-	}
-	topics, err := adm.ListTopics(ctx, names...)
+	topics, err := listTopics(ctx, adm, o)
 	if err != nil {
-		return 0, fmt.Errorf("partitioned: listing topics: %w", err)
+		return 0, err
 	}
-	n := len(topics[o.Input].Partitions)
-	for _, name := range names {
-		if name == o.Marks {
-			continue
-		}
-		if err := topics[name].Err; err != nil {
-			return 0, fmt.Errorf("partitioned: topic %q: %w", name, err)
-		}
-		if out := len(topics[name].Partitions); out < n {
-			return 0, fmt.Errorf("partitioned: topic %q has %d partitions, the input has %d", name, out, n)
-		}
+	n, err := checkOutputs(topics, o)
+	if err != nil {
+		return 0, err
 	}
 	if errors.Is(topics[o.Marks].Err, kerr.UnknownTopicOrPartition) {
 		policy, keep, unbounded := "delete", strconv.FormatInt(o.reach().Milliseconds(), 10), "-1"
@@ -61,17 +47,66 @@ func prepareOnce(ctx context.Context, adm *kadm.Client, o Options) (int, error) 
 		}
 		return 0, kerr.UnknownTopicOrPartition // until it can be seen, and is checked
 	}
+	if err := checkLog(topics, o, n); err != nil {
+		return 0, err
+	}
+	return n, checkRetention(ctx, adm, o)
+}
+
+// listTopics asks for the topics of the options.
+func listTopics(ctx context.Context, adm *kadm.Client, o Options) (kadm.TopicDetails, error) {
+	topics, err := adm.ListTopics(ctx, append(o.outputs(), o.Input, o.Marks)...)
+	if err != nil {
+		return nil, fmt.Errorf("partitioned: listing topics: %w", err)
+	}
+	return topics, nil
+}
+
+// outputs returns the topics that records are copied to.
+func (o Options) outputs() (names []string) {
+	for _, name := range []string{o.Output, o.Duplicates} {
+		if name != "" {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// checkOutputs returns the input's number of partitions. The outputs must have as many.
+func checkOutputs(topics kadm.TopicDetails, o Options) (int, error) {
+	if err := topics[o.Input].Err; err != nil {
+		return 0, fmt.Errorf("partitioned: topic %q: %w", o.Input, err)
+	}
+	n := len(topics[o.Input].Partitions)
+	for _, name := range o.outputs() {
+		if err := topics[name].Err; err != nil {
+			return n, fmt.Errorf("partitioned: topic %q: %w", name, err)
+		}
+		if out := len(topics[name].Partitions); out < n {
+			return n, fmt.Errorf("partitioned: topic %q has %d partitions, the input has %d: %s", name, out, n, alter(name, n))
+		}
+	}
+	return n, nil
+}
+
+// checkLog requires that the log of marks has as many partitions as the input.
+func checkLog(topics kadm.TopicDetails, o Options, n int) error {
 	if err := topics[o.Marks].Err; err != nil {
-		return 0, fmt.Errorf("partitioned: topic %q: %w", o.Marks, err)
+		return fmt.Errorf("partitioned: topic %q: %w", o.Marks, err)
 	}
 	switch logs := len(topics[o.Marks].Partitions); {
 	case logs > n:
-		return 0, fmt.Errorf("partitioned: the log of marks %q has %d partitions, the input has %d", o.Marks, logs, n)
+		return fmt.Errorf("partitioned: the log of marks %q has %d partitions, the input has %d", o.Marks, logs, n)
 	case logs < n:
-		return 0, fmt.Errorf("partitioned: the log of marks %q has %d partitions, the input has %d: where partitions were added to the input,"+
-			" keys have moved, and duplicates of earlier records may pass for a window; add as many to the log and start again", o.Marks, logs, n)
+		return fmt.Errorf("partitioned: the log of marks %q has %d partitions, the input has %d: where partitions were added to the input,"+
+			" keys have moved, and duplicates of earlier records may pass for a window; %s", o.Marks, logs, n, alter(o.Marks, n))
 	}
-	return n, checkRetention(ctx, adm, o)
+	return nil
+}
+
+// alter says how a topic gets its partitions.
+func alter(topic string, n int) string {
+	return fmt.Sprintf("give it as many (kafka-topics.sh --alter --topic %s --partitions %d)", topic, n)
 }
 
 // checkRetention: the log must hold a window.
