@@ -16,80 +16,110 @@ import (
 
 var update = flag.Bool("update-journal", false, "write testdata/journal.golden anew, which is a change of the format")
 
-// goldenFrames are the frames of testdata/journal.golden: some of every kind,
-// around the ring's end.
-func goldenFrames() []journal.Frame {
+// goldens are the files that pin the format, one for each version of it. tail is where the
+// last ten of their frames begin.
+var goldens = []struct {
+	file      string
+	ring, max int64 // max 0: a ring that can't grow, version 1
+	frames    int
+	tail      journal.Pos
+}{
+	{"journal.golden", 4096, 0, 20, 808},
+	{"journal-v2.golden", 4096, 12288, 40, 12640},
+}
+
+// goldenFrames are some of every kind.
+func goldenFrames(n int) []journal.Frame {
 	var frames []journal.Frame
-	for i := range 20 {
+	for i := range n {
 		frames = append(frames, journal.Frame{
 			Kind: uint8(1 + i%3), Form: uint8(i % 6), Shard: uint16(i * 17), Count: uint32(i),
 			Generation: uint64(1 + i/7), Time: 1_700_000_000_000_000_000 + int64(i),
-			Payload: bytes.Repeat([]byte{byte(i)}, i*i),
+			Payload: bytes.Repeat([]byte{byte(i)}, (i%20)*(i%20)),
 		})
 	}
 	return frames
 }
 
-// TestJournalGolden pins the format: a file of version 1 stays readable, and what
-// is written now is byte for byte what was written then.
+// TestJournalGolden pins the format: a file of each version stays readable, and what
+// is written now is byte for byte what was written then. That of version 2 was written
+// around the end of its ring, which was made larger meanwhile.
 func TestJournalGolden(t *testing.T) {
-	path := filepath.Join("testdata", "journal.golden")
-	if *update {
-		writeGolden(t, path)
-	}
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	golden, err := hex.DecodeString(strings.Join(strings.Fields(string(text)), ""))
-	if err != nil {
-		t.Fatal(err)
-	}
-	golden = append(golden, make([]byte, journal.RingStart+4096-len(golden))...)
-	again, salt, err := journal.ReencodeHeader(golden[:4096])
-	if err != nil || !bytes.Equal(again, golden[:4096]) || !bytes.Equal(again, golden[4096:8192]) {
-		t.Error("the header is encoded differently", err)
-	}
-	j := openJournal(t, journal.Config{FS: mappedFS{"journal": {data: bytes.Clone(golden)}}, Path: "journal"})
-	want := goldenFrames()
-	var from journal.Pos
-	for i := range want[:10] {
-		from += uint64(journal.FrameSpace(len(want[i].Payload)))
-	}
-	got, r := mustReplay(t, j, from)
-	if !r.Clean || len(got) != 10 {
-		t.Fatalf("%d frames, %+v", len(got), r)
-	}
-	for i := range got {
-		want[10+i].End = got[i].End
-		at := journal.RingStart + int(got[i].End-uint64(journal.FrameSpace(len(got[i].Payload))))%4096
-		head := golden[at:][:journal.FrameHeaderLen]
-		if again := journal.ReencodeFrame(head, salt); !bytes.Equal(again, head) {
-			t.Errorf("frame %d is encoded as %x, was %x", i, again, head)
-		}
-	}
-	if err := sameFrames(want[10:], got); err != nil {
-		t.Error(err)
+	for _, g := range goldens {
+		t.Run(g.file, func(t *testing.T) {
+			path := filepath.Join("testdata", g.file)
+			if *update {
+				writeGolden(t, path, g.ring, g.max, g.frames)
+			}
+			text, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			golden, err := hex.DecodeString(strings.Join(strings.Fields(string(text)), ""))
+			if err != nil {
+				t.Fatal(err)
+			}
+			again, salt, err := journal.ReencodeHeader(golden[:4096])
+			if err != nil || !bytes.Equal(again, golden[:4096]) || !bytes.Equal(again, golden[4096:8192]) {
+				t.Error("the header is encoded differently", err)
+			}
+			file := filepath.Join(t.TempDir(), "journal")
+			if err := os.WriteFile(file, golden, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			j := openJournal(t, journal.Config{Path: file})
+			got, r := mustReplay(t, j, g.tail)
+			if !r.Clean || len(got) != 10 {
+				t.Fatalf("%d frames, %+v", len(got), r)
+			}
+			want := goldenFrames(g.frames)[g.frames-10:]
+			for i := range got {
+				want[i].End = got[i].End
+				at := journal.RingStart + int64(got[i].End-uint64(journal.FrameSpace(len(got[i].Payload))))%max(g.ring, g.max)
+				head := golden[at:][:journal.FrameHeaderLen]
+				if again := journal.ReencodeFrame(head, salt); !bytes.Equal(again, head) {
+					t.Errorf("frame %d is encoded as %x, was %x", i, again, head)
+				}
+			}
+			if err := sameFrames(want, got); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
 
-func writeGolden(t *testing.T, path string) {
-	m := mappedFS{}
-	j := openJournal(t, journal.Config{FS: m, Path: "journal", RingBytes: 4096}.WithBoot(7))
+// writeGolden writes a journal of n frames whose last ten are still needed. A ring that can
+// grow is twice as large from the last but five on.
+func writeGolden(t *testing.T, path string, ring, most int64, n int) {
+	file := filepath.Join(t.TempDir(), "journal")
+	j := openJournal(t, journal.Config{Path: file, RingBytes: ring, MaxRing: most}.WithBoot(7))
 	mustReplay(t, j, 0)
-	for i, f := range goldenFrames() {
+	var ends []journal.Pos
+	for i, f := range goldenFrames(n) {
+		if i == n-5 && most > 0 {
+			if err := j.Grow(2 * ring); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if i >= 10 && i < n-5 {
+			j.Release(ends[i-10])
+		}
 		if err := appendWait(j, &f); err != nil {
 			t.Fatal(err)
 		}
-		if i < 10 {
-			j.Release(f.End)
-		}
+		ends = append(ends, f.End)
 	}
+	j.Release(ends[n-11])
+	t.Logf("the last ten frames begin at %d", ends[n-11])
 	if err := j.Close(true); err != nil {
 		t.Fatal(err)
 	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
 	var text strings.Builder
-	for data := m["journal"].data; len(data) > 0; data = data[64:] {
+	for ; len(data) > 0; data = data[64:] {
 		text.WriteString(hex.EncodeToString(data[:64]) + "\n")
 	}
 	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text.String()), 0o644)); err != nil {
