@@ -15,8 +15,9 @@ import (
 // A DirLock says that this process and nobody else has the directory open. It
 // ends with Unlock or with the process, however that ends.
 type DirLock struct {
-	path string
-	mu   struct {
+	path     string
+	readOnly bool
+	mu       struct {
 		sync.Mutex
 		file *os.File // nil once unlocked
 		dir  *os.File // the directory itself, nil where it can't be locked
@@ -34,7 +35,7 @@ func LockDir(dir string) (*DirLock, error) {
 			err = dedup.ErrLocked
 		}
 		if err == nil {
-			l := &DirLock{path: path}
+			l := &DirLock{path: path, readOnly: true}
 			l.mu.file = f
 			return l, nil
 		}
@@ -56,6 +57,9 @@ func LockDir(dir string) (*DirLock, error) {
 	}
 	return l, nil
 }
+
+// ReadOnly reports whether nothing can be written in the directory.
+func (l *DirLock) ReadOnly() bool { return l.readOnly }
 
 // lockSelf locks the directory itself. An error other than errLockHeld says that its file
 // system can't.

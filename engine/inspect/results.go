@@ -37,6 +37,15 @@ func (v *verifier) checkResults(ctx context.Context) error {
 
 // checkResultDir checks the results of one generation. What was known to be lost is no new damage.
 func (v *verifier) checkResultDir(ctx context.Context, p *persist.ResultPromise) error {
+	dir, done, err := v.writable(persist.ResultsPath(v.dir, p.ID))
+	if err != nil {
+		return err
+	}
+	return errors.Join(v.checkResultsIn(ctx, dir, p), done())
+}
+
+// checkResultsIn is checkResultDir where dir holds the results, or their copy.
+func (v *verifier) checkResultsIn(ctx context.Context, dir string, p *persist.ResultPromise) error {
 	v.out.Files++
 	damaged := func(err error) {
 		v.badResults[p.ID] = err
@@ -45,7 +54,7 @@ func (v *verifier) checkResultDir(ctx context.Context, p *persist.ResultPromise)
 			v.out.Damages[len(v.out.Damages)-1].Generation = p.Generation
 		}
 	}
-	r, err := persist.OpenResults(persist.ResultsConfig{Dir: v.dir, ID: p.ID})
+	r, err := persist.OpenResults(persist.ResultsConfig{Dir: dir, ID: p.ID})
 	if errors.Is(err, dedup.ErrCorrupt) {
 		v.badResultDirs[p.ID] = true
 		damaged(err)

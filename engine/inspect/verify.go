@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/firstseen/firstseen/bloom"
@@ -40,6 +42,7 @@ type Verification struct {
 type verifier struct {
 	*inspector
 	out      Verification
+	copies   string // where copies of segments lie; empty: they are opened in their place
 	progress func(done, total int64)
 	done     int64 // bytes of runs checked
 	total    int64 // and in all
@@ -59,9 +62,10 @@ type verifier struct {
 
 // Verify reads everything in dir and lists all damage; err is for what kept it
 // from looking (ErrLocked, ErrIncompatible, fs.ErrNotExist, ctx). It repairs
-// nothing; to read a segment it opens Badger, which tidies up its own files as
-// it does at every opening: a copy on a read-only medium must be copied first. progress, when not nil, is told the bytes of runs
-// checked so far and in all.
+// nothing. To read a segment it opens Badger, which tidies up its own files as
+// it does at every opening; where the medium is read-only, it opens a copy in the
+// system's directory for temporary files, of one segment at a time. progress, when
+// not nil, is told the bytes of runs checked so far and in all.
 func Verify(ctx context.Context, dir string, progress func(done, total int64)) (Verification, error) {
 	v, err := newVerifier(dir, progress)
 	if err == nil {
@@ -182,7 +186,16 @@ func (v *verifier) checkRing() {
 // segment checks one segment and all runs in it.
 func (v *verifier) segment(ctx context.Context, g *persist.GenerationMeta, sm persist.SegmentMeta) error {
 	v.out.Files++
-	seg, runs, err := persist.SalvageSegment(persist.SegmentConfig{Dir: v.dir, ID: sm.ID}, sm)
+	dir, done, err := v.writable(persist.SegmentPath(v.dir, sm.ID))
+	if err != nil {
+		return err
+	}
+	return errors.Join(v.segmentIn(ctx, dir, g, sm), done())
+}
+
+// segmentIn is segment where dir holds the segment, or its copy.
+func (v *verifier) segmentIn(ctx context.Context, dir string, g *persist.GenerationMeta, sm persist.SegmentMeta) error {
+	seg, runs, err := persist.SalvageSegment(persist.SegmentConfig{Dir: dir, ID: sm.ID}, sm)
 	if err != nil {
 		if !errors.Is(err, dedup.ErrCorrupt) {
 			return err
@@ -218,6 +231,27 @@ func (v *verifier) segment(ctx context.Context, g *persist.GenerationMeta, sm pe
 	return nil
 }
 
+// writable returns the directory in which Badger may open what lies at path: v.dir, or on a
+// read-only medium a temporary one with a copy of it. done removes that.
+func (v *verifier) writable(path string) (dir string, done func() error, err error) {
+	if !v.lock.ReadOnly() {
+		return v.dir, func() error { return nil }, nil
+	}
+	if dir, err = os.MkdirTemp("", "firstseen-verify-"); err != nil {
+		return "", nil, err
+	}
+	v.copies = dir
+	done = func() error {
+		v.copies = ""
+		return os.RemoveAll(dir)
+	}
+	err = os.CopyFS(filepath.Join(dir, filepath.Base(path)), os.DirFS(path))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // what is missing is damage, and for who opens it to say
+		return "", nil, errors.Join(fmt.Errorf("copying %s, since Badger can't open it on a read-only medium: %w", path, err), done())
+	}
+	return dir, done, nil
+}
+
 // snapshot checks a generation's snapshot, which is a cache where there are runs.
 func (v *verifier) snapshot(g *persist.GenerationMeta) {
 	end, err := v.eachColumn(g.Number, func(column []byte) { v.out.Bytes += int64(len(column)) })
@@ -251,6 +285,9 @@ func (v *verifier) damaged(g *persist.GenerationMeta, err error, fatal bool) {
 	var c *dedup.CorruptError
 	if errors.As(err, &c) {
 		d.File, d.Offset, d.Detail = c.File, c.Offset, c.Detail
+	}
+	if rest, ok := strings.CutPrefix(d.File, v.copies); ok && v.copies != "" {
+		d.File = v.dir + rest
 	}
 	if g != nil {
 		d.Generation, d.Start, d.End = g.Number, time.Unix(0, g.Start), endTime(g.End)
