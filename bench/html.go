@@ -122,7 +122,7 @@ func (r *Report) headline() []fact {
 		facts := []fact{
 			{"keys per second, " + ours.Candidate.Name, short(ours.KeysPerSecond)},
 			{"p99 of a call with " + fmt.Sprint(ours.Batch) + " keys", duration(ours.Latency.P99)},
-			{"bytes of memory a key", three(ours.MemoryPerKey)},
+			{"bytes of memory per key", three(ours.MemoryPerKey)},
 			{"wrong answers of " + short(float64(ours.Messages)), count(float64(ours.Missed + ours.Wrong + ours.Unanswered))},
 		}
 		if theirs != nil && theirs.KeysPerSecond > 0 {
@@ -171,10 +171,10 @@ func section(g group) pageSection {
 	s.Pictures = []picture{
 		{"Throughput", "keys per second inside calls", barChart("throughput by target", rates)},
 		{"Latency of a call", "p50, p90, p99, p99.9 and the longest, from light to dark", latencyChart("latency by target", spans)},
-		{"Memory", "bytes of RAM a remembered key", barChart("memory a key by target", memory)},
+		{"Memory", "bytes of RAM per remembered key", barChart("memory per key by target", memory)},
 	}
 	if len(disk) > 0 {
-		s.Pictures = append(s.Pictures, picture{"Disk", "bytes per key, open or after closing, the smaller; preallocated journals apart", barChart("disk a key by target", disk)})
+		s.Pictures = append(s.Pictures, picture{"Disk", "bytes per key, open or after closing, the smaller; preallocated journals apart", barChart("disk per key by target", disk)})
 	}
 	return s
 }

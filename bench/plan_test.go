@@ -22,7 +22,7 @@ func TestPlan(t *testing.T) {
 		t.Errorf("%v bytes of memory", p.Memory)
 	}
 	if perKey := (p.Disk - p.Ring) / (p.Keys * 8 / 7); perKey < 14 || perKey > 17 {
-		t.Errorf("%v bytes of disk a key", perKey)
+		t.Errorf("%v bytes of disk per key", perKey)
 	}
 	if p.Maybe > 0.0101 {
 		t.Errorf("rate of maybes %v", p.Maybe)
