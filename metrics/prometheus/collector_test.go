@@ -100,7 +100,10 @@ func TestEveryNumber(t *testing.T) {
 	p.Engine.Generations = make([]engine.GenerationStats, 1)
 	number(reflect.ValueOf(&ks).Elem(), "stats.Node", &next, want)
 	ofKafka := prometheus.NewPedanticRegistry()
-	ofKafka.MustRegister(fsprom.Kafka(func() stats.Node { return ks }, nil))
+	next++
+	misplaced := next
+	want[misplaced] = "kafka.Adapter.Misplaced"
+	ofKafka.MustRegister(fsprom.Kafka(func() stats.Node { return ks }, nil), fsprom.KafkaAdapter(func() uint64 { return uint64(misplaced) }, nil))
 	lint(t, ofKafka)
 	times := map[float64]int{}
 	for _, from := range []prometheus.Gatherer{reg, ofKafka} {
@@ -156,7 +159,8 @@ func TestDocsKnowTheirMetrics(t *testing.T) {
 		fsprom.RPC(func() rpcidem.Stats { return rpcidem.Stats{} }, nil))
 	known := map[string]bool{}
 	ofKafka := prometheus.NewPedanticRegistry()
-	ofKafka.MustRegister(fsprom.Kafka(func() stats.Node { return stats.Node{Partitions: make([]stats.Partition, 1)} }, nil))
+	ofKafka.MustRegister(fsprom.Kafka(func() stats.Node { return stats.Node{Partitions: make([]stats.Partition, 1)} }, nil),
+		fsprom.KafkaAdapter(func() uint64 { return 0 }, nil))
 	for _, from := range []prometheus.Gatherer{reg, ofKafka} {
 		for name := range gather(t, from) {
 			known[name[:strings.IndexByte(name, '{')]] = true

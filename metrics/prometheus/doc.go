@@ -5,15 +5,15 @@
 //		fsprom.Consumer(c.Snapshot, nil),
 //		fsprom.HTTP(m.Stats, nil),
 //		fsprom.Kafka(n.Stats, nil),
+//		fsprom.KafkaAdapter(a.Misplaced, nil),
 //		fsprom.RPC(s.Stats, nil),
 //	)
 //
 // # What it guarantees
 //
 // Every number of engine.Stats, consume.Counts, httpidem.Stats, rpcidem.Stats and
-// partitioned.Stats is there, in base units: seconds, bytes, ratios from 0 to 1.
-// Counters start at 0 when the
-// engine is opened, or the consumer or middleware is made. An engine that is
+// partitioned.Stats is there, in base units: seconds, bytes, ratios from 0 to 1, and
+// kafka.Adapter's count of misplaced records. Counters start at 0 when the engine is opened, or the consumer or middleware is made. An engine that is
 // closed exports nothing, so that its counters don't seem to fall to 0.
 //
 // # How it works

@@ -15,10 +15,18 @@ type kafkaCollector struct {
 	engines    engineCollector
 }
 
-// Kafka returns a collector for a partitioned.Node: snapshot is its method Stats. What
-// is said of a partition, its engine's series included, has the label partition, so
-// a registry that has collectors of other engines, too, needs that label there. The
-// labels given, which may be nil, are added to every series.
+// KafkaAdapter returns a collector for a kafka.Adapter, beside that of its Consumer:
+// misplaced is its method Misplaced. The labels given, which may be nil, are added to
+// every series.
+func KafkaAdapter(misplaced func() uint64, labels prometheus.Labels) prometheus.Collector {
+	return prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "firstseen_kafka_adapter_misplaced_total", Help: "Records that lie in another partition than that of their key.", ConstLabels: labels,
+	}, func() float64 { return float64(misplaced()) })
+}
+
+// Kafka returns a collector for a partitioned.Node or partitioned.Memories: snapshot is
+// their method Stats. What is said of a partition, its engine's series included, has the
+// label partition. The labels given, which may be nil, are added to every series.
 func Kafka(snapshot func() stats.Node, labels prometheus.Labels) prometheus.Collector {
 	type N = stats.Node
 	type P = stats.Partition
@@ -55,12 +63,10 @@ func Kafka(snapshot func() stats.Node, labels prometheus.Labels) prometheus.Coll
 	return c
 }
 
-// Describe implements prometheus.Collector.
-func (c *kafkaCollector) Describe(ch chan<- *prometheus.Desc) {
-	c.node.describe(ch)
-	c.partitions.describe(ch)
-	c.engines.Describe(ch)
-}
+// Describe implements prometheus.Collector. It says nothing, which makes the collector an
+// unchecked one: a registry that knew of the label partition would refuse the collectors of
+// other engines, whose series have the same names without it.
+func (c *kafkaCollector) Describe(chan<- *prometheus.Desc) {}
 
 // Collect implements prometheus.Collector.
 func (c *kafkaCollector) Collect(ch chan<- prometheus.Metric) {

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,6 +22,7 @@ import (
 
 	"github.com/firstseen/firstseen/adapters/consume"
 	"github.com/firstseen/firstseen/adapters/httpidem"
+	"github.com/firstseen/firstseen/adapters/kafka/partitioned/stats"
 	"github.com/firstseen/firstseen/adapters/rpcidem"
 	"github.com/firstseen/firstseen/engine"
 	"github.com/firstseen/firstseen/internal/freeport"
@@ -119,9 +121,14 @@ func TestPrometheus(t *testing.T) {
 	}
 	wait(t, api, `firstseen_engine_verdicts_total{verdict="duplicate"} > 0`)
 	wait(t, api, `firstseen_http_replays_total == 3`)
+	// The gap was there before the first scrape, the misplaced records come.
+	for _, alert := range []string{"FirstseenKafkaGap", "FirstseenKafkaMisplaced"} {
+		wait(t, api, `ALERTS{alertstate="firing",alertname="`+alert+`"}`)
+	}
 }
 
-// service serves /metrics of an engine, a consumer, an HTTP and an RPC service.
+// service serves /metrics of an engine, a consumer, an HTTP and an RPC service, and what a
+// Kafka adapter and its memories say.
 func service(t *testing.T) (addr string) {
 	t.Helper()
 	e, err := engine.Open(t.TempDir(), engine.Options{Window: time.Hour, MinFreeDisk: -1, MaxResult: 1 << 10})
@@ -147,8 +154,12 @@ func service(t *testing.T) (addr string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	memories := stats.Node{Gaps: 1, LoadedKeys: 1, Partitions: []stats.Partition{{ID: 0, Engine: e.Stats()}}}
+	var misplaced atomic.Uint64
 	reg := prometheus.NewPedanticRegistry()
-	reg.MustRegister(fsprom.Engine(e.Stats, nil), fsprom.HTTP(m.Stats, nil), fsprom.RPC(s.Stats, nil),
+	reg.MustRegister(fsprom.Kafka(func() stats.Node { return memories }, nil),
+		fsprom.KafkaAdapter(func() uint64 { return misplaced.Add(1) }, nil),
+		fsprom.Engine(e.Stats, nil), fsprom.HTTP(m.Stats, nil), fsprom.RPC(s.Stats, nil),
 		fsprom.Consumer(func() []consume.Counts { return make([]consume.Counts, 1) }, nil))
 	server := httptest.NewServer(promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
 	t.Cleanup(server.Close)
