@@ -35,7 +35,7 @@ func (j *Journal) write(b *batch) (uint64, error) {
 		return 0, nil
 	}
 	if j.ring != nil && len(b.data) <= smallBatch && j.cfg.Sync != SyncAlways {
-		j.store(b)
+		j.copyToRing(b)
 		return 0, nil
 	}
 	first, second := b.halves()
@@ -55,18 +55,19 @@ func (j *Journal) write(b *batch) (uint64, error) {
 	return n, nil
 }
 
-// store copies a batch into the mapped ring.
-func (j *Journal) store(b *batch) {
+// copyToRing copies a batch into the mapped ring: no system call, and the operating system
+// has it all the same, since the page cache outlives the process.
+func (j *Journal) copyToRing(b *batch) {
 	first, second := b.halves()
 	off := b.start % j.size
 	copy(j.ring[off:], first)
 	copy(j.ring, second)
-	j.stored(len(b.data), b.start+uint64(len(b.data)), off+uint64(len(b.data)))
+	j.copied(len(b.data), b.start+uint64(len(b.data)), off+uint64(len(b.data)))
 }
 
-// stored tells that the ring has that many bytes more, up to end, and that what follows
-// goes to the offset next.
-func (j *Journal) stored(bytes int, end Pos, next uint64) {
+// copied notes that so many bytes were copied into the ring, up to the position end, and
+// prefetches the offset next, where the next frame goes.
+func (j *Journal) copied(bytes int, end Pos, next uint64) {
 	if next < j.size {
 		prefetch.Bytes(uintptr(unsafe.Pointer(unsafe.SliceData(j.ring[next:]))), 128) // where the next one goes: a store that misses holds up every lock behind it
 	}

@@ -30,11 +30,11 @@ func (j *Journal) SetPagesReady(to Pos) { j.pages.ready.Store(to) }
 // way of one that has written for others as often as it does.
 func (j *Journal) BusyWhile(do func()) {
 	j.mu.Lock()
-	j.mu.busy = true
+	j.mu.writing = true
 	j.mu.Unlock()
 	do()
 	j.mu.Lock()
-	j.leaveLocked()
+	j.stopLeadingLocked()
 	j.mu.Unlock()
 }
 

@@ -15,27 +15,28 @@ func roundRing(bytes int64) uint64 {
 	return (uint64(max(0, bytes)) + headerLen - 1) / headerLen * headerLen
 }
 
-// Grow makes the ring have that many bytes, rounded up to whole pages, as far as it can
-// be grown; it never shrinks. Frames go on to be appended meanwhile. What is new is written
-// and synced before the log gets there, so it takes the disk's time, and room on it.
+// Grow grows the ring to that many bytes, rounded up to whole pages, but at most to
+// Config.MaxRing; it never shrinks it. Frames can be appended meanwhile. The new part is
+// written and synced before the log gets there, so that no later sync has to write metadata
+// and no write can run out of disk. That takes the disk's time.
 //
-// The positions of the log turn round at the ring's full size from the beginning. A lap ends
-// where the file does, with a pad as long as what is missing. So a lap that is under way
-// just goes on into what is new, and nothing that lies in the ring moves.
+// From the beginning a position's offset is its remainder by the ring's full size. A lap ends
+// where the file does, with a pad as long as what is missing of the full size. So a lap that
+// is under way simply goes on into the new part, and no frame moves.
 //
-// An error wraps dedup.ErrDiskFull where there is no room; the ring is as large as before
-// then, and works. dedup.ErrClosed: Close came meanwhile.
+// An error wraps dedup.ErrDiskFull where there is no room, and dedup.ErrClosed where Close
+// came meanwhile. The ring then works on, as large as it is.
 func (j *Journal) Grow(bytes int64) error {
 	j.growing.Lock()
 	defer j.growing.Unlock()
 	j.mu.Lock()
-	err, there, stop := j.usableLocked(), j.mu.there, j.stop
+	err, allocated, stop := j.usableLocked(), j.mu.allocated, j.stop
 	j.mu.Unlock()
 	if err != nil {
 		return err
 	}
 	to := min(roundRing(bytes), j.size)
-	if to <= there {
+	if to <= allocated {
 		return nil
 	}
 	more := func() bool {
@@ -46,9 +47,9 @@ func (j *Journal) Grow(bytes int64) error {
 			return true
 		}
 	}
-	for there < to {
-		next := min(there+growPiece, to)
-		err := writeZeroes(j.file, ringStart+there, ringStart+next, more)
+	for allocated < to {
+		next := min(allocated+growPiece, to)
+		err := writeZeroes(j.file, ringStart+allocated, ringStart+next, more)
 		if err == nil && !more() {
 			err = dedup.ErrClosed
 		}
@@ -61,10 +62,10 @@ func (j *Journal) Grow(bytes int64) error {
 			return j.failed.Load().err
 		}
 		j.mu.Lock()
-		j.mu.there = next
+		j.mu.allocated = next
 		j.grantLocked()
 		j.mu.Unlock()
-		there = next
+		allocated = next
 	}
 	return nil
 }

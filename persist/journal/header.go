@@ -53,7 +53,7 @@ const (
 type journalHeader struct {
 	epoch      uint32
 	ring       uint64
-	there      uint64 // bytes of it in the file
+	allocated  uint64 // bytes of it in the file
 	start      Pos
 	epochStart Pos
 	cleanEnd   Pos
@@ -88,9 +88,9 @@ func (h *journalHeader) encode() []byte {
 	b := make([]byte, headerLen)
 	copy(b, journalMagic)
 	binary.LittleEndian.PutUint32(b[8:], 1)
-	if h.there < h.ring {
+	if h.allocated < h.ring {
 		binary.LittleEndian.PutUint32(b[8:], journalVersion)
-		binary.LittleEndian.PutUint64(b[96:], h.there)
+		binary.LittleEndian.PutUint64(b[96:], h.allocated)
 	}
 	binary.LittleEndian.PutUint32(b[12:], h.epoch)
 	binary.LittleEndian.PutUint64(b[16:], h.ring)
@@ -134,10 +134,10 @@ func decodeJournalHeader(b []byte) (journalHeader, error) {
 		boot:       [16]byte(b[80:96]),
 		risk:       binary.LittleEndian.Uint32(b[60:]),
 	}
-	if h.there = h.ring; version > 1 {
-		h.there = binary.LittleEndian.Uint64(b[96:])
+	if h.allocated = h.ring; version > 1 {
+		h.allocated = binary.LittleEndian.Uint64(b[96:])
 	}
-	if h.there < minRing || h.there > h.ring || h.there%headerLen != 0 || h.ring > maxRing && version > 1 || h.ring%headerLen != 0 || h.start%frameAlign != 0 || h.epochStart%frameAlign != 0 {
+	if h.allocated < minRing || h.allocated > h.ring || h.allocated%headerLen != 0 || h.ring > maxRing && version > 1 || h.ring%headerLen != 0 || h.start%frameAlign != 0 || h.epochStart%frameAlign != 0 {
 		return h, errHeader
 	}
 	return h, nil
@@ -189,8 +189,8 @@ func writeJournalHeader(f vfs.File, h *journalHeader) error {
 // createJournal makes the file: zeroes are written over what there is of the ring, so that
 // no later sync has to write metadata for it and no write can run out of disk.
 // The file gets its name last, so a journal that is there is whole.
-func createJournal(fsys vfs.FS, path string, ring, there uint64, start Pos) error {
-	h := journalHeader{ring: ring, there: there, start: start, epochStart: start, clean: true, cleanEnd: start, sequence: 1}
+func createJournal(fsys vfs.FS, path string, ring, allocated uint64, start Pos) error {
+	h := journalHeader{ring: ring, allocated: allocated, start: start, epochStart: start, clean: true, cleanEnd: start, sequence: 1}
 	if _, err := rand.Read(h.id[:]); err != nil {
 		return err
 	}
@@ -215,7 +215,7 @@ func writeEmptyJournal(fsys vfs.FS, path string, h *journalHeader) (err error) {
 			err = cerr
 		}
 	}()
-	if err := writeZeroes(f, ringStart, ringStart+h.there, func() bool { return true }); err != nil {
+	if err := writeZeroes(f, ringStart, ringStart+h.allocated, func() bool { return true }); err != nil {
 		return err
 	}
 	return writeJournalHeader(f, h)

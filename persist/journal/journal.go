@@ -90,58 +90,70 @@ const (
 // the first Append, and Close last. Append may be called with a lock held: it
 // does no I/O and waits for none (I8, and what DESIGN.md says under Locks).
 type Journal struct {
-	cfg     Config
-	file    vfs.File
-	ring    []byte // the ring's mapping, nil where there is none
-	mapped  []byte // all of the mapping
-	mark    *watermark
-	head    journalHeader // changed by Replay and Close only
-	whole   int           // copies of the header that were whole
-	note    markNote      // watermark found at opening
-	boot    [16]byte
-	size    uint64 // the ring's bytes when it is grown as far as it goes: the log's positions turn round at it
-	opened  uint64 // the bytes that the file had of it at opening
-	largest uint64 // the largest frame's bytes
-	salt    uint32
+	cfg    Config
+	file   vfs.File
+	ring   []byte        // the mapping's part behind the headers; nil where files can't be mapped
+	mapped []byte        // the mapping of the whole file, as closeFiles unmaps it
+	mark   *watermark    // nil where files can't be mapped
+	head   journalHeader // changed by Replay and Close only
+	// intactHeaders counts the copies of the header that were not damaged, of two.
+	intactHeaders int
+	note          markNote // the watermark as it was found at opening
+	boot          [16]byte
+	// size is the ring's bytes once it is fully grown. A position's offset in the ring is its
+	// remainder by size from the beginning, so a growth moves no frame.
+	size uint64
+	// allocatedAtOpen is how many of them the file had at opening: what a replay may read.
+	allocatedAtOpen uint64
+	largest         uint64 // the largest frame's bytes
+	salt            uint32
 
-	// Both only grow, and are raised after what they promise was done: a Wait
-	// that reads them needs no lock.
+	// Frames below durable are on disk, frames below written are with the operating system.
+	// Both only grow, and raise stores them after the write or the sync has returned. So a
+	// Wait that reads a value high enough may return without taking mu.
 	durable, written atomic.Uint64
 	failed           atomic.Pointer[failure]
 
 	mu struct {
 		sync.Mutex
-		stage   stage
-		pending batch  // appended, not yet handed to the operating system
-		spare   batch  // the other half of the double buffer
-		epoch   uint32 // of the frames appended now
-		end     Pos    // of the last frame appended
-		lap     Pos    // where the ring's current lap began: end - lap is the offset
-		hole    uint64 // bytes of positions that the lap before left out at its end
-		there   uint64 // bytes of the ring that the file has
-		busy    bool   // somebody writes a batch
-		turn    uint64 // counts them
-		leading Pos    // end of the last one
-		awaited uint64 // the latest that anybody waits for
-		syncing bool   // somebody syncs outside of a batch
-		room    room
-		writes  uint64
-		bytes   uint64
-		syncs   uint64
+		stage stage
+
+		// The double buffer: frames are appended to pending while the leader, without mu,
+		// writes the batch that it took out. Its memory comes back as spare.
+		pending, spare batch
+
+		epoch     uint32 // of the frames appended now
+		end       Pos    // of the last frame appended
+		lap       Pos    // where the ring's current lap began: end - lap is the offset
+		hole      uint64 // positions that the lap before skipped at its end, as the file was shorter than the ring
+		allocated uint64 // bytes of the ring that the file has now; Grow raises it
+
+		// Group commit: see Wait.
+		writing   bool   // a leader is at work; only the leader sets written and durable then
+		batchNo   uint64 // of the batch that was taken last
+		batchEnd  Pos    // where that one ends: frames behind it are in batchNo + 1
+		awaitedNo uint64 // the latest batch that anybody waits for
+		syncing   bool   // somebody syncs outside of a batch
+
+		room   room
+		writes uint64
+		bytes  uint64
+		syncs  uint64
 	}
-	// turns are where callers wait for the batch under way and for the one after it,
-	// in turn: see Wait. Their lock is mu, which is not held when they are woken.
-	turns [2]sync.Cond
-	// moved is broadcast when durable, busy, syncing or stage changed, and after a
+	// Callers wait in batchDone[n%2] for batch n. Two are enough: nobody waits for more than
+	// the batch under way and the one after it. Their lock is mu, which is not held when they
+	// are woken.
+	batchDone [2]sync.Cond
+	// changed is broadcast when durable, writing, syncing or stage changed, and after a
 	// failure. Its lock is mu.
-	moved sync.Cond
+	changed sync.Cond
 
 	// The goroutines are started by Replay and ended by Close.
-	stop    chan struct{} // nil before
-	running sync.WaitGroup
-	growing sync.Mutex // held by Grow
-	pages   ringPages
-	near    ringNear
+	stop      chan struct{} // nil before
+	running   sync.WaitGroup
+	growing   sync.Mutex // held by Grow
+	pages     ringPages
+	readAhead ringReadAhead
 }
 
 type stage uint8
@@ -154,15 +166,15 @@ const (
 	stageClosed
 )
 
-// failure is the error of every call after a write or a sync failed (I7).
+// failure is the error of every call after a write or a sync has failed (I7).
 type failure struct{ err error }
 
 // Open opens the journal's file, or makes it when there is none. It reads
 // the header only; Replay must come next.
 //
 // The error wraps dedup.ErrCorrupt when the header or the file's length is
-// damaged, dedup.ErrIncompatible for a newer version, and dedup.ErrDiskFull when
-// there was no room for the ring.
+// damaged, dedup.ErrIncompatible when a newer version wrote the file, and
+// dedup.ErrDiskFull when there was no room for the ring.
 func Open(c Config) (*Journal, error) {
 	if c.FS == nil {
 		c.FS = vfs.OS()
@@ -177,8 +189,8 @@ func Open(c Config) (*Journal, error) {
 	if c.BootID != nil {
 		j.boot = *c.BootID
 	}
-	j.moved.L = &j.mu
-	j.turns[0].L, j.turns[1].L = waker{&j.mu.Mutex}, waker{&j.mu.Mutex}
+	j.changed.L = &j.mu
+	j.batchDone[0].L, j.batchDone[1].L = waker{&j.mu.Mutex}, waker{&j.mu.Mutex}
 	if err := j.openFile(); err != nil {
 		return nil, fmt.Errorf("journal: opening %s: %w", c.Path, errors.Join(err, j.closeFiles()))
 	}
@@ -198,13 +210,13 @@ func (j *Journal) openFile() error {
 		return err
 	}
 	j.file = f
-	j.head, j.whole, err = readJournalHeader(f)
+	j.head, j.intactHeaders, err = readJournalHeader(f)
 	if errors.Is(err, errHeader) {
 		return &dedup.CorruptError{File: c.Path, Offset: 0, Detail: err.Error()}
 	} else if err != nil {
 		return err
 	}
-	if j.whole < 2 {
+	if j.intactHeaders < 2 {
 		c.Logger.Warn("one of the two copies of the journal's header is damaged, using the other", "file", c.Path)
 	}
 	j.size, j.salt = j.head.ring, j.head.salt()
@@ -214,14 +226,16 @@ func (j *Journal) openFile() error {
 	if err != nil {
 		return err
 	}
-	if least := ringStart + int64(j.head.there); size < least || size > ringStart+int64(j.size) {
+	if least := ringStart + int64(j.head.allocated); size < least || size > ringStart+int64(j.size) {
 		return &dedup.CorruptError{File: c.Path, Offset: min(size, least),
 			Detail: fmt.Sprintf("the file has %d bytes, header and ring have %d", size, least)}
 	}
-	// What a growth that was not finished had written is as good as the rest.
-	j.opened = uint64(size-ringStart) / headerLen * headerLen
-	j.largest, j.mu.there = j.opened/4, j.opened
-	// All that the file may ever have: what it has not yet is never touched.
+	// A growth writes and syncs zeroes piece by piece, so what one that a crash interrupted
+	// has left is as good as the rest. The file's length tells, the header may be older.
+	j.allocatedAtOpen = uint64(size-ringStart) / headerLen * headerLen
+	j.largest, j.mu.allocated = j.allocatedAtOpen/4, j.allocatedAtOpen
+	// Mapped is all that the file may ever have, so that Grow need not move the mapping under
+	// callers. Nothing touches the part that the file does not have yet: it would be a SIGBUS.
 	if j.size > math.MaxInt/2 {
 		return nil
 	}
@@ -238,12 +252,12 @@ func (c *Config) create() error {
 	if c.RingBytes < minRing || c.Start%frameAlign != 0 {
 		return fmt.Errorf("RingBytes is %d, at least %d are needed; Start is %d, it must be a multiple of %d", c.RingBytes, minRing, c.Start, frameAlign)
 	}
-	there := roundRing(c.RingBytes)
-	ring := max(there, min(roundRing(c.MaxRing), maxRing))
-	if ring > there && c.Start%ring != 0 {
+	allocated := roundRing(c.RingBytes)
+	ring := max(allocated, min(roundRing(c.MaxRing), maxRing))
+	if ring > allocated && c.Start%ring != 0 {
 		return fmt.Errorf("Start is %d, the ring of a journal that grows begins at a multiple of %d", c.Start, ring)
 	}
-	return createJournal(c.FS, c.Path, ring, there, c.Start)
+	return createJournal(c.FS, c.Path, ring, allocated, c.Start)
 }
 
 // closeFiles lets go of everything that openFile got hold of.
@@ -289,8 +303,8 @@ func (j *Journal) Close(clean bool) error {
 		err = j.closeClean()
 	}
 	j.mu.Lock()
-	for j.mu.busy || j.mu.syncing {
-		j.moved.Wait()
+	for j.mu.writing || j.mu.syncing {
+		j.changed.Wait()
 	}
 	j.mu.stage = stageClosed
 	j.wakeAllLocked()
@@ -308,7 +322,7 @@ func (j *Journal) closeClean() error {
 	// Nothing can be appended any more, so end is final.
 	j.mu.Lock()
 	end := j.mu.end
-	j.head.there = j.mu.there
+	j.head.allocated = j.mu.allocated
 	j.mu.Unlock()
 	j.head.clean, j.head.cleanEnd = true, end
 	j.head.sequence++
@@ -332,15 +346,16 @@ func (j *Journal) fail(doing string, cause error) {
 	j.mu.Unlock()
 }
 
-// wakeAllLocked wakes everybody who waits for anything but room.
+// wakeAllLocked wakes everybody who waits for anything but room. Those who wait for room have
+// channels of their own: see room.fail.
 func (j *Journal) wakeAllLocked() {
-	j.moved.Broadcast()
-	j.turns[0].Broadcast()
-	j.turns[1].Broadcast()
+	j.changed.Broadcast()
+	j.batchDone[0].Broadcast()
+	j.batchDone[1].Broadcast()
 }
 
-// usable returns the error of a call that can't be served, nil for a journal
-// that is ready. The caller holds mu.
+// usableLocked returns the error of a call that can't be served, nil for a journal
+// that is ready.
 func (j *Journal) usableLocked() error {
 	if f := j.failed.Load(); f != nil {
 		return f.err

@@ -30,7 +30,7 @@ type watermark struct {
 	mu   struct {
 		sync.Mutex
 		page []byte // the mapping, nil when there is none or after close
-		turn int
+		next int
 		last markNote
 	}
 }
@@ -126,8 +126,8 @@ func (w *watermark) note(epoch uint32, durable, written Pos) {
 		w.mu.last = markNote{epoch: epoch}
 	}
 	w.mu.last.durable, w.mu.last.written = max(w.mu.last.durable, durable), max(w.mu.last.written, written)
-	w.mu.last.put(w.mu.page[w.mu.turn*markStride:], w.salt)
-	w.mu.turn ^= 1
+	w.mu.last.put(w.mu.page[w.mu.next*markStride:], w.salt)
+	w.mu.next ^= 1
 }
 
 func (w *watermark) close() error {

@@ -17,14 +17,14 @@ type Replayed struct {
 	End     Pos   // where the next frame goes
 	Frames  int64 // frames given to apply
 	Bytes   int64 // bytes of the log that were read, pads included
-	Dropped int64 // bytes of an unfinished write behind End, as far as they can be told
+	Dropped int64 // bytes of an unfinished write behind End, as far as that can be known
 	Clean   bool  // the journal was closed cleanly, or is new
-	// PowerLoss: the machine was started anew since a run that was not closed
-	// cleanly, or nobody can tell whether it was.
+	// PowerLoss: the machine was restarted since a run that was not closed cleanly, or
+	// the boot id does not tell whether it was.
 	PowerLoss bool
-	// MayHaveLost is how much the mode of that run let the power loss take: 0
-	// nothing, -1 any number of the newest frames. Frames that were waited for
-	// when the last one here had not been appended are here.
+	// MayHaveLost is how much the mode of that run let the power loss take: 0 is nothing,
+	// -1 any number of the newest frames. Only the end is lost: a frame that a Wait had
+	// returned for before the last frame found here was appended is found here too.
 	MayHaveLost time.Duration
 
 	hole uint64 // see Journal.mu
@@ -35,14 +35,14 @@ type Replayed struct {
 // journal, or the End of a frame, at least what was given to Release. An error of
 // apply ends it and is returned.
 //
-// The first frame that is not whole is taken for the log's end only where
-// nothing proves that more was there: otherwise the error is a
-// *dedup.CorruptError (I5). Proofs are the header's clean end, the place where
-// the epoch began, the watermark, any later frame that says that this one was
-// durable when it was appended, and Config.NotBefore.
+// The first frame that is torn ends the log, unless something proves that more was there.
+// Then it is damage, and the error is a *dedup.CorruptError (I5). Proofs are the header's
+// clean end, the place where the epoch began, the watermark, any later frame that says that
+// this one was durable when it was appended, and Config.NotBefore.
 //
-// Frames behind an unfinished write stay dead: each Replay begins a new epoch,
-// and behind its beginning only frames of that epoch count.
+// Frames behind a torn one stay dead. The next frame overwrites the torn one, and after
+// another crash those behind it could pass for its successors. So each Replay begins a new
+// epoch, and behind its beginning only frames of that epoch count.
 func (j *Journal) Replay(from Pos, apply func(f *Frame) error) (Replayed, error) {
 	if err := j.leaveOpened(); err != nil {
 		return Replayed{}, err
@@ -57,7 +57,8 @@ func (j *Journal) Replay(from Pos, apply func(f *Frame) error) (Replayed, error)
 	return out, nil
 }
 
-// proven is the position below which every frame must be there.
+// proven is the position below which every frame must be there: a torn frame below it is
+// damage and not a crash's unfinished write.
 func (j *Journal) proven() Pos {
 	p := max(j.head.start, j.head.epochStart, j.note.durable)
 	if j.head.clean {
@@ -71,15 +72,19 @@ func (j *Journal) proven() Pos {
 	return p
 }
 
-// begin opens the next epoch at end and makes the journal ready.
+// begin opens the next epoch at end and makes the journal ready. The order matters:
+//
+//  1. The frames that were read are synced. After a kill only the operating system may have
+//     them, and 2 promises them.
+//  2. The header says where the new epoch begins. From here on what lay behind end is dead,
+//     even if this process is killed before it appends a frame.
+//  3. Appends are let in.
 func (j *Journal) begin(from, end Pos, hole uint64) error {
-	// What was replayed must be on disk before the header vouches for it: after a
-	// kill it may be with the operating system alone.
 	err := j.file.Sync()
 	if err == nil {
 		j.head.epoch++
 		j.head.epochStart, j.head.clean, j.head.cleanEnd = end, false, 0
-		j.head.boot, j.head.there = j.boot, j.opened
+		j.head.boot, j.head.allocated = j.boot, j.allocatedAtOpen
 		j.head.putRisk(j.cfg.atRisk())
 		j.head.sequence++
 		err = writeJournalHeader(j.file, &j.head)
@@ -101,10 +106,11 @@ func (j *Journal) begin(from, end Pos, hole uint64) error {
 	if j.cfg.Sync == SyncInterval {
 		j.running.Go(func() { j.syncEvery(j.cfg.Interval) })
 	}
-	// Another file system's mapping may be plain memory, which unmapping empties.
+	// Only where the mapping is the kernel's: a test's file system may map plain memory,
+	// which unmapping would empty.
 	if vfs.IsOS(j.file) && j.ring != nil {
-		j.near.moved = make(chan struct{}, 1)
-		j.running.Go(func() { j.whenAsked(j.near.moved, j.bringIn) })
+		j.readAhead.wanted = make(chan struct{}, 1)
+		j.running.Go(func() { j.whenAsked(j.readAhead.wanted, j.readRingAhead) })
 		if j.cfg.Sync != SyncAlways {
 			j.pages.wanted = make(chan struct{}, 1)
 			j.running.Go(func() { j.whenAsked(j.pages.wanted, j.mapAhead) })
@@ -113,7 +119,7 @@ func (j *Journal) begin(from, end Pos, hole uint64) error {
 	return nil
 }
 
-// replayer walks the log.
+// replayer reads the log frame by frame, for one Replay or Scan.
 type replayer struct {
 	j      *Journal
 	from   Pos
@@ -142,7 +148,7 @@ func (r *replayer) run(apply func(f *Frame) error) error {
 		}
 		r.epoch, pos = h.epoch, at+h.space()
 		if h.kind == kindPad {
-			r.out.hole = h.space() - min(h.space(), r.j.opened-at%r.j.size)
+			r.out.hole = h.space() - min(h.space(), r.j.allocatedAtOpen-at%r.j.size)
 			continue
 		}
 		f := h.frame(payload)
@@ -171,8 +177,8 @@ func (r *replayer) checkFrom() error {
 	return nil
 }
 
-// frame reads the frame at pos. detail says why there is none; then the header
-// may still be whole.
+// frame reads the frame at pos. Where there is none detail says why; the header may be
+// intact all the same, and then checkEnd learns from it how long the torn frame is.
 func (r *replayer) frame(pos Pos) (h frameHeader, payload []byte, detail string, err error) {
 	j := r.j
 	b, err := r.read.at(pos, frameHeaderLen)
@@ -191,7 +197,7 @@ func (r *replayer) frame(pos Pos) (h frameHeader, payload []byte, detail string,
 	}
 	rest := j.size - pos%j.size
 	switch {
-	case h.kind == kindPad && h.space() != rest, h.kind != kindPad && h.space() > min(j.largest, j.opened-pos%j.size):
+	case h.kind == kindPad && h.space() != rest, h.kind != kindPad && h.space() > min(j.largest, j.allocatedAtOpen-pos%j.size):
 		return frameHeader{}, nil, fmt.Sprintf("a frame of %d bytes, %d are left in the ring", h.space(), rest), nil
 	case h.kind == kindPad:
 		return h, nil, "", nil
@@ -207,7 +213,8 @@ func (r *replayer) frame(pos Pos) (h frameHeader, payload []byte, detail string,
 	return h, payload, "", nil
 }
 
-// live tells a frame of the log from one that an unfinished write left behind.
+// live tells a frame of the log from a dead one: one of the lap before, or one behind a
+// torn frame where an earlier process was killed.
 func (r *replayer) live(h *frameHeader) (bool, string) {
 	now, start := r.j.head.epoch, r.j.head.epochStart
 	switch {
@@ -217,8 +224,13 @@ func (r *replayer) live(h *frameHeader) (bool, string) {
 	return true, ""
 }
 
-// checkEnd decides whether the log may end at pos, where the frame expected at
-// position at is not whole.
+// checkEnd decides whether the log may end at pos, where the frame expected at the position
+// at is torn. That is what a kill or a power cut leaves of an unfinished write, and nobody
+// has an answer that rests on it. It is damage (I5) where something proves that the frame
+// was whole once:
+//
+//   - it lies below what the header or the watermark vouches for (proven);
+//   - a later frame says that everything up to it was durable when it was appended.
 func (r *replayer) checkEnd(pos, at Pos, h frameHeader, detail string) error {
 	if pos < r.proven {
 		return r.j.corrupt(at, fmt.Sprintf("%s; frames up to position %d must be there", detail, r.proven))
@@ -245,14 +257,15 @@ func (r *replayer) checkEnd(pos, at Pos, h frameHeader, detail string) error {
 	return nil
 }
 
-// scan looks for frames of the current epoch behind a hole. It returns the end of
-// the last one and the highest position that any of them says was durable.
+// scan looks for frames of the current epoch behind a torn one. It returns the end of the
+// last one and the highest position that any of them says was durable. It tries every
+// multiple of frameAlign, since the torn frame's length can't be trusted.
 func (r *replayer) scan(hole Pos) (end, claim Pos, err error) {
 	const chunk = 1 << 20
 	j, limit := r.j, r.from+r.j.size
 	for pos := hole + frameAlign; pos < limit; {
 		pos = j.skip(pos)
-		n := min(chunk, j.opened-pos%j.size, limit-pos)
+		n := min(chunk, j.allocatedAtOpen-pos%j.size, limit-pos)
 		if n < frameHeaderLen {
 			break
 		}
@@ -273,10 +286,10 @@ func (r *replayer) scan(hole Pos) (end, claim Pos, err error) {
 	return end, claim, nil
 }
 
-// skip gives the position of a frame that comes after pos: at the ring's end
-// there may be no room for a header.
+// skip returns the position at which the frame behind pos begins. That is pos itself,
+// unless too little of the lap is left for a header.
 func (j *Journal) skip(pos Pos) Pos {
-	if off := pos % j.size; off+frameHeaderLen > j.opened {
+	if off := pos % j.size; off+frameHeaderLen > j.allocatedAtOpen {
 		return pos + j.size - off
 	}
 	return pos
@@ -290,7 +303,7 @@ func (j *Journal) readError(err error) error {
 	return fmt.Errorf("journal: reading journal %s: %w", j.cfg.Path, err)
 }
 
-// ringReader reads pieces of the ring that don't cross its end.
+// ringReader reads pieces of the ring that don't cross its end, ahead by replayChunk.
 type ringReader struct {
 	file vfs.File
 	size uint64
@@ -299,7 +312,7 @@ type ringReader struct {
 	pos  Pos // of buf[0]
 }
 
-const readAhead = 1 << 20
+const replayChunk = 1 << 20
 
 // at returns n bytes at pos, valid until the next call.
 func (r *ringReader) at(pos Pos, n int) ([]byte, error) {
@@ -307,7 +320,7 @@ func (r *ringReader) at(pos Pos, n int) ([]byte, error) {
 		return r.buf[pos-r.pos:][:n], nil
 	}
 	off := pos % r.size
-	want := int(min(max(uint64(n), readAhead), r.end-off))
+	want := int(min(max(uint64(n), replayChunk), r.end-off))
 	if cap(r.buf) < want {
 		r.buf = make([]byte, want)
 	}

@@ -42,9 +42,9 @@ func (j *Journal) Reserve(ctx context.Context, bytes int) error {
 		return err
 	}
 	r, n := &j.mu.room, uint64(max(bytes, 0))
-	if n > j.opened/2 {
+	if n > j.allocatedAtOpen/2 {
 		j.mu.Unlock()
-		return fmt.Errorf("journal: reserving %d bytes, a ring of %d takes %d at once", n, j.opened, j.opened/2)
+		return fmt.Errorf("journal: reserving %d bytes, a ring of %d takes %d at once", n, j.allocatedAtOpen, j.allocatedAtOpen/2)
 	}
 	if slack := min(n, j.largest); slack > r.slack {
 		r.slack = slack
@@ -109,8 +109,8 @@ func (j *Journal) Release(pos Pos) {
 	j.mu.Unlock()
 }
 
-// advanceLocked moves the tail up to what was released and written. A batch that
-// is not written yet keeps its place, so that it spans less than one lap.
+// advanceLocked moves the tail up to what was released and written. A batch that is not
+// written yet keeps its room, so that no batch spans a whole lap.
 func (j *Journal) advanceLocked() {
 	if to := min(j.mu.room.released, j.written.Load()); to > j.mu.room.tail {
 		j.mu.room.tail = to
@@ -122,13 +122,15 @@ func (j *Journal) fitsLocked(n uint64) bool {
 	r := &j.mu.room
 	taken := j.mu.end - r.tail + r.reserved + n + r.slack
 	if r.tail < j.mu.lap {
-		// What is left lies before the tail, whatever the ring has grown by behind it.
+		// The log has begun a new lap and the tail is in the last one. What is free lies
+		// before the tail, and what a growth has added lies behind it.
 		return taken <= j.size
 	}
 	return taken <= j.lapEndLocked()
 }
 
-// usedLocked is what live frames and reservations take of the ring.
+// usedLocked is what live frames and reservations take of the ring. Where they reach back
+// into the last lap, the positions that it skipped at its end are no bytes of the ring.
 func (j *Journal) usedLocked() uint64 {
 	used := j.mu.end - j.mu.room.tail + j.mu.room.reserved
 	if j.mu.room.tail < j.mu.lap {
@@ -149,7 +151,8 @@ func (j *Journal) Back(bytes int64) Pos {
 	return j.mu.end - min(n, j.mu.end-tail)
 }
 
-// grantLocked serves those who wait, in their order.
+// grantLocked serves those who wait, in their order: a large reservation would starve if
+// small ones were let past it.
 func (j *Journal) grantLocked() {
 	r := &j.mu.room
 	for len(r.waiting) > 0 && j.fitsLocked(r.waiting[0].bytes) {

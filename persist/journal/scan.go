@@ -23,7 +23,7 @@ func (j *Journal) leaveOpened() error {
 }
 
 func (j *Journal) read(from Pos, apply func(f *Frame) error) (Replayed, error) {
-	r := replayer{j: j, from: from, proven: j.proven(), read: ringReader{file: j.file, size: j.size, end: j.opened}}
+	r := replayer{j: j, from: from, proven: j.proven(), read: ringReader{file: j.file, size: j.size, end: j.allocatedAtOpen}}
 	r.out.Clean = j.head.clean || j.head.epoch == 0
 	r.out.PowerLoss = !r.out.Clean && (j.head.boot != j.boot || j.boot == [16]byte{})
 	if r.out.PowerLoss {

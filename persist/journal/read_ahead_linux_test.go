@@ -41,7 +41,7 @@ func TestRingIsBroughtIn(t *testing.T) {
 		if n, all := vfstest.PagesInMemory(t, j.mapped), len(j.mapped)/os.Getpagesize(); n > all/10 {
 			t.Skipf("%d of %d pages can't be put out of memory: the temporary directory has no disk", n, all)
 		}
-		j.near.asked.Store(0) // it was there, as far as the journal knows
+		j.readAhead.asked.Store(0) // it was there, as far as the journal knows
 		if err := j.Reserve(context.Background(), FrameSpace(len(payload))); err != nil {
 			t.Fatal(err)
 		}
@@ -54,13 +54,13 @@ func TestRingIsBroughtIn(t *testing.T) {
 		j.Release(end)
 		missing := func() (n int) {
 			// What is next to a write that nothing was there for stays in pieces that are not.
-			j.eachPiece(end+1<<20, end+nearBytes, func(p []byte) {
+			j.eachPiece(end+1<<20, end+readAheadBytes, func(p []byte) {
 				p = vfs.WholePages(p)
 				n += len(p)/os.Getpagesize() - vfstest.PagesInMemory(t, p)
 			})
 			return n
 		}
-		for late := time.Now().Add(10 * time.Second); j.near.asked.Load() < end+nearBytes || missing() > 40; <-time.After(time.Millisecond) {
+		for late := time.Now().Add(10 * time.Second); j.readAhead.asked.Load() < end+readAheadBytes || missing() > 40; <-time.After(time.Millisecond) {
 			if time.Now().After(late) {
 				t.Fatalf("at %d %d pages are not in memory", end, missing())
 			}
