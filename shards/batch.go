@@ -35,7 +35,8 @@ type Answers struct {
 	// Marked, where it is not nil, receives for each key that is claimed and Duplicate the
 	// generation that it was marked in, in the order of the keys.
 	Marked []uint64
-	// WaitPos is the position of the log that the answers rest on.
+	// WaitPos is the position of the log that the answers rest on: the caller waits for it
+	// before it answers (I1).
 	WaitPos uint64
 	// Logged sums the bytes of log that the call took; the caller resets it.
 	Logged int
@@ -45,21 +46,29 @@ type Answers struct {
 	claims []dedup.Claim // where Claim answers
 }
 
-// asked is the keys of a batch and what the call is for. The keys of each shard stand side
-// by side, in the order of the call. It is set before the batch is decided and does not
-// change meanwhile, but for the keys of claims, which only their shards know.
+// asked is the keys of a batch and what the call is for. It is set before the batch is decided
+// and does not change meanwhile, but for the keys of claims, which only their shards know.
+//
+// Routing takes each key to pieces and puts the keys of each shard side by side, in the order
+// of the call. From there on key i is form[i], order[i], lo[i] and record[i]:
+//
+//   - order is the first hash word without the bits that are the shard's number; hi gives the
+//     whole word back. It chooses filter line and table row, and is the order of runs.
+//   - lo is the second word. Where the form is fixed the two words are the whole key (I3).
+//   - record is the stored bytes of a key of a variable form, which decide about it then.
+//   - at is where its answer goes: the key's index in the call.
 type asked struct {
 	n      int
-	keys   [][]byte // as they were given; kept alive for record
-	order  []uint64 // hash without the shard's bits
+	keys   [][]byte // as the caller gave them: record points into them
+	order  []uint64
 	lo     []uint64
 	form   []hash.Form
-	record [][]byte // stored bytes of the variable forms
-	digest [][hash.DigestLen]byte
-	at     []int32              // index of the key in the call
+	record [][]byte               // not used where all forms are fixed
+	digest [][hash.DigestLen]byte // memory of the records of keys that are too long to keep
+	at     []int32
 	start  [MaxShards + 1]int32 // of each shard's keys, where there are several
 	single int                  // the shard of a batch of one key, which has no start
-	fixed  bool                 // all keys have fixed forms: record is not used
+	fixed  bool                 // all keys have fixed forms
 	alike  bool                 // all keys have one form
 
 	op    Op
@@ -77,20 +86,20 @@ type scratch struct {
 	slots   []uint32          // of claims that are going to be marked
 	nonce   uint64            // of the next claim
 	oldest  uint64            // generation that counts
-	version [MaxShards]uint64 // of each shard at the first look
-	added   [MaxShards]uint64 // at its end
+	version [MaxShards]uint64 // of each shard at the first look, see secondLook
+	added   [MaxShards]uint64 // of each shard after the first look, see decideConfirmed
 	mask    []uint8           // slots of the filter that may hold each key
 	pending []Pending         // keys that the runs are asked for
-	next    prefetch.Queue    // keys some shards further on
+	next    prefetch.Queue    // keys of the shard that is shardsAhead of the one being decided
 
 	// Of the part at hand.
 	fresh   marks   // newly marked keys
-	known   []int32 // keys that a filter knows
+	maybes  []int32 // keys with a mask that is not 0
 	spilled []int32 // places in fresh of those that found no place at once, keys that a sealed table is asked for
 	payload []byte
 	rec     LogEntry
 
-	candidates []uint32 // what a table has for the keys in known
+	candidates []uint32 // see keytable.Table.Candidates, for the keys in maybes
 }
 
 // Counts sums how answers were found.
@@ -136,13 +145,14 @@ func (b *Batch) recordOf(i int) []byte {
 	return b.record[i]
 }
 
-// part returns where the keys of a shard stand.
+// part returns where the keys of a shard stand: a part of the batch is what is decided under
+// one lock.
 func (b *Batch) part(shard int) (from, to int) { return int(b.start[shard]), int(b.start[shard+1]) }
 
-// hi restores the whole hash of a key of the shard.
-func (s *shard) hi(order uint64) uint64 { return whole(order, s.index, s.set.shardBits) }
+// hi restores the first hash word of a key of the shard, as tables, runs and frames keep it.
+func (s *shard) hi(order uint64) uint64 { return wholeHash(order, s.index, s.set.shardBits) }
 
-func whole(order uint64, shard int, shardBits uint) uint64 {
+func wholeHash(order uint64, shard int, shardBits uint) uint64 {
 	return order>>shardBits | bits.RotateLeft64(uint64(shard), -int(shardBits))
 }
 

@@ -81,9 +81,9 @@ func checkRoute(t *testing.T, hasher *hash.Hasher, b *Batch, keys [][]byte, shar
 				record = digest[:]
 			}
 			form, order, lo, got := b.Key(i)
-			if form != want.Form || order != want.Hi<<shardBits || whole(order, shard, shardBits) != want.Hi || lo != want.Lo || !bytes.Equal(got, record) {
+			if form != want.Form || order != want.Hi<<shardBits || wholeHash(order, shard, shardBits) != want.Hi || lo != want.Lo || !bytes.Equal(got, record) {
 				t.Fatalf("shard %d, key %q: form %d, order %x, hash %x, rest %x, record %q; want %+v, %q",
-					shard, keys[at], form, order, whole(order, shard, shardBits), lo, got, want, record)
+					shard, keys[at], form, order, wholeHash(order, shard, shardBits), lo, got, want, record)
 			}
 			if shardBits > 0 && want.Hi>>(64-shardBits) != uint64(shard) {
 				t.Fatalf("key %q of hash %x is routed to shard %d of %d", keys[at], want.Hi, shard, 1<<shardBits)

@@ -193,7 +193,7 @@ func (h *bed) rotate() {
 
 // keyOfOrder returns a key of 16 bytes with a given order.
 func (h *bed) keyOfOrder(order uint64) []byte {
-	hi := whole(order, 0, h.set.shardBits)
+	hi := wholeHash(order, 0, h.set.shardBits)
 	return h.c.Hasher.Text(hash.Key{Hi: hi, Lo: order, Form: hash.Raw16})
 }
 

@@ -6,7 +6,7 @@ import (
 	"github.com/firstseen/firstseen/dedup"
 )
 
-// An Op is what happens to a key that nobody marked or holds.
+// An Op is what happens to a key that nobody has marked or claimed.
 type Op uint8
 
 const (
@@ -39,20 +39,25 @@ func (s *Set) Look(ctx context.Context, b *Batch, now int64) error {
 	return s.decide(ctx, b)
 }
 
-// decide answers in three steps: what memory can say, shard by shard under the
-// lock; then, with no lock held (I8), what the runs say of the rest, which others may
-// begin with before (Offer); then that rest again under the lock, for others may have
-// been there in between.
+// decide answers in three steps:
+//
+//  1. The first look: what memory can tell, shard by shard under its lock.
+//  2. The runs are asked for the rest, which is pending, with no lock held (I8). Helpers may
+//     have begun with them during step 1 (Offer).
+//  3. The second look: the pending keys again under their shards' locks, since other calls
+//     may have marked them meanwhile.
 func (s *Set) decide(ctx context.Context, b *Batch) error {
 	b.WaitPos, b.Counts, b.oldest = 0, Counts{}, 0
 	b.pending = b.pending[:0]
-	b.next.Orders = nil // an error may have left some
+	b.next.Orders = nil // a call that failed may have left some
 	b.fresh.reset()
 	err := s.decideFirst(ctx, b)
 	if len(b.pending) == 0 {
 		return err
 	}
-	if cerr := s.c.Confirmer.Confirm(b, b.pending); err == nil { // also after an error: what was offered is at work
+	// Also after an error: helpers may be at work on what was offered, and the batch is
+	// theirs until Confirm returns.
+	if cerr := s.c.Confirmer.Confirm(b, b.pending); err == nil {
 		err = cerr
 	}
 	if err != nil {
@@ -63,7 +68,7 @@ func (s *Set) decide(ctx context.Context, b *Batch) error {
 		for n < len(rest) && rest[n].Shard == shard {
 			n++
 		}
-		if err := s.shards[shard].second(ctx, b, rest[:n]); err != nil {
+		if err := s.shards[shard].secondLook(ctx, b, rest[:n]); err != nil {
 			return err
 		}
 		rest = rest[n:]
@@ -71,16 +76,17 @@ func (s *Set) decide(ctx context.Context, b *Batch) error {
 	return nil
 }
 
-// decideFirst looks into memory, for one key without the detour over shards.
+// decideFirst is the first look at all shards, and for one key at its shard alone. While a
+// shard is decided, the lines and rows of those behind it are prefetched.
 func (s *Set) decideFirst(ctx context.Context, b *Batch) error {
 	if b.n == 1 {
-		return s.shards[b.single].first(ctx, b, 0, 1)
+		return s.shards[b.single].firstLook(ctx, b, 0, 1)
 	}
 	for i := range s.shards {
-		s.prefetchLater(b, i+ahead)
+		s.prefetchLater(b, i+shardsAhead)
 		s.prefetch(b, i)
 		if from, to := b.part(i); from < to {
-			if err := s.shards[i].first(ctx, b, from, to); err != nil {
+			if err := s.shards[i].firstLook(ctx, b, from, to); err != nil {
 				return err
 			}
 			if len(b.pending) > 0 {
@@ -92,8 +98,9 @@ func (s *Set) decideFirst(ctx context.Context, b *Batch) error {
 	return nil
 }
 
-// first decides what memory can tell of the keys of one shard, under its lock.
-func (s *shard) first(ctx context.Context, b *Batch, from, to int) error {
+// firstLook decides what memory can tell of the keys of one shard, under its lock. It notes
+// the shard's version and how many keys it had, for secondLook.
+func (s *shard) firstLook(ctx context.Context, b *Batch, from, to int) error {
 	if err := s.lockFor(ctx, b, to-from); err != nil {
 		return err
 	}
@@ -103,18 +110,18 @@ func (s *shard) first(ctx context.Context, b *Batch, from, to int) error {
 	var err error
 	switch {
 	case s.set.c.Confirmer == nil:
-		err = s.byFilter(b, from, to)
+		err = s.decideByFilter(b, from, to)
 	case b.op == opMark && b.alike && s.claims.live == 0:
-		err = s.together(b, from, to)
+		err = s.admitPart(b, from, to)
 	default:
-		err = s.each(b, from, to)
+		err = s.decideEach(b, from, to)
 	}
 	b.added[s.index] = s.added
 	return s.endPart(b, err)
 }
 
-// endPart logs what a part has marked, also where it failed half way: a key in a
-// table is Duplicate from now on, so its frame and its filter bits must follow.
+// endPart logs what a part has marked, even if it failed half way: a key in a table is
+// Duplicate from now on, so its filter bits and its frame must follow (I1).
 func (s *shard) endPart(b *Batch, err error) error {
 	if lerr := s.logMarks(b); err == nil {
 		err = lerr
@@ -122,7 +129,8 @@ func (s *shard) endPart(b *Batch, err error) error {
 	return err
 }
 
-// lockFor locks the shard; marks need room in memory.
+// lockFor locks the shard. Where the call may mark keys there is room for them: it waits for
+// that before it locks, so that nobody waits for a flush with a shard locked.
 func (s *shard) lockFor(ctx context.Context, b *Batch, n int) error {
 	if b.op == opMark || s.refreshes(b) {
 		return s.lockForMarks(ctx, n)
@@ -131,8 +139,17 @@ func (s *shard) lockFor(ctx context.Context, b *Batch, n int) error {
 	return nil
 }
 
-// second decides the keys of one shard that the runs were asked for, under its lock again.
-func (s *shard) second(ctx context.Context, b *Batch, pending []Pending) error {
+// secondLook decides the pending keys of one shard, under its lock again. Without the version
+// a duplicate could pass:
+//
+//  1. The first look finds bits of a key, but the key in no table: it is pending.
+//  2. The confirm reads the list of runs.
+//  3. Another call marks the key, its table is sealed and flushed, and Published swaps table
+//     for run: the key is now in a run that was not in the list, and in no table.
+//
+// Published has raised the version by then, so the masks are read and the runs asked again,
+// until nothing has changed meanwhile.
+func (s *shard) secondLook(ctx context.Context, b *Batch, pending []Pending) error {
 	for {
 		if err := s.lockFor(ctx, b, len(pending)); err != nil {
 			return err
@@ -140,9 +157,8 @@ func (s *shard) second(ctx context.Context, b *Batch, pending []Pending) error {
 		if s.version == b.version[s.index] {
 			break
 		}
-		// A table became a run, runs were merged or a generation began after the
-		// first look: a key that was in neither place when we looked may be
-		// there now, in a generation that was not asked.
+		// A table became a run, runs were merged, or a generation began: the key may be
+		// in a run, or in a slot, that was not asked.
 		b.version[s.index] = s.version
 		b.oldest = max(b.oldest, s.oldest)
 		for i := range pending {
@@ -157,30 +173,30 @@ func (s *shard) second(ctx context.Context, b *Batch, pending []Pending) error {
 	defer s.mu.Unlock()
 	var err error
 	for i := 0; i < len(pending) && err == nil; i++ {
-		err = s.confirmed(b, pending[i])
+		err = s.decideConfirmed(b, pending[i])
 	}
 	return s.endPart(b, err)
 }
 
-// maybe returns the generations that may hold a key as things are now.
+// maybe returns the slots that may hold a key as things are now.
 func (s *shard) maybe(b *Batch, i int32) uint8 {
-	return ((*s.filter.Load()).Maybe(b.order[i]) | s.blind) & s.held
+	return ((*s.filter.Load()).Maybe(b.order[i]) | s.blind) & s.inUse
 }
 
-// confirmed answers one key after its confirm. Another call, or an equal key of this
-// one, may have marked it in between, in a generation that the first look had no
-// reason to name; if nobody added anything nobody did.
-func (s *shard) confirmed(b *Batch, p Pending) error {
+// decideConfirmed answers one key after its confirm. Another call, or the key's twin in this
+// one, may have marked or claimed it since the first look. If so the shard has counted it in
+// added; if added is what it was, the tables need not be asked again.
+func (s *shard) decideConfirmed(b *Batch, p Pending) error {
 	i := int(p.I)
 	if s.added != b.added[s.index] {
-		if s.heldBy(b, i) {
+		if s.answerClaimed(b, i) {
 			return nil
 		}
 		if s.inActive(b, i) {
-			return s.known(b, i, s.active)
+			return s.answerUnflushed(b, i, s.active)
 		}
 		if u := s.inSealed(b, i, s.maybe(b, p.I)); u != nil {
-			return s.known(b, i, u)
+			return s.answerUnflushed(b, i, u)
 		}
 	}
 	form, order, lo, record := b.form[i], b.order[i], b.lo[i], b.recordOf(i)
@@ -204,5 +220,5 @@ func (s *shard) confirmed(b *Batch, p Pending) error {
 		return nil
 	}
 	b.Counts.FalsePositive++
-	return s.absent(b, i)
+	return s.decideAbsent(b, i)
 }

@@ -7,14 +7,20 @@ import (
 	"github.com/firstseen/firstseen/bloom"
 )
 
-// Grow rebuilds one shard's filter larger, or smaller, while calls go on: from its first
-// moment every mark goes to both filters, then all keys that were there before
-// are added to the new one, then it takes the other's place. Generations
-// must not be read by Column meanwhile. add is given a function for the
-// orders of a generation's runs and the slots that they are in, and must have called it for
-// all of them when it returns; the unflushed keys are added before it is called. install is called
-// with the shard locked: it must have look-ups ask the runs for the slots that moved
-// gives in the place of theirs.
+// Grow rebuilds one shard's filter larger, or smaller, while calls go on. At every moment the
+// filter that is asked holds all keys (I1):
+//
+//  1. Under the lock larger is set and the list of tables read. From here on every mark goes
+//     to both filters (logMarks).
+//  2. The keys of those tables are added to the new filter. A table that is flushed before its
+//     turn is a run by then, and 3 adds it.
+//  3. add adds the keys of all runs, whose list it reads after 2. It is given a function that
+//     takes a generation's orders and the slots they are in.
+//  4. Under the lock the new filter takes the other's place, and install has look-ups ask each
+//     run for the slots that moved gives in place of its own. The version is raised, since
+//     masks read before are in the old slots.
+//
+// Column must not be called meanwhile: the slots of generations change.
 func (s *Set) Grow(shard int, c bloom.Config, add func(add func(generation uint64, slots uint8, orders []uint64)) error,
 	install func(moved func(slots uint8) uint8)) error {
 	larger, err := newFilter(s.c.Kind, c)
@@ -48,18 +54,18 @@ func (s *Set) Grow(shard int, c bloom.Config, add func(add func(generation uint6
 	}
 	sh.slots, sh.slot = g.slots, g.live
 	sh.slots.dirty |= sh.slots.used
-	sh.held = sh.slots.used
+	sh.inUse = sh.slots.used
 	sh.larger, sh.growing = nil, growing{}
 	sh.version++
 	sh.mu.Unlock()
-	// A prefetch may still have it in hand, without a lock: the memory goes when
-	// nobody has.
+	// A prefetch, which takes no lock, may still have a pointer to the old filter. So its
+	// memory is freed when the collector finds that nobody has.
 	runtime.SetFinalizer(old, func(f filter) { f.Close() })
 	return nil
 }
 
-// addLarger adds orders to the larger filter, unless their generation has left the window and
-// its slot may be a newer one's by now.
+// addLarger adds orders to the larger filter, unless their generation has left the window: its
+// slot may be a newer one's by now.
 func (s *shard) addLarger(generation uint64, slots uint8, orders []uint64) {
 	s.lockLater()
 	defer s.mu.Unlock()
@@ -70,8 +76,8 @@ func (s *shard) addLarger(generation uint64, slots uint8, orders []uint64) {
 	}
 }
 
-// addUnflushed adds the keys of a table to the larger filter. A table that was
-// flushed meanwhile is a run, and those are added later.
+// addUnflushed adds the keys of a table to the larger filter, unless it was flushed since it
+// was listed: its memory is recycled then, and its run is added later.
 func (s *shard) addUnflushed(u *Unflushed) {
 	s.lockLater()
 	defer s.mu.Unlock()

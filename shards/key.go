@@ -5,54 +5,64 @@ import (
 	"github.com/firstseen/firstseen/internal/hash"
 )
 
-// one decides what memory can tell of one key; mask is the slots of the filter that may
-// hold it. This is the whole decision, in an order that matters: a key that is claimed is in
-// no table, and a table is newer than any run. together takes the same steps for many keys
-// at once.
-func (s *shard) one(b *Batch, i int, mask uint8) error {
+// decideKey decides what memory can tell of one key; mask is the slots of the filter that may
+// hold it. This is the whole decision, and admitPart takes the same steps for many keys at
+// once. The order matters:
+//
+//  1. A claim comes first: a claimed key is marked nowhere, so all the other steps would call
+//     it new.
+//  2. Mask 0 is certain (I1): every mark of the window has its bit in the filter.
+//  3. The active table comes before the sealed ones, and tables before runs, since the newest
+//     mark or tombstone of a key decides.
+func (s *shard) decideKey(b *Batch, i int, mask uint8) error {
 	b.mask[i] = mask
 	switch {
-	case s.heldBy(b, i):
+	case s.answerClaimed(b, i):
 		return nil
-	case mask == 0: // only this very part can have marked it, which mark finds
-		return s.absent(b, i)
+	case mask == 0: // a twin in this part may have marked it since the mask was read: mark finds it
+		return s.decideAbsent(b, i)
 	case s.inActive(b, i):
-		return s.known(b, i, s.active)
+		return s.answerUnflushed(b, i, s.active)
 	}
-	return s.older(b, i, mask)
+	return s.decideOlder(b, i, mask)
 }
 
-// older decides a key that may be there, but neither as a claim nor in the active table.
-func (s *shard) older(b *Batch, i int, mask uint8) error {
+// decideOlder decides a key that may be marked, but is neither claimed nor in the active
+// table. What no sealed table holds is left to the runs: it is pending.
+func (s *shard) decideOlder(b *Batch, i int, mask uint8) error {
 	if u := s.inSealed(b, i, mask); u != nil {
-		return s.known(b, i, u)
+		return s.answerUnflushed(b, i, u)
 	}
 	b.pending = append(b.pending, Pending{I: int32(i), Shard: uint16(s.index), Mask: mask})
 	return nil
 }
 
-// each decides a part key by key.
-func (s *shard) each(b *Batch, from, to int) error {
+// decideEach decides a part key by key: everything that admitPart is not for, which is claims,
+// look-ups, keys of several forms, and marks while somebody holds a claim.
+func (s *shard) decideEach(b *Batch, from, to int) error {
 	filter := *s.filter.Load()
 	filter.MaybePrefetched(b.mask[from:to], b.order[from:to], &b.next)
 	seq := s.seq
 	for i := from; i < to; i++ {
 		if s.seq != seq {
-			// The table was sealed on the way: what this part marked before is not in
-			// the active one any more, but in the filter.
+			// The table was sealed on the way, and logMarks has put into the filter what
+			// this part had marked before. A twin that comes now is no longer in the active
+			// table, so its mask must be read again.
 			seq = s.seq
 			filter.MaybePrefetched(b.mask[i:to], b.order[i:to], nil)
 		}
-		if err := s.one(b, i, (b.mask[i]|s.blind)&s.held); err != nil {
+		if err := s.decideKey(b, i, (b.mask[i]|s.blind)&s.inUse); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// heldBy reports whether somebody holds a claim of the key, and answers InFlight then. A
-// claim whose lease is over ends here. Look knows no claims.
-func (s *shard) heldBy(b *Batch, i int) bool {
+// answerClaimed reports whether somebody holds a claim of the key, and answers InFlight then.
+// This is where a lease's end takes effect: the claim is removed by the next caller that wants
+// the key, and not by a timer, so that a late Commit is good until then. Look does not care
+// about claims.
+func (s *shard) answerClaimed(b *Batch, i int) bool {
 	if s.claims.live == 0 || b.op == opLook {
 		return false
 	}
@@ -75,8 +85,8 @@ func (s *shard) heldBy(b *Batch, i int) bool {
 	return true
 }
 
-// known answers for a key that an unflushed table holds.
-func (s *shard) known(b *Batch, i int, u *Unflushed) error {
+// answerUnflushed answers Duplicate for a key that an unflushed table holds.
+func (s *shard) answerUnflushed(b *Batch, i int, u *Unflushed) error {
 	b.duplicate(s, i)
 	b.Counts.Unflushed++
 	if b.Marked != nil {
@@ -116,8 +126,8 @@ func (s *shard) asks(u *Unflushed, mask uint8) bool {
 	return u.Generation >= s.oldest && mask&(1<<u.Slot) != 0
 }
 
-// tombstoned reports whether a Forget came after the table or run with the
-// given sequence number.
+// tombstoned reports whether a Forget came after the table or run with the given sequence
+// number. The active table need not ask: Forget deletes the key from it.
 func (s *shard) tombstoned(form hash.Form, h, lo uint64, record []byte, seq uint64) bool {
 	if len(s.tombs) == 0 {
 		return false
@@ -125,8 +135,8 @@ func (s *shard) tombstoned(form hash.Form, h, lo uint64, record []byte, seq uint
 	return s.tombs[tombKey(form, h, lo, record)].seq > seq
 }
 
-// absent does to a key that nobody knows what the call is for.
-func (s *shard) absent(b *Batch, i int) error {
+// decideAbsent does to a key that nobody has marked or claimed what the call is for.
+func (s *shard) decideAbsent(b *Batch, i int) error {
 	switch b.op {
 	case opMark:
 		return s.mark(b, i)
@@ -138,15 +148,15 @@ func (s *shard) absent(b *Batch, i int) error {
 	return nil
 }
 
-// byFilter decides a part where there is no store: "maybe" is Duplicate. One key goes after
-// the other, since a key's twin may be in the same part.
-func (s *shard) byFilter(b *Batch, from, to int) error {
+// decideByFilter decides a part where there is no store: "maybe" is Duplicate. Each key is
+// added to the filter before the next one is asked for, since its twin may be in the same part.
+func (s *shard) decideByFilter(b *Batch, from, to int) error {
 	filter := *s.filter.Load()
 	for i := from; i < to; i++ {
-		if s.heldBy(b, i) {
+		if s.answerClaimed(b, i) {
 			continue
 		}
-		mask := filter.Maybe(b.order[i]) & s.held
+		mask := filter.Maybe(b.order[i]) & s.inUse
 		switch {
 		case mask != 0:
 			b.duplicate(s, i)
@@ -155,7 +165,7 @@ func (s *shard) byFilter(b *Batch, from, to int) error {
 				b.fresh.add(b, i)
 				b.fresh.old++
 			}
-		case s.blind&s.held != 0:
+		case s.blind&s.inUse != 0:
 			b.answer(i, dedup.Unknown)
 			b.Counts.Unknown++
 		case b.op == opMark:
@@ -163,7 +173,7 @@ func (s *shard) byFilter(b *Batch, from, to int) error {
 			b.fresh.add(b, i)
 			b.answer(i, dedup.Fresh)
 		default:
-			if err := s.absent(b, i); err != nil {
+			if err := s.decideAbsent(b, i); err != nil {
 				return err
 			}
 		}

@@ -2,14 +2,14 @@ package shards
 
 import "github.com/firstseen/firstseen/internal/keytable"
 
-// marks are the newly marked keys of a part: where they stand in the batch, and
-// beside it what the filter, the table and the log want of them.
+// marks are the newly marked keys of a part: where they stand in the batch, and beside it
+// what the filter, the table and the log take. They are logged before the shard's lock goes.
 type marks struct {
 	at       []int32
 	orders   []uint64
-	payload  []byte // what the log gets of them, where it is at hand; else nil
-	inFilter bool   // the filter has them
-	old      int    // so many of them are no fresh keys but refreshed ones
+	payload  []byte // what the log gets: the table's memory, or nil where payload has to build it
+	inFilter bool   // AddAbsent has put them into the filter already
+	old      int    // how many of them are not fresh but refreshed
 }
 
 func (m *marks) len() int { return len(m.at) }
@@ -22,17 +22,17 @@ func (m *marks) reset() {
 func (m *marks) cut(n int) { m.at, m.orders = m.at[:n], m.orders[:n] }
 
 func (m *marks) add(b *Batch, i int) {
-	m.payload, m.inFilter = nil, false // there may be others between
+	m.payload, m.inFilter = nil, false // the new key need not lie right behind the others in the table
 	m.at, m.orders = append(m.at, int32(i)), append(m.orders, b.order[i])
 }
 
-// remove takes out the keys that stand at the ascending ks, and puts their places in
-// the batch there.
+// remove takes out the keys at the ascending indexes ks, and puts their places in the batch
+// into ks instead.
 func (m *marks) remove(ks []int32) {
 	if len(ks) == 0 {
 		return
 	}
-	m.payload = nil // it has them too
+	m.payload = nil // it holds the removed keys too
 	n, next := 0, 0
 	for k, i := range m.at {
 		if next < len(ks) && int(ks[next]) == k {
@@ -46,22 +46,22 @@ func (m *marks) remove(ks []int32) {
 	m.cut(n)
 }
 
-// split sorts a part by its masks: keys that no generation may hold, and that the
-// filter has now, go to b.fresh, and to the start of pairs as a table of fixed keys has
-// them, the places of the others to b.known. There is no branch that depends on a mask:
-// among many duplicates one would be mispredicted at every other key. shard is the hash
-// bits that an order lacks.
+// split divides a part by its masks. Keys with mask 0, which the filter has got meanwhile, go
+// to b.fresh and, in the shape of a table of fixed keys, to the start of pairs. The places of
+// the others go to b.maybes. No branch depends on a mask: among many duplicates it would be
+// mispredicted at every other key. shard is the hash bits that an order lacks.
 func (b *Batch) split(from, to int, pairs []keytable.Pair, shard uint64, shardBits uint) {
 	masks, m := b.mask[from:to], &b.fresh
-	at, known := m.at[:len(masks)], b.known[:len(masks)]
+	at, known := m.at[:len(masks)], b.maybes[:len(masks)]
 	fresh := 0
 	for i, mask := range masks {
 		at[fresh], known[i-fresh] = int32(from+i), int32(from+i)
-		fresh += int(one(mask == 0))
+		fresh += int(bit(mask == 0))
 	}
-	m.at, b.known = at[:fresh], known[:len(masks)-fresh]
+	m.at, b.maybes = at[:fresh], known[:len(masks)-fresh]
 	m.orders, pairs = m.orders[:fresh], pairs[:fresh]
-	// In a loop of its own, so that either has registers enough.
+	// In a loop of its own, so that each of the two has registers enough: 5 % of
+	// BenchmarkAdmitMemory/keys=1000 on Intel (docs/performance.md).
 	order, lo, orders := b.order[:to], b.lo[:to], m.orders
 	for k, i := range m.at {
 		o := order[i]
@@ -70,8 +70,8 @@ func (b *Batch) split(from, to int, pairs []keytable.Pair, shard uint64, shardBi
 	m.payload, m.inFilter = keytable.Payload(pairs), true
 }
 
-// one is 1 for true, without a branch.
-func one(b bool) (n uint) {
+// bit is 1 for true, without a branch.
+func bit(b bool) (n uint) {
 	if b {
 		n = 1
 	}

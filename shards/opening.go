@@ -46,7 +46,7 @@ func (s *shard) assign(generation uint64) {
 	default: // AssignSlots says otherwise where there are many
 		t.slot[s.slot].first = min(t.slot[s.slot].first, generation)
 	}
-	s.held = t.used
+	s.inUse = t.used
 }
 
 // AssignSlots gives slots to the generations of a directory that is being opened, oldest first,
@@ -80,7 +80,7 @@ func (s *Set) AssignSlots(first uint64, keys []uint64) {
 		for j := range t.n {
 			t.slot[j].keys = 0 // PlaceRun counts them
 		}
-		sh.held, sh.active.Slot = t.used, sh.slot
+		sh.inUse, sh.active.Slot = t.used, sh.slot
 		sh.mu.Unlock()
 	}
 }
@@ -103,7 +103,7 @@ func (s *Set) PlaceRun(shard int, generation, keys uint64, whole bool) int {
 		}
 	}
 	t.slot[slot].keys += keys
-	sh.held = t.used
+	sh.inUse = t.used
 	return slot
 }
 

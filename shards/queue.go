@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// Seal seals the unflushed keys of every shard whose oldest one was logged
-// below pos.
+// Seal seals the unflushed keys of every shard whose oldest one was logged below the given
+// position: they keep the log's room from being reused until they are flushed.
 func (s *Set) Seal(below uint64) {
 	for i := range s.shards {
 		sh := &s.shards[i]
@@ -18,7 +18,8 @@ func (s *Set) Seal(below uint64) {
 	}
 }
 
-// seal closes the active table and queues it for the flush.
+// seal closes the active table and queues it for the flush. What it held is logged already:
+// see sealWithin.
 func (s *shard) seal() {
 	if s.active.empty() {
 		// Its memory may be there all the same, after a Forget.
@@ -61,9 +62,9 @@ func (s *Set) PutBack(tables []*Unflushed) {
 	s.queue.tables = append(slices.Clone(tables), s.queue.tables...)
 }
 
-// Published takes a flushed table out of memory. install, called with the
-// shard locked, makes its runs visible to the Confirmer, so that no look-up
-// finds the keys in neither place.
+// Published takes a flushed table out of memory. install, called with the shard locked, makes
+// its runs visible to the Confirmer. Both happen under one lock, and the version is raised, so
+// that no look-up finds the keys in neither place: see secondLook.
 func (s *Set) Published(u *Unflushed, install func()) {
 	sh := &s.shards[u.Shard]
 	sh.lockLater()
@@ -110,7 +111,8 @@ func (s *Set) Refuse(err error) {
 	s.wakeRoom()
 }
 
-// waitRoom waits until a table has left or ctx ends, unless fewer than most are sealed.
+// waitRoom waits until a table has left or ctx ends, unless fewer than most are sealed. The
+// channel is taken before the count is read: a table that leaves in between closes it.
 func (s *Set) waitRoom(ctx context.Context, most int64) error {
 	s.queue.Lock()
 	room := s.queue.room
@@ -129,9 +131,10 @@ func (s *Set) waitRoom(ctx context.Context, most int64) error {
 	}
 }
 
-// lockForMarks locks the shard with room for n more keys. It waits, unlocked,
-// while too many sealed tables wait for their flush: more than MaxSealed, which
-// rotations may bring about, leave no memory for a table that is not begun.
+// lockForMarks locks the shard with room for n more keys in its active table, sealing a full
+// one. This is the backpressure of a disk that is slower than the callers: while MaxSealed
+// tables wait for their flush it waits, with nothing locked. Rotations seal without asking and
+// may bring about more than MaxSealed; then there is no memory for a table that is not begun.
 func (s *shard) lockForMarks(ctx context.Context, n int) error {
 	for waited := false; ; waited = true {
 		s.mu.Lock()
@@ -139,7 +142,8 @@ func (s *shard) lockForMarks(ctx context.Context, n int) error {
 		if s.set.c.Confirmer == nil || begun && s.active.room(n, int(s.set.maxKeys.Load())) {
 			return nil
 		}
-		// Nothing of the part is in the filter yet: its bits and its table will agree on the slot.
+		// The slot may change here, since nothing of the part is in the filter yet: its
+		// bits and its table will agree on the slot.
 		if !begun {
 			most++ // none is added to the sealed ones
 		}
@@ -161,9 +165,9 @@ func (s *shard) lockForMarks(ctx context.Context, n int) error {
 	}
 }
 
-// LogTail returns the log position below which no frame is needed for the
-// unflushed keys but those of the tables in done, given the log's end as it was
-// before the call.
+// LogTail returns the log position below which a replay needs no frame, once the tables in
+// done are runs that the manifest names: the first frame of any other unflushed key. Without
+// such keys it is end, the log's end as it was read before the call.
 func (s *Set) LogTail(end uint64, done map[*Unflushed]bool) uint64 {
 	for i := range s.shards {
 		sh := &s.shards[i]

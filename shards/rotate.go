@@ -1,8 +1,11 @@
 package shards
 
-// Rotate makes generation the live one: unflushed keys of the one before are sealed. It
-// gets a free slot of the filter, or shares the last one where there is none; without a
-// store one must be free. The bits are cleared later, by Clear.
+// Rotate makes generation the live one, shard by shard. The unflushed keys of the one before
+// are sealed. The new one gets a free slot of the filter, or shares the last one where there
+// is none; without a store one must be free. A call that overlaps may mark keys in the old
+// generation in one shard and in the new one in another: each frame says in which.
+//
+// The slot's bits count as zero at once and are cleared later, by Clear (docs/decisions/008).
 func (s *Set) Rotate(generation uint64) {
 	last := uint64(0)
 	for i := range s.shards {
@@ -24,7 +27,8 @@ func (s *shard) rotate(generation uint64) {
 	s.rotateSlot()
 }
 
-// Retire takes generations before oldest out of all answers. Their tombstones go with them.
+// Retire takes generations before oldest out of all answers (I4). Their slots are free, what
+// the store still has of them is no longer asked, and their tombstones go.
 func (s *Set) Retire(oldest uint64) {
 	s.oldest.Store(oldest)
 	for i := range s.shards {
@@ -33,7 +37,7 @@ func (s *Set) Retire(oldest uint64) {
 		sh.oldest = oldest
 		sh.slots.retire(oldest)
 		sh.growing.retire(oldest)
-		sh.held = sh.slots.used
+		sh.inUse = sh.slots.used
 		for i, g := range sh.lostAt {
 			if g < oldest {
 				sh.blind &^= 1 << i

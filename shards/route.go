@@ -15,7 +15,7 @@ func (b *Batch) grow(n int) {
 		b.form, b.at, b.mask = make([]hash.Form, n), make([]int32, n), make([]uint8, n)
 		b.his, b.los, b.forms = make([]uint64, n), make([]uint64, n), make([]hash.Form, n)
 		b.fresh = marks{at: make([]int32, 0, n), orders: make([]uint64, 0, n)}
-		b.known, b.spilled, b.candidates = make([]int32, 0, n), make([]int32, 0, n), make([]uint32, 0, n)
+		b.maybes, b.spilled, b.candidates = make([]int32, 0, n), make([]int32, 0, n), make([]uint32, 0, n)
 		b.pending = make([]Pending, 0, n) // never moves: see Confirmer.Offer
 	}
 	b.n = n
@@ -39,7 +39,7 @@ func (b *Batch) route(h *hash.Hasher, keys [][]byte, shardBits uint) {
 		b.sumOthers(h, keys, alike, n)
 		alike = b.forms[0]
 	}
-	shift := (63 - shardBits) & 63 // after one by 1, for no bits are a shard too
+	shift := (63 - shardBits) & 63 // hi>>1>>shift is hi>>(64-shardBits), also with one shard: &63 alone would make 64 of it 0
 	start, shards := &b.start, 1<<shardBits
 	clear(start[:shards+1])
 	his, los, place := b.his, b.los, b.at
@@ -104,7 +104,8 @@ func (b *Batch) routeOne(h *hash.Hasher, key []byte, shardBits uint) {
 	}
 }
 
-// routeRecords finds the stored bytes of the keys of variable forms.
+// routeRecords finds the stored bytes of the keys of variable forms: the key itself, or its
+// digest.
 func (b *Batch) routeRecords() {
 	if cap(b.record) < b.n {
 		b.record = make([][]byte, cap(b.order))

@@ -160,7 +160,7 @@ func (s *Set) Route(b *Batch, keys [][]byte) {
 		s.shards[b.single].prefetch(b.form[0], b.order)
 		return
 	}
-	for i := range min(ahead, len(s.shards)) {
+	for i := range min(shardsAhead, len(s.shards)) {
 		s.prefetch(b, i)
 	}
 }
@@ -189,4 +189,4 @@ func (s *Set) Close() {
 func (s *Set) Order(hash uint64) uint64 { return hash << s.shardBits }
 
 // Hash is the inverse of Order: the hash of a key of the shard.
-func (s *Set) Hash(shard int, order uint64) uint64 { return whole(order, shard, s.shardBits) }
+func (s *Set) Hash(shard int, order uint64) uint64 { return wholeHash(order, shard, s.shardBits) }

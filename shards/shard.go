@@ -16,29 +16,31 @@ type shard struct {
 	set   *Set
 	index int
 
-	filter atomic.Pointer[filter]                     // swapped under mu
-	hint   [hash.Forms]atomic.Pointer[keytable.Table] // the active tables, for prefetch only
+	// filter and hint are read without mu by prefetch alone, for which a stale address is
+	// good enough. They are stored with mu held; whoever holds mu may use what it loads.
+	filter atomic.Pointer[filter]
+	hint   [hash.Forms]atomic.Pointer[keytable.Table] // the active tables
 
 	mu         sync.Mutex
-	generation uint64
+	generation uint64 // the live one
 	slots      slots
-	slot       int // that gets the marks
-	active     *Unflushed
-	sealed     []*Unflushed // oldest first
-	larger     filter       // while the filter is rebuilt: gets every mark too
-	growing    growing      // what lies where in it
+	slot       int          // of the filter, that marks go to
+	active     *Unflushed   // takes the marks
+	sealed     []*Unflushed // wait for their flush, oldest first
+	larger     filter       // not nil while the filter is rebuilt: gets every mark too
+	growing    growing      // what lies where in larger
 	claims     claims
 	tombs      map[string]tombstoned
 	pos        uint64 // log position behind the shard's last frame
 	replaying  uint64 // log position behind the frame that is being replayed, 0 if none
-	seq        uint64 // of the active table
-	version    uint64 // counts changes of the runs and of the live generation
-	added      uint64 // counts keys put into the tables and the claims
+	seq        uint64 // of the active table: a tombstone overrides tables and runs below it
+	version    uint64 // counts changes of the runs and of the live generation, see secondLook
+	added      uint64 // counts keys put into the tables and the claims, see decideConfirmed
 	live       uint64 // keys marked in the live generation
 	sweepAt    int
-	held       uint8                        // slots that count: those in use
+	inUse      uint8                        // slots that hold generations of the window: others are masked out
 	lostAt     [bloom.MaxGenerations]uint64 // newest generation with a gap in each slot
-	oldest     uint64                       // generation that counts
+	oldest     uint64                       // generation of the window: what is in older ones is out of all answers
 	blind      uint8                        // slots whose filter is lost: every key is "maybe"
 	lost       uint8                        // slots whose runs are incomplete: a "maybe" that is not found is Unknown
 }
@@ -54,9 +56,9 @@ func (s *shard) init(set *Set, index int, f filter) {
 	s.beginSlot()
 }
 
-// lockLater is Lock for background work. It never queues: a mutex that somebody
-// has waited for over 1 ms is handed over at every unlock, and a caller that
-// hands it over loses its processor to the background for milliseconds.
+// lockLater is Lock for background work. It never queues for the lock: once somebody has
+// waited for a sync.Mutex for over 1 ms, each unlock hands it over to the next waiter, and a
+// caller that hands it over loses its processor to the background for milliseconds.
 func (s *shard) lockLater() {
 	for !s.mu.TryLock() {
 		runtime.Gosched()

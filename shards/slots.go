@@ -8,22 +8,23 @@ import (
 	"github.com/firstseen/firstseen/bloom"
 )
 
-// slots says what lies in which slot of a shard's filter.
+// slots says which generations lie in which slot of a shard's filter.
 //
-// A table's keys, and later its run's, are in one slot, so a key is looked for where its
-// slot is "maybe". In a stream as expected each generation has a slot. A slot that is full
-// before its generation is over is followed by another one, while one is free: keys that
-// come all at once find a filter for all of them, not for the part of one generation. Where
-// none is free what comes shares the last one, whose answers are "maybe" more often then
-// until the filter has grown. A slot is free again when all its generations have left the window.
+// All keys of a table, and of the run that it becomes, are in one slot. So a key is looked for
+// only in tables and runs whose slot is in its mask. If the stream comes as expected each
+// generation has one slot. A slot that is full before its generation is over is followed by a
+// free one: a backlog that comes all at once has the whole filter, not the seventh that one
+// generation would have (docs/decisions/011). Where none is free the last one is shared, and
+// says "maybe" more often until the filter has grown. A slot is free again when all of its
+// generations have left the window.
 //
 // None of this is on disk: an opening, and each growth, hands the slots out anew.
 type slots struct {
 	n     int    // of the filter
 	share uint64 // keys that a slot is made for
-	used  uint8  // hold keys of the window
-	dirty uint8  // have held keys, and must be emptied before the next ones
-	begun uint64 // counts those handed out
+	used  uint8  // bits of the slots that hold keys of the window
+	dirty uint8  // bits of those that have held keys and must be emptied before the next ones
+	begun uint64 // counts how often a slot was handed out: orders them by age
 	slot  [bloom.MaxGenerations]struct {
 		first, last uint64 // generations in it
 		keys        uint64
@@ -89,7 +90,8 @@ func (t *slots) give(slot int, generation uint64) (dirty bool) {
 	return dirty
 }
 
-// takes reports whether a slot has room for so many keys more, by and large.
+// takes reports whether a slot has room for that many keys more. Half of them, and an eighth
+// of its share, may be too many: a filter that is a little fuller says "maybe" a little more.
 func (t *slots) takes(slot int, keys uint64) bool {
 	return t.slot[slot].keys+keys/2 <= t.share+t.share/8
 }
@@ -104,8 +106,8 @@ func (t *slots) crowded() bool {
 	return false
 }
 
-// pack says which slot of a larger or smaller filter takes what lies in each one: in the
-// order they were begun, as few as hold it.
+// pack says which slot of a larger or smaller filter takes what lies in each slot of this one.
+// It goes by their age and takes as few as hold it all.
 func (t *slots) pack(to *slots) (move [bloom.MaxGenerations]uint8) {
 	var order []int
 	for i := range t.n {
@@ -128,8 +130,8 @@ func (t *slots) pack(to *slots) (move [bloom.MaxGenerations]uint8) {
 	return move
 }
 
-// rotateSlot gives a new generation a slot. It shares the one before where none is free, or
-// few are and that one is half empty.
+// rotateSlot gives a new generation a slot. It shares the slot of the one before if none is
+// free, or if few are free and that one is half empty.
 func (s *shard) rotateSlot() {
 	t := &s.slots
 	live := &t.slot[s.slot]
@@ -155,7 +157,7 @@ func (s *shard) beginSlot() {
 		slot, dirty = t.take(s.generation)
 	}
 	s.slot, s.active.Slot = slot, slot
-	s.held = t.used
+	s.inUse = t.used
 	s.blind &^= 1 << slot
 	s.lost &^= 1 << slot
 	if dirty {
@@ -166,21 +168,22 @@ func (s *shard) beginSlot() {
 	}
 }
 
-// followSlot leaves a full slot, before a part is decided.
+// followSlot leaves a full slot for a free one. It is called before a part is decided, so that
+// the part's masks, its bits and its table agree on the slot.
 func (s *shard) followSlot() {
 	if s.slots.free() > 0 && !s.slots.takes(s.slot, uint64(s.set.maxKeys.Load())) {
 		s.beginSlot()
 	}
 }
 
-// growing is what a filter under way to take the place of another one will have in its slots.
+// growing is what lies in which slot of the filter that Grow is making.
 type growing struct {
 	slots
 	move [bloom.MaxGenerations]uint8 // by the present filter's slots
 	live int                         // gets what the live slot gets
 }
 
-// follow tells of a slot that was begun in the present filter.
+// follow notes a slot that was begun in the present filter.
 func (g *growing) follow(slot int, generation uint64) {
 	if g.free() > 0 && !g.takes(g.live, g.share/2) {
 		g.live, _ = g.take(generation)

@@ -5,18 +5,19 @@ import (
 	"github.com/firstseen/firstseen/internal/keytable"
 )
 
-// TableSets is how many full tables a shard has memory for: the active one, the one
-// that takes its place at a rotation, when all shards seal at once, and one more,
-// since by the next rotation of a fast stream the flush has not given all back.
+// TableSets is how many full tables a shard has memory for: the active one, the one that takes
+// its place at a rotation, when all shards seal at once, and one more, since a fast stream
+// reaches the next rotation before the flush has given all tables back. With two, p99.9 was
+// 3 ms instead of 1.5 (docs/decisions/010).
 const TableSets = 3
 
 // fullKeys is the number of keys that a full table has room for.
 func (s *Set) fullKeys() int { return int(s.maxKeys.Load()) + MaxPart }
 
-// Warm makes the memory of a shard resident, before calls come: its filter's and,
-// that of some full tables, with that of their records where one is
-// expected to take record bytes, its length included, and not 0. In
-// a caller the first touch costs up to 3 ms a MB. It may run for several shards at once.
+// Warm makes the memory of a shard resident before calls come, since the first touch costs a
+// caller up to 3 ms per MB: that of its filter and of so many full tables. record is how many
+// bytes a record is expected to take, its length included, or 0 where none are expected. Warm
+// may run for several shards at once.
 func (s *Set) Warm(shard, tables, record int) error {
 	(*s.shards[shard].filter.Load()).Touch()
 	for range tables {
@@ -27,8 +28,8 @@ func (s *Set) Warm(shard, tables, record int) error {
 	return nil
 }
 
-// SetMaxKeys changes Config.MaxKeys. Where ahead is not 0, so many tables of the new size
-// are made resident before: in a caller the first touch would take up to 3 ms a MB.
+// SetMaxKeys changes Config.MaxKeys. It first makes that many tables of the new size resident
+// as ahead says: the first touch would take a caller up to 3 ms per MB.
 func (s *Set) SetMaxKeys(keys, ahead int) error {
 	if err := s.pool.Resize(keys+MaxPart, ahead); err != nil {
 		return err
@@ -49,8 +50,9 @@ func (s *Set) MaxKeys() int { return int(s.maxKeys.Load()) }
 // began, or SetMaxKeys.
 func (s *Set) Filled() int { return int(s.filled.Load()) }
 
-// WantsTables reports whether no full table is ready to take the place of the active ones,
-// those are a quarter full, and there are fewer than TableSets for each shard: see AddTables.
+// WantsTables reports whether it is time for AddTables: no full table is ready to take the
+// place of the active ones, those are a quarter full, and there are fewer full tables than
+// TableSets per shard.
 func (s *Set) WantsTables() bool {
 	if s.pool.Ready() > 0 {
 		return false
@@ -99,9 +101,9 @@ func (s *shard) tableFor(b *Batch, form hash.Form, n int) (*keytable.Table, erro
 	}
 }
 
-// growTable makes the first table of a form, or a larger one, for n more keys. A table
-// whose arena is full can't grow, nor one that holds too many keys already, as SetMaxKeys
-// may bring about: everything is sealed and a new one begun.
+// growTable makes the first table of a form, or a larger one, for n more keys. A table can't
+// grow if its arena is full, or if it holds more keys than a full one may, which happens after
+// SetMaxKeys. Then everything is sealed and a new table begun.
 func (s *shard) growTable(b *Batch, form hash.Form, n int) error {
 	old, most := s.active.tables[form], s.set.fullKeys()
 	if old != nil && (old.Len()+n > most || !old.RecordRoom(1)) {
@@ -115,12 +117,14 @@ func (s *shard) growTable(b *Batch, form hash.Form, n int) error {
 	if old != nil {
 		keys = 2 * old.Cap()
 	}
-	// The last step goes to the size that is recycled. Where such a table is at
-	// hand no time is spent on smaller ones; where it still waits for its flush, a
-	// small one does meanwhile: the first touch of a new one costs a caller 3 ms per MB.
+	// The last step goes to the full size, which the pool recycles. If the pool has one no
+	// time is spent on smaller ones. If it has none because they wait for their flush, a small
+	// one has to do meanwhile: the first touch of a new one costs a caller 3 ms per MB, which
+	// was 0.1 to 0.3 s at a rotation under full load (docs/decisions/010).
 	t := s.set.pool.Full(most)
 	if t == nil && old != nil && old.Len() > 0 && 2*keys > most && s.fullComing(most) {
-		// It is still on its way: the small one is sealed as it is, another takes its place.
+		// A full table is still on its way: the small one is sealed as it is, and another
+		// small one takes its place.
 		if err := s.sealWithin(b); err != nil {
 			return err
 		}
@@ -138,7 +142,7 @@ func (s *shard) growTable(b *Batch, form hash.Form, n int) error {
 	return s.replaceTable(b, form, n, old, t)
 }
 
-// replaceTable has t take the place of the active table of a form, or be the first one.
+// replaceTable makes t the active table of a form, with the keys of old where there is one.
 func (s *shard) replaceTable(b *Batch, form hash.Form, n int, old, t *keytable.Table) error {
 	switch {
 	case old != nil:
@@ -163,8 +167,9 @@ func (s *shard) replaceTable(b *Batch, form hash.Form, n int, old, t *keytable.T
 	return nil
 }
 
-// fullComing reports whether a table for so many keys of the shard waits for its flush or its
-// clearing, while there is room for one more to wait.
+// fullComing reports whether a table for that many keys is on its way back to the pool: it
+// waits for its flush or its clearing. It is no if one more sealed table would make callers
+// wait.
 func (s *shard) fullComing(keys int) bool {
 	if s.set.nSealed.Load() >= int64(s.set.c.MaxSealed) {
 		return false

@@ -148,7 +148,7 @@ func (m *memRuns) answer(b *Batch, pending []Pending) {
 		p := &pending[i]
 		form, order, lo, record := b.Key(p.I)
 		shard := int(p.Shard)
-		key := tombKey(form, whole(order, shard, m.shardBits), lo, record)
+		key := tombKey(form, wholeHash(order, shard, m.shardBits), lo, record)
 		for _, r := range m.byShard[shard] {
 			if r.generation >= b.Oldest() && p.Mask&r.slots != 0 && r.keys[key] {
 				p.Found, p.Seq, p.Generation = true, r.seq, r.generation

@@ -23,8 +23,12 @@ type Unflushed struct {
 	Generation uint64
 	Slot       int    // of the filter, in which its keys are; guarded by the shard's lock
 	Seq        uint64 // counts the tables of a shard: newer overrides older
-	End        uint64 // set by sealing: log position behind all frames that are in it or older tables as a whole
-	MaxPos     uint64 // log position behind the last frame that it has a key of
+	// End is the log position behind the last frame that lies wholly in this table or older
+	// ones of the shard: once they are runs a replay skips frames up to it. Set by seal.
+	End uint64
+	// MaxPos is the log position behind the last frame of which it has a key. It lies behind
+	// End only where a replay has split a frame between two tables. Set by seal.
+	MaxPos     uint64
 	Tombstones []Tombstone
 
 	tables   [hash.Forms]*keytable.Table
@@ -93,8 +97,8 @@ func (u *Unflushed) Bytes() (n int) {
 	return n
 }
 
-// RunBytes is more than what the runs of a sealed table take: its keys, 8 bytes a block
-// of 16 at most a third emptier than that, and some for each run.
+// RunBytes is an upper bound of what the runs of a sealed table take: the keys, 8 bytes per
+// block of 16 keys, which is at most a third emptier than that, and some for each run.
 func (u *Unflushed) RunBytes() (n int) {
 	for _, t := range u.tables {
 		if t != nil {

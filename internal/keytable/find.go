@@ -36,8 +36,8 @@ func (t *Table) find(order, hi, lo uint64, record []byte) int {
 // matches empty slots too. There is no branch that depends on which they are.
 func (t *Table) match(r *[rowSlots]uint32, tag uint32) (slots uint) {
 	p := t.places
-	return one(r[1]^tag <= p)<<1 | one(r[2]^tag <= p)<<2 | one(r[3]^tag <= p)<<3 | one(r[4]^tag <= p)<<4 |
-		one(r[5]^tag <= p)<<5 | one(r[6]^tag <= p)<<6 | one(r[7]^tag <= p)<<7
+	return bit(r[1]^tag <= p)<<1 | bit(r[2]^tag <= p)<<2 | bit(r[3]^tag <= p)<<3 | bit(r[4]^tag <= p)<<4 |
+		bit(r[5]^tag <= p)<<5 | bit(r[6]^tag <= p)<<6 | bit(r[7]^tag <= p)<<7
 }
 
 // is reports whether an entry is a key's.
@@ -64,8 +64,8 @@ func (t *Table) Candidates(dst []uint32, orders []uint64, at []int32) []uint32 {
 		r := t.row(row)
 		m := t.match(r, tag)
 		e := r[bits.TrailingZeros(m|1<<rowSlots)%rowSlots] & t.places
-		e *= uint32(one(m != 0))
-		ask := one(e == 0) & one(r[0] == rowKeys)
+		e *= uint32(bit(m != 0))
+		ask := bit(e == 0) & bit(r[0] == rowKeys)
 		dst[k] = e | -uint32(ask)
 	}
 	prefetch.Places(unsafe.Add(unsafe.Pointer(unsafe.SliceData(t.pairs)), -PairBytes), 4, dst)
@@ -84,8 +84,8 @@ func (t *Table) Holds(candidate uint32, order, hi, lo uint64, record []byte) boo
 	return t.Has(order, hi, lo, record)
 }
 
-// one is 1 for true, without a branch.
-func one(b bool) (n uint) {
+// bit is 1 for true, without a branch.
+func bit(b bool) (n uint) {
 	if b {
 		n = 1
 	}

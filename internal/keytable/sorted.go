@@ -80,7 +80,7 @@ func (t *Table) inOrder(memory *[blockRows * rowSlots]uint32, rows []uint32) []u
 		to := (*[rowKeys]uint32)(memory[n:])
 		to[0], to[1], to[2], to[3], to[4], to[5], to[6] = a&t.places, b&t.places, c&t.places, d&t.places, e&t.places, f&t.places, g&t.places
 		const none = math.MaxUint32
-		n += int(one(a != none) + one(b != none) + one(c != none) + one(d != none) + one(e != none) + one(f != none) + one(g != none))
+		n += int(bit(a != none) + bit(b != none) + bit(c != none) + bit(d != none) + bit(e != none) + bit(f != none) + bit(g != none))
 	}
 	return memory[:n]
 }
