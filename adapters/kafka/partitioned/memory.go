@@ -73,6 +73,7 @@ func (s *session) assigned(_ context.Context, cl *kgo.Client, got map[string][]i
 
 // gone: other processes may own the partitions.
 func (s *session) gone(_ context.Context, _ *kgo.Client, gone map[string][]int32) {
+	s.taken.Store(true)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, id := range gone[s.o.Input] {

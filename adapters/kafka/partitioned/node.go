@@ -150,7 +150,7 @@ func (n *Node) session(ctx context.Context, admin *kgo.Client) error {
 		kgo.ConsumerGroup(n.o.Group), kgo.ConsumeTopics(n.o.Input), kgo.TransactionalID(n.o.TransactionalID),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.RecordPartitioner(kgo.ManualPartitioner()),
-		kgo.OnPartitionsAssigned(s.assigned), kgo.OnPartitionsRevoked(s.gone), kgo.OnPartitionsLost(s.gone))
+		kgo.OnPartitionsAssigned(s.assigned), kgo.OnPartitionsRevoked(s.gone), kgo.OnPartitionsLost(s.gone), kgo.WithHooks(s))
 	kafka, err := kgo.NewGroupTransactSession(opts...)
 	if err != nil {
 		return fmt.Errorf("partitioned: client: %w", err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync/atomic"
 	"time"
 
@@ -14,6 +15,8 @@ import (
 var (
 	// errLost: a partition went to somebody else while its records were on the way.
 	errLost = errors.New("the partition was lost")
+	// errTaken: a partition went to somebody else before the transaction ended.
+	errTaken = errors.New("partitioned: partitions went to other members of the group")
 	// errMemory: a directory fails, and has to be opened again.
 	errMemory = errors.New("its memory failed")
 )
@@ -26,7 +29,16 @@ type session struct {
 	plain *kgo.Client // adm's, in no transaction
 	ctx   context.Context
 	fail  context.CancelCauseFunc // ends ctx
+
+	// taken: partitions went since the last transaction ended. The client commits none then,
+	// also when it had not begun.
+	taken atomic.Bool
+	// groupFailed is the error that the membership failed with since then, if any.
+	groupFailed atomic.Pointer[error]
 }
+
+// OnGroupManageError implements kgo.HookGroupManageError.
+func (s *session) OnGroupManageError(err error) { s.groupFailed.Store(&err) }
 
 // A share is a partition's part of a round.
 type share struct {
@@ -77,21 +89,23 @@ func (s *session) round(ctx context.Context) error {
 		failed = err
 	}
 	committed, err := s.kafka.End(end, kgo.TransactionEndTry(failed == nil))
+	refused := s.refused()
 	switch {
 	case err != nil:
-		return fmt.Errorf("partitioned: ending a transaction: %w", err)
+		err = fmt.Errorf("partitioned: ending a transaction: %w", err)
+		s.abortedBy(ctx, err)
+		return err
 	case errors.Is(failed, errMemory):
-		s.aborted.Add(1)
+		s.abortedBy(ctx, failed)
 		return failed
-	case failed != nil: // the records come again
-		s.aborted.Add(1)
-		if !errors.Is(failed, errLost) && ctx.Err() == nil {
-			s.o.Logger.Warn("partitioned: a transaction was aborted, its records come again", "error", failed)
+	case failed == nil && !committed:
+		failed = refused
+	}
+	if failed != nil { // the records come again
+		s.abortedBy(ctx, failed)
+		if !rebalanced(failed) {
 			pause(ctx, restartAfter)
 		}
-		return nil
-	case !committed: // a rebalance; the records come again
-		s.aborted.Add(1)
 		return nil
 	}
 	s.committed.Add(1)
@@ -101,6 +115,34 @@ func (s *session) round(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// refused says why the client did not commit a transaction in which nothing failed, and
+// forgets it.
+func (s *session) refused() error {
+	taken, failed := s.taken.Swap(false), s.groupFailed.Swap(nil)
+	switch {
+	case taken:
+		return errTaken
+	case failed != nil:
+		return fmt.Errorf("partitioned: the membership of the group failed: %w", *failed)
+	default: // the client tells its own logger only
+		return errors.New("partitioned: the group's coordinator did not take the offsets or a heartbeat; the client's log (kgo.WithLogger) says why")
+	}
+}
+
+// rebalanced says whether a transaction was aborted because partitions went elsewhere.
+func rebalanced(cause error) bool { return errors.Is(cause, errLost) || errors.Is(cause, errTaken) }
+
+// abortedBy counts a transaction that was aborted, or whose end is not known, and logs the
+// cause. That partitions go, and that the node stops, is nothing to warn of.
+func (s *session) abortedBy(ctx context.Context, cause error) {
+	s.aborted.Add(1)
+	level := slog.LevelWarn
+	if rebalanced(cause) || ctx.Err() != nil {
+		level = slog.LevelInfo
+	}
+	s.o.Logger.Log(ctx, level, "partitioned: a transaction was aborted, its records come again", "error", cause)
 }
 
 // lock takes a partition's memory for a round.

@@ -17,8 +17,8 @@ type Node struct {
 	Misplaced uint64 `json:"misplaced"` // not in the partition that Kafka's partitioner gives their key
 
 	Committed uint64 `json:"committed"` // transactions
-	Aborted   uint64 `json:"aborted"`
-	Sessions  uint64 `json:"sessions"` // memberships of the group; more than 1 after failures
+	Aborted   uint64 `json:"aborted"`   // or their end is not known; the log says of each why
+	Sessions  uint64 `json:"sessions"`  // memberships of the group; more than 1 after failures
 
 	Loads       uint64 `json:"loads"`        // partitions whose log was read
 	LoadedKeys  uint64 `json:"loaded_keys"`  // from the logs of marks
