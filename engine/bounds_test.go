@@ -98,7 +98,7 @@ func TestClockExtremes(t *testing.T) {
 	for _, bad := range []time.Time{{}, time.Unix(-1, 0), time.Unix(math.MinInt64, 0), time.Unix(math.MaxInt64, 0), time.Unix(0, nanotime.Max).Add(time.Hour)} {
 		set(bad)
 		admitAll(t, e, [][]byte{key}, dedup.Duplicate)
-		if err := e.keepMoment(); err != nil {
+		if err := e.persistMoment(); err != nil {
 			t.Fatal(err)
 		}
 		if at := e.clock.read(); at != start.UnixNano() {

@@ -17,7 +17,7 @@ import (
 // The latter takes the wall's distance from this clock to be the manifest's still.
 // After a suspend, in which the monotonic clock stands, or a step of the wall it is
 // not: until the manifest tells the new one a kill would make the next opening take
-// the step for time that passed. See Engine.keepStep.
+// the step for time that passed. See Engine.persistStep.
 type clock struct {
 	now    func() time.Time
 	passed func() time.Duration // since base, by now's own monotonic part when nil

@@ -11,7 +11,7 @@ import (
 	"github.com/firstseen/firstseen/shards"
 )
 
-// A runEntry is a run in the list of what a shard's confirms ask.
+// A runEntry is a run in the list of what a shard's look-ups ask.
 type runEntry struct {
 	generation uint64
 	slots      uint8 // of the shard's filter that its keys are in
@@ -31,9 +31,9 @@ type lookup struct {
 func (s *store) Confirm(b *shards.Batch, pending []shards.Pending) error {
 	l := s.lookups.Get().(*lookup)
 	defer s.lookups.Put(l)
-	if h, _ := b.Aside.(*shared); h != nil && h.open() {
+	if h, _ := b.Aside.(*sharedBatch); h != nil && h.open() {
 		h.offered.Store(int64(len(pending)))
-		return s.finish(l, h)
+		return s.finishShared(l, h)
 	}
 	err := s.ask(l, b, pending, b.Oldest())
 	b.Counts.RunsAsked += uint64(l.Asked)
@@ -48,14 +48,15 @@ func (s *store) ask(l *lookup, b *shards.Batch, pending []shards.Pending, oldest
 		s.collect(l, b, pending, oldest)
 		err := l.Confirm(l.queries)
 		if err == nil {
-			l.tell(pending)
+			l.noteFound(pending)
 			return nil
 		}
 		if !errors.Is(err, persist.ErrRetired) {
 			return err
 		}
-		// The segment was retired or merged under our hands: the lists do without
-		// it now. If this one does not it was closed.
+		// The segment was retired or merged since the list was read, and its runs are out
+		// of the list now: ask again. If the list still has the run, nobody replaced it
+		// and the store was closed.
 		q := l.Refused()
 		if s.asks(int(pending[q.Index].Shard), q.Run) {
 			return err
@@ -75,7 +76,8 @@ func (s *store) collect(l *lookup, b *shards.Batch, pending []shards.Pending, ol
 		form, order, lo, record := b.Key(p.I)
 		older := false
 		for i := range *list {
-			// The slot's bit alone does not tell the generation.
+			// The slot's bit alone does not tell the generation: a retired one may have
+			// had the slot before, and its runs leave the list later.
 			r := &(*list)[i]
 			if p.Mask&r.slots == 0 || r.generation < oldest || r.form != form {
 				continue
@@ -88,7 +90,7 @@ func (s *store) collect(l *lookup, b *shards.Batch, pending []shards.Pending, ol
 }
 
 // tell notes which keys were found.
-func (l *lookup) tell(pending []shards.Pending) {
+func (l *lookup) noteFound(pending []shards.Pending) {
 	for i := range l.queries {
 		if q := &l.queries[i]; q.Found {
 			p := &pending[q.Index]
@@ -102,8 +104,8 @@ func (s *store) asks(shard int, run *persist.Run) bool {
 	return slices.ContainsFunc(s.list(shard), func(r runEntry) bool { return r.run == run })
 }
 
-// install puts runs into the shard's list, whose keys are in some slots of its filter. It is
-// called with the shard locked.
+// install adds runs to the shard's list, whose keys are in the given slots of its filter. The
+// shard is locked, so two writers can't lose each other's change; readers keep the old list.
 func (s *store) install(shard int, generation uint64, slots uint8, runs []*persist.Run) {
 	list := s.list(shard)
 	for _, r := range runs {
@@ -146,7 +148,7 @@ func (s *store) slotsOf(shard int, form hash.Form, segments map[uint64]bool) (sl
 	return slots
 }
 
-// uninstall takes the runs of some segments out of the shard's list.
+// uninstall takes the runs of some segments out of the shard's list. The shard is locked.
 func (s *store) uninstall(shard int, gone map[uint64]bool) {
 	list := slices.DeleteFunc(s.list(shard), func(r runEntry) bool { return gone[r.run.Segment().ID()] })
 	s.runs[shard].Store(&list)

@@ -16,7 +16,7 @@ import (
 	"github.com/firstseen/firstseen/persist/journal"
 )
 
-// identify reads who the directory is, or makes it.
+// identify reads the directory's identity, or creates the directory's files if it is new.
 func (e *Engine) identify() error {
 	if _, err := e.fs.Stat(filepath.Join(e.dir, persist.CreatingName)); err == nil {
 		return e.create()
@@ -38,7 +38,7 @@ func (e *Engine) identify() error {
 	return e.accept(id)
 }
 
-// accept checks the options that can't be changed.
+// accept checks the options that can't be changed: they decide where a key's marks lie.
 func (e *Engine) accept(id persist.Identity) error {
 	var problems []error
 	if e.opts.Shards != 0 && e.opts.Shards != int(id.Shards) {
@@ -65,7 +65,8 @@ func modeOf(id persist.Identity) Mode {
 	return Exact
 }
 
-// remains returns the name of a file of ours in a directory without identity.
+// remains returns the name of a file of ours in a directory without identity, which is damage:
+// to create a new one there would be a silent new start.
 func (e *Engine) remains() (string, error) {
 	for _, name := range []string{persist.ManifestName, persist.JournalName, persist.JournalName + journal.MarkSuffix} {
 		if _, err := e.fs.Stat(filepath.Join(e.dir, name)); err == nil {
@@ -92,8 +93,9 @@ func (e *Engine) remains() (string, error) {
 	return filepath.Base(persist.SnapshotPath(e.dir, snaps[0])), nil
 }
 
-// create makes the directory's files. The marker goes last: before that nothing
-// can have been marked.
+// create makes the directory's files. A marker, CREATING, comes first and goes last. While it
+// is there nothing can have been marked, so an opening that finds it throws away what an
+// interrupted one has left and begins anew. Without it a missing file is damage (I5).
 func (e *Engine) create() error {
 	if e.opts.NotBefore > 0 {
 		return &dedup.CorruptError{File: e.dir, Offset: -1,
@@ -140,7 +142,7 @@ func (e *Engine) create() error {
 	if err := e.accept(id); err != nil {
 		return err
 	}
-	e.size(m)
+	e.settleCapacity(m)
 	if err := e.openJournal(m); err != nil {
 		return err
 	}

@@ -37,40 +37,43 @@ type Engine struct {
 	flusher    flusher
 	worker     worker
 
-	calls  sync.Pool // of *call
-	counts counts
-	gate   struct {
-		sync.RWMutex // held for reading by every call
+	callPool sync.Pool // of *call: the scratch of calls
+	counts   counts
+	gate     struct {
+		sync.RWMutex // held for reading by every call, so that Close can wait for all of them
 		closed       atomic.Bool
 	}
-	failure  atomic.Pointer[error] // I7: set once, refuses everything
-	diskFull atomic.Bool
-	batches  atomic.Int32 // calls with many keys that are at work or wait for their turn
+	failure  atomic.Pointer[error] // set once; every call returns it from then on (I7)
+	diskFull atomic.Bool           // calls that mark are refused; look-ups are not
+	batches  atomic.Int32          // calls with many keys that are at work, see beginTurn
 
 	// Goroutines, started by Open, ended by Close through stop: the loops of maintainer,
 	// flusher and worker and, where there are two processors, the helpers.
 	stop     context.Context
 	stopNow  context.CancelFunc
 	running  sync.WaitGroup
-	stepping chan struct{} // a slot for keepStep
+	stepLock chan struct{} // held by persistStep: a mutex that is given up when a ctx ends
 	recovery RecoveryStats
 
-	capacity     atomic.Uint64 // keys within a window that the filters are sized for
-	rotated      atomic.Bool   // afterRotation has something to do
-	roomWanted   atomic.Bool   // a call, or a rotation, waits for room in the journal
-	snapshotting atomic.Bool   // a snapshot is among the jobs
-	resizing     atomic.Bool   // tables or the ring change their size
-	fitDue       atomic.Bool   // a rotation tells of the tables' size
-	growing      atomic.Bool   // so is a growth of the filters
-	snapshots    sync.Map      // sealed generations that have a snapshot of the present filter
-	scrub        scrubber
+	capacity   atomic.Uint64 // keys within a window that the filters are sized for
+	rotated    atomic.Bool   // afterRotation has something to do
+	roomWanted atomic.Bool   // a call, or a rotation, waits for room in the journal
+	fitDue     atomic.Bool   // a generation is over: watchSizes is to fit the tables to the fullest one
+
+	// Each keeps the maintenance, which looks every 50 ms, from starting the same thing twice.
+	snapshotting atomic.Bool // a snapshot is among the worker's jobs
+	growing      atomic.Bool // a growth of the filters is among them
+	resizing     atomic.Bool // a goroutine changes the size of tables or ring
+
+	snapshots sync.Map // numbers of sealed generations that have a snapshot of the present filter
+	scrub     scrubber
 }
 
 var errNoStore = fmt.Errorf("%w: approximate engines keep no keys", dedup.ErrUnsupported)
 
 // Admit marks key and says whether it is Fresh, Duplicate or InFlight (claimed
 // by somebody). With Sync's default the mark is on disk when Admit returns. An
-// error means that nothing is known of the key and comes with Unknown.
+// error comes with Unknown: whether the key is marked is not known then.
 func (e *Engine) Admit(ctx context.Context, key []byte) (dedup.Verdict, error) {
 	c, err := e.begin(ctx, true)
 	if err != nil {
@@ -227,10 +230,10 @@ func (e *Engine) Snapshot(ctx context.Context) error {
 	return e.end(c, 0, e.worker.do(ctx, func() error { return e.snapshot(true) }))
 }
 
-// Close ends the engine: it waits for calls under way, writes what many keys
-// would make the next opening slow (up to a second for ten million), syncs the
-// journal, writes the filters and gives the directory free. A second Close, like
-// every call after the first, gives ErrClosed.
+// Close ends the engine. It waits for calls under way, flushes unflushed keys if they are so
+// many that the next opening would be slow (up to a second for ten million), syncs the
+// journal, writes the filters and unlocks the directory. A second Close, like every call after
+// the first, returns ErrClosed.
 func (e *Engine) Close() error {
 	e.gate.Lock()
 	if e.gate.closed.Load() {
@@ -253,7 +256,8 @@ func (e *Engine) fail(doing string, err error) {
 	}
 }
 
-// begin lets a call in, unless its context has ended. marks says that it may mark keys.
+// begin lets a call in, unless its context has ended. marks says that it may mark keys. Every
+// call that begins must end: end unlocks the gate.
 func (e *Engine) begin(ctx context.Context, marks bool) (*call, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
@@ -261,9 +265,9 @@ func (e *Engine) begin(ctx context.Context, marks bool) (*call, error) {
 	return e.enter(ctx, marks)
 }
 
-// enter is begin for what ends or extends a claim. The handler's side effect has
-// happened, or its failure has, and the client that hung up may be why: ctx counts only
-// while the call must wait.
+// enter is begin for calls that end or extend a claim. The handler has done its work, or has
+// failed, and ctx may have ended because a client hung up. So an ended ctx stops such a call
+// only where it must wait.
 func (e *Engine) enter(ctx context.Context, marks bool) (*call, error) {
 	e.gate.RLock()
 	if err := e.refused(marks); err != nil {
@@ -272,7 +276,7 @@ func (e *Engine) enter(ctx context.Context, marks bool) (*call, error) {
 	}
 	now, stepped := e.clock.look()
 	if marks && stepped {
-		if err := e.keepStep(ctx); err != nil {
+		if err := e.persistStep(ctx); err != nil {
 			e.gate.RUnlock()
 			return nil, fmt.Errorf("engine: noting a step of the wall: %w", err)
 		}
@@ -284,7 +288,7 @@ func (e *Engine) enter(ctx context.Context, marks bool) (*call, error) {
 			return nil, err
 		}
 	}
-	c := e.calls.Get().(*call)
+	c := e.callPool.Get().(*call)
 	c.now = now
 	return c, nil
 }
@@ -313,13 +317,13 @@ func (e *Engine) end(c *call, keys int, err error) error {
 	if err != nil && errors.Is(err, dedup.ErrFailed) && e.failure.Load() == nil {
 		e.fail("writing the journal", err)
 	}
-	// Reading the clock is a tenth of a call for one key: of small ones one in 16 is
-	// measured.
+	// Reading the clock is a tenth of a call for one key, so of small calls only one in 16
+	// is measured.
 	if c.calls++; keys > fewKeys || keys > 0 && c.calls%16 == 0 {
 		e.counts.took(e.clock.read() - c.now)
 	}
 	c.reset()
-	e.calls.Put(c)
+	e.callPool.Put(c)
 	e.gate.RUnlock()
 	return err
 }

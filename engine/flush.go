@@ -27,11 +27,11 @@ const (
 
 // A flusher turns sealed tables into runs. Its loop is one goroutine, which Open starts and
 // Close ends; Close then flushes what is left. Where it has fallen behind a second
-// goroutine waits for the disk (finish) while it writes on.
+// goroutine waits for the disk (syncAndPublish) while it writes on.
 type flusher struct {
 	e         *Engine
 	kick      chan struct{} // wakes the loop
-	roomShort atomic.Bool   // the loop is to look what of the journal's ring nobody needs
+	roomShort atomic.Bool   // the ring is short of room: writeTail is to see what of it nobody needs
 
 	// The loop's own, and Close's after it.
 	sorted []shards.Pair // scratch: the keys of a table in the order of a run
@@ -58,10 +58,14 @@ func (fl *flusher) loop() {
 	}
 }
 
-// flushSealed flushes what is sealed. Where more tables have gathered than a rotation
-// seals, the next ones are being written while some are at the disk (36-byte keys: a
-// fifth more a second); else that only takes processors from callers (a 99.9th
-// percentile of 1.8 ms instead of 1.1). Tables are promised in their order.
+// flushSealed flushes what is sealed. If more tables have gathered than a rotation seals, it
+// writes the next ones while those before are at the disk: a fifth more 36-byte keys per
+// second. Otherwise that would only take processors from callers (a 99.9th percentile of
+// 1.8 ms instead of 1.1).
+//
+// Manifests must name the tables of a shard in their order, since each says up to which
+// position of the journal the shard is covered. So at most one flush is at the disk, and if
+// it fails its tables come first again.
 func (fl *flusher) flushSealed() error {
 	var atDisk *flush
 	for {
@@ -84,16 +88,16 @@ func (fl *flusher) flushSealed() error {
 			continue
 		}
 		if len(tables) == 0 {
-			if err := fl.coverRest(); err != nil {
+			if err := fl.writeTail(); err != nil {
 				return fl.flushWhenRoom(nil, err)
 			}
 			return nil
 		}
 		atDisk = f
 		if fl.isBehind() {
-			go func() { f.done <- fl.finish(f) }() // waited for above
+			go func() { f.done <- fl.syncAndPublish(f) }() // waited for above
 		} else {
-			f.done <- fl.finish(f)
+			f.done <- fl.syncAndPublish(f)
 		}
 	}
 }
@@ -109,8 +113,9 @@ func (fl *flusher) takeTables() (tables []*shards.Unflushed) {
 	return tables
 }
 
-// flushWhenRoom flushes tables again that could not be with err, while the disk is
-// full: the keys are safe in the journal, and callers are told ErrDiskFull meanwhile.
+// flushWhenRoom flushes tables again whose flush failed with err, if that was a full disk,
+// until there is room. The keys are safe in the journal, and callers that mark are told
+// ErrDiskFull meanwhile.
 func (fl *flusher) flushWhenRoom(tables []*shards.Unflushed, err error) error {
 	for err != nil {
 		if !errors.Is(err, dedup.ErrDiskFull) || errors.Is(err, dedup.ErrFailed) {
@@ -133,8 +138,8 @@ func (fl *flusher) flushWhenRoom(tables []*shards.Unflushed, err error) error {
 // 50 ms to replay at the next opening, and make runs that are worth it.
 const lastFlush = 500_000
 
-// last is the flush of Close.
-func (fl *flusher) last() error {
+// flushForClose is the flush of Close, after the loop has ended.
+func (fl *flusher) flushForClose() error {
 	if fl.e.opts.Mode != Exact || fl.e.set.Sizes().Unflushed < orDefault(fl.e.opts.lastFlush, lastFlush) {
 		return nil
 	}
@@ -165,19 +170,25 @@ type flushed struct {
 	runs    []*persist.Run
 }
 
-// flush writes tables as runs. The order is what makes a crash harmless at any
-// point: runs written, frames durable, store synced, manifest replaced, look-ups
-// switched over, and only then the journal's room given back.
+// flush writes tables as runs. Its order makes a crash harmless at any point:
+//
+//  1. The runs are written. No manifest names them, so after a crash they are orphans.
+//  2. The journal is synced. A power loss can take frames that are not synced, and a run must
+//     not know more than the journal: see syncAndPublish.
+//  3. The segments are synced.
+//  4. The manifest names the runs and says that they cover their frames (I5). A crash from
+//     here on finds the keys in the runs.
+//  5. Look-ups switch from tables to runs.
+//  6. The frames' room in the journal is given back, and may be overwritten.
 func (fl *flusher) flush(tables []*shards.Unflushed) error {
 	f, err := fl.writeTables(tables)
 	if err != nil {
 		return err
 	}
-	return fl.finish(f)
+	return fl.syncAndPublish(f)
 }
 
-// writeTables is the first part of a flush, most of it work of the processor:
-// nobody knows of the runs yet.
+// writeTables is step 1 of a flush, most of it work of the processor.
 func (fl *flusher) writeTables(tables []*shards.Unflushed) (*flush, error) {
 	f := &flush{tables: tables, at: fl.e.moment(), done: make(chan error, 1)}
 	if len(tables) == 0 {
@@ -201,8 +212,8 @@ func (fl *flusher) writeTables(tables []*shards.Unflushed) (*flush, error) {
 	return f, nil
 }
 
-// following returns what the runs of all tables but the first take in that one's segment:
-// about four fifths of the bound.
+// following returns what the runs of all tables but the first will take in the first one's
+// segment: about four fifths of their upper bound.
 func following(tables []*shards.Unflushed) (n int64) {
 	for _, u := range tables[1:] {
 		if u.Generation == tables[0].Generation {
@@ -212,10 +223,10 @@ func following(tables []*shards.Unflushed) (n int64) {
 	return n
 }
 
-// startSync has runs begin their way to the disk one by one, where callers wait for the
-// disk: they would wait behind all at once (a 99th percentile of 32 ms instead of 23 with
-// 16 of them, and 2 to 15 % fewer keys per second). Where they wait for none it is the other
-// way round: 5 to 10 % fewer.
+// startSync starts writing a finished run to the disk under SyncAlways. Otherwise callers'
+// syncs would wait behind all runs of the flush at once: with 16 callers a 99th percentile of
+// 32 ms instead of 23, and 2 to 15 % fewer keys per second. In the other modes, where no
+// caller waits for a sync, it would cost 5 to 10 % of the keys.
 func (e *Engine) startSync(s *persist.Segment) {
 	if e.opts.Sync == SyncAlways {
 		s.StartSync()
@@ -232,9 +243,11 @@ func (fl *flusher) endFlush(f *flush) {
 	f.runs = nil
 }
 
-// finish is the second part, most of it waiting for the disk. A run must not hold
-// what a power loss can take from the journal, since it is not replayed past.
-func (fl *flusher) finish(f *flush) error {
+// syncAndPublish is the rest of a flush, steps 2 to 6, most of it waiting for the disk. The
+// journal comes first because a replay skips frames up to the position that the manifest says
+// is covered. If a power loss took the last of them, the journal would end before that
+// position, and a later replay would skip the new frames that are written there.
+func (fl *flusher) syncAndPublish(f *flush) error {
 	defer fl.e.phase("flush")()
 	defer fl.endFlush(f)
 	if err := fl.e.journal.Sync(); err != nil {
@@ -248,9 +261,9 @@ func (fl *flusher) finish(f *flush) error {
 	}
 	for _, done := range f.runs {
 		fl.e.set.Published(done.table, func() {
-			// A generation may have been retired since: afterRotation takes its
-			// runs out of the list after it left the window, so one of the two
-			// sees the other.
+			// The generation may have been retired since. afterRotation takes its runs out
+			// of the list after it has left the window, so either this sees that it has
+			// left, or afterRotation finds the runs in the list.
 			if fl.e.window.holds(done.table.Generation) {
 				fl.e.store.install(done.table.Shard, done.table.Generation, 1<<done.table.Slot, done.runs)
 			}
@@ -278,9 +291,9 @@ func (fl *flusher) syncSegments(done []flushed) error {
 	return nil
 }
 
-// coverRest gives room in the journal back that no flush gives, since the frames there
+// writeTail gives room in the journal back that no flush gives, since the frames there
 // are in no table. The flusher calls it when it has nothing to flush.
-func (fl *flusher) coverRest() error {
+func (fl *flusher) writeTail() error {
 	if !fl.roomShort.Swap(false) || fl.e.failure.Load() != nil {
 		return nil
 	}
@@ -291,14 +304,15 @@ func (fl *flusher) coverRest() error {
 	if size := uint64(s.RingBytes); gain == 0 || gain < size/8 && uint64(s.Used) < size/4*3 {
 		return nil
 	}
-	return fl.finish(&flush{at: fl.e.moment()})
+	return fl.syncAndPublish(&flush{at: fl.e.moment()})
 }
 
-// giveWay lets callers have the flusher's processor. One that comes out of a system call would
-// wait for the scheduler's slice of 10 ms otherwise. But among several callers the flusher comes
-// back behind all of them: where it has fallen behind it would stay so until the journal or the
-// tables are full and all of them wait for it at once. One caller outruns it for a moment only
-// (with 36-byte keys), and pays for every yield left out.
+// giveWay yields the flusher's processor to callers. A caller that comes out of a system call
+// would otherwise wait for the end of the scheduler's slice of 10 ms. But with several callers
+// the flusher comes back behind all of them, and once it has fallen behind it stays behind,
+// until tables or journal are full and everybody waits for it. So then it yields eight times
+// less: without that the p99.9 with eight callers was 150 ms (docs/decisions/002). A single
+// caller outruns it for a moment only, and would pay for every yield left out.
 func (fl *flusher) giveWay() {
 	fl.yields++
 	if fl.e.batches.Load() < 2 || !fl.isBehind() || fl.yields%yieldBehind == 0 {

@@ -30,9 +30,9 @@ func (rc *recovery) knownGaps() error {
 				"generation %d is known to be incomplete (%s); open with OnGap: Report, or accept the loss with firstseen repair",
 				g.Generation, g.Reason)}
 		}
-		rc.hold(g)
+		rc.setGap(g)
 		rc.lost = append(rc.lost, g)
-		rc.tellGap(g)
+		rc.reportGap(g)
 	}
 	return nil
 }
@@ -43,23 +43,23 @@ func (rc *recovery) gap(g *persist.GenerationMeta, err error) error {
 		return err
 	}
 	lost := persist.GapMeta{Generation: g.Number, Start: g.Start, End: g.End, Reason: err.Error()}
-	rc.hold(lost)
+	rc.setGap(lost)
 	if !rc.hasGap(g.Number) {
 		rc.lost = append(rc.lost, lost)
-		rc.tellGap(lost)
+		rc.reportGap(lost)
 	}
 	return nil
 }
 
 // hold makes look-ups that would have to say Fresh say Unknown where the key may
 // have been marked in the gap.
-func (rc *recovery) hold(g persist.GapMeta) {
+func (rc *recovery) setGap(g persist.GapMeta) {
 	if rc.e.opts.OnGap == Report {
 		rc.e.set.AddGeneration(g.Generation, true, g.Blind)
 	}
 }
 
-func (rc *recovery) tellGap(g persist.GapMeta) {
+func (rc *recovery) reportGap(g persist.GapMeta) {
 	rc.stats.Gaps = append(rc.stats.Gaps, Gap{g.Generation, time.Unix(0, g.Start), endTime(g.End), g.Reason})
 	rc.e.opts.Logger.Warn("a part of the window is lost", "generation", g.Generation, "reason", g.Reason)
 }
@@ -74,17 +74,17 @@ func (rc *recovery) blind(number uint64) {
 	for i := range rc.lost {
 		if g := &rc.lost[i]; g.Generation == number {
 			g.Blind = true
-			rc.hold(*g)
+			rc.setGap(*g)
 		}
 	}
 }
 
 // keepGaps notes what this opening found out about gaps.
-func (rc *recovery) keepGaps() error {
+func (rc *recovery) persistGaps() error {
 	for _, g := range rc.lost {
 		// Replayed rotations may have taken the bit back.
 		if rc.e.window.holds(g.Generation) && g.Generation <= rc.e.window.live() {
-			rc.hold(g)
+			rc.setGap(g)
 		}
 	}
 	same := false

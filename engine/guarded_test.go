@@ -66,7 +66,7 @@ func TestPanickingCalls(t *testing.T) {
 		if err := e.Commit(ctx, c); err != nil {
 			t.Error(err)
 		}
-		if err := e.keepMoment(); err != nil {
+		if err := e.persistMoment(); err != nil {
 			t.Error(err)
 		}
 		on.Store(false)

@@ -6,8 +6,8 @@ import (
 	"github.com/firstseen/firstseen/shards"
 )
 
-// While a batch is decided shard by shard, idle processors can begin to confirm
-// what is pending of it already: half of the time of a batch of duplicates goes there.
+// While a batch is decided shard by shard, idle processors begin to confirm what is pending
+// already: half of the time of a batch of duplicates goes there (docs/decisions/009).
 const (
 	// helpers is how many goroutines wait for a batch to confirm. Two, also where one
 	// would do: Go puts who was woken next in line on the waker's own processor, from
@@ -19,8 +19,8 @@ const (
 	// enough to end about together, large enough to overlap their misses.
 	minHelpPiece, maxHelpPiece = 8, 64
 
-	// Batches with at most this share of pending keys, and some more, don't pay for a
-	// wake-up (5 µs).
+	// A batch is worth a wake-up, which takes 5 µs, if at least one key in helpShare is
+	// pending, and helpMin more.
 	helpShare, helpMin = 32, 16
 
 	// maxSpins is how often a caller looks whether the helpers' last pieces are done,
@@ -28,9 +28,9 @@ const (
 	maxSpins = 5000
 )
 
-// A shared is what the helpers have to know of a batch. It is kept with the batch:
+// A sharedBatch is what the helpers have to know of a batch. It is kept with the batch:
 // a helper that comes late finds it closed, or meets the next one.
-type shared struct {
+type sharedBatch struct {
 	b       *shards.Batch
 	pending []shards.Pending
 	oldest  atomic.Uint64 // see Batch.Oldest
@@ -52,9 +52,9 @@ func (s *store) Offer(b *shards.Batch, pending []shards.Pending) {
 	if len(pending) < least {
 		return
 	}
-	h, _ := b.Aside.(*shared)
+	h, _ := b.Aside.(*sharedBatch)
 	if h == nil {
-		h = &shared{b: b, gone: make(chan struct{}, 1)}
+		h = &sharedBatch{b: b, gone: make(chan struct{}, 1)}
 		b.Aside = h
 	}
 	h.oldest.Store(b.Oldest())
@@ -79,10 +79,10 @@ func (s *store) Offer(b *shards.Batch, pending []shards.Pending) {
 	}
 }
 
-func (h *shared) open() bool { return h.state.Load()&sharedOpen != 0 }
+func (h *sharedBatch) open() bool { return h.state.Load()&sharedOpen != 0 }
 
 // helpLoop confirms for who offers, until stop.
-func (s *store) helpLoop(offers <-chan *shared, stop <-chan struct{}) {
+func (s *store) helpLoop(offers <-chan *sharedBatch, stop <-chan struct{}) {
 	l := new(lookup)
 	for {
 		select {
@@ -100,7 +100,7 @@ func (s *store) helpLoop(offers <-chan *shared, stop <-chan struct{}) {
 }
 
 // helpPiece confirms a piece as a helper, if there is one.
-func (s *store) helpPiece(l *lookup, h *shared) bool {
+func (s *store) helpPiece(l *lookup, h *sharedBatch) bool {
 	from, to := h.take(false)
 	if from >= to {
 		return false
@@ -111,7 +111,7 @@ func (s *store) helpPiece(l *lookup, h *shared) bool {
 }
 
 // enter keeps the batch shared until a helper has left.
-func (h *shared) enter() bool {
+func (h *sharedBatch) enter() bool {
 	for st := h.state.Load(); st&sharedOpen != 0; st = h.state.Load() {
 		if h.state.CompareAndSwap(st, st+1) {
 			return true
@@ -120,9 +120,10 @@ func (h *shared) enter() bool {
 	return false
 }
 
-// leave wakes a caller that has closed the batch and waits for the last helper. The
-// wake-up of one that has not waited stays for the next wait, which looks again.
-func (h *shared) leave() {
+// leave wakes a caller that has closed the batch and waits for the last helper. If the caller
+// saw it while spinning, the wake-up stays in the channel for a later wait, which looks at
+// state again.
+func (h *sharedBatch) leave() {
 	if h.state.Add(-1) == 0 {
 		select {
 		case h.gone <- struct{}{}:
@@ -131,9 +132,9 @@ func (h *shared) leave() {
 	}
 }
 
-// take returns which pending keys the caller of take is to confirm: none when
-// from >= to.
-func (h *shared) take(all bool) (from, to int64) {
+// take returns which pending keys its caller is to confirm: all that are left, or a piece.
+// There is none if from >= to.
+func (h *sharedBatch) take(all bool) (from, to int64) {
 	for {
 		from = h.taken.Load()
 		to = h.offered.Load()
@@ -146,7 +147,7 @@ func (h *shared) take(all bool) (from, to int64) {
 	}
 }
 
-func (s *store) confirmShared(l *lookup, h *shared, from, to int64) {
+func (s *store) confirmShared(l *lookup, h *sharedBatch, from, to int64) {
 	if err := s.ask(l, h.b, h.pending[from:to], h.oldest.Load()); err != nil {
 		failed := err // err itself would be allocated for each piece
 		h.err.CompareAndSwap(nil, &failed)
@@ -155,8 +156,14 @@ func (s *store) confirmShared(l *lookup, h *shared, from, to int64) {
 	h.waited.Add(uint64(l.Waited))
 }
 
-// finish confirms what the helpers have left and waits for those who are at it.
-func (s *store) finish(l *lookup, h *shared) error {
+// finishShared confirms what the helpers have left, and waits for those that are at a piece.
+// How a batch is taken back from them:
+//
+//  1. The caller takes pieces until none is left. A helper may still be at one.
+//  2. The caller takes sharedOpen out of state: no helper enters any more.
+//  3. State is now the number of helpers inside. The last to leave makes it 0; the caller
+//     spins for that, as a piece takes some 10 µs, and sleeps in gone if it takes longer.
+func (s *store) finishShared(l *lookup, h *sharedBatch) error {
 	alone := h.state.Load() == sharedOpen
 	for from, to := h.take(alone); from < to; from, to = h.take(alone) {
 		s.confirmShared(l, h, from, to)

@@ -16,7 +16,7 @@ import (
 // A helpedCall is a batch whose only helper is the test, and whose caller waits with
 // its own part of the confirms for letCaller.
 type helpedCall struct {
-	*shared
+	*sharedBatch
 	store     *store
 	letCaller func()
 	done      chan error
@@ -27,7 +27,7 @@ type helpedCall struct {
 func admitHelped(t *testing.T, e *Engine, keys [][]byte) *helpedCall {
 	t.Helper()
 	c := &helpedCall{store: e.store, done: make(chan error, 1)}
-	c.store.help = make(chan *shared, helpers) // the helpers listen at the old one
+	c.store.help = make(chan *sharedBatch, helpers) // the helpers listen at the old one
 	confirming, caller := make(chan struct{}), make(chan struct{})
 	c.letCaller = sync.OnceFunc(func() { close(caller) })
 	t.Cleanup(c.letCaller)
@@ -42,7 +42,7 @@ func admitHelped(t *testing.T, e *Engine, keys [][]byte) *helpedCall {
 		c.vs = vs
 		c.done <- err
 	}()
-	c.shared = receive(t, "an offer", c.store.help)
+	c.sharedBatch = receive(t, "an offer", c.store.help)
 	receive(t, "the caller is about to confirm", confirming)
 	return c
 }
@@ -78,7 +78,7 @@ func TestHelp(t *testing.T) {
 			}
 			before := c.taken.Load()
 			l := new(lookup)
-			for i := 0; i < pieces && c.store.helpPiece(l, c.shared); i++ {
+			for i := 0; i < pieces && c.store.helpPiece(l, c.sharedBatch); i++ {
 			}
 			c.waited.Add(7)
 			took := uint64(c.taken.Load() - before)
@@ -138,7 +138,7 @@ func TestHelpDamage(t *testing.T) {
 	if !c.enter() {
 		t.Fatal("the batch is not shared")
 	}
-	for l := new(lookup); c.store.helpPiece(l, c.shared); {
+	for l := new(lookup); c.store.helpPiece(l, c.sharedBatch); {
 	}
 	c.leave()
 	c.letCaller()

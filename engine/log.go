@@ -50,9 +50,8 @@ func record(f *journal.Frame) (r shards.LogEntry, start uint64) {
 	return r, f.End - uint64(journal.FrameSpace(len(f.Payload)))
 }
 
-// frameSpace is the most room in the journal that marking keys can take: every
-// record, and a header for each shard, form and pass that can have one. fixed says
-// that all keys have fixed forms.
+// frameSpace is the most room in the journal that marking keys can take: every key, and a
+// header for each frame that can come of them. fixed says that all keys have fixed forms.
 func (e *Engine) frameSpace(keys [][]byte, fixed bool) int {
 	n := fixedSpace * len(keys)
 	for i := 0; i < len(keys) && !fixed; i++ {
@@ -69,24 +68,29 @@ const fixedSpace = 16
 
 func recordSpace(keyLen int) int { return max(fixedSpace, min(keyLen, hash.MaxBytes)+1) }
 
+// headerSpace is the most that frames' headers take: each shard may log a frame per form in
+// the first look and in the second, and no frame is without a key.
 func (e *Engine) headerSpace(keys int) int {
 	return min(keys, 2*e.opts.Shards*hash.Forms) * journal.FrameSpace(1)
 }
 
-// claimSpace is the same for claims, whose keys the engine itself keeps.
+// claimSpace is frameSpace for claims. Their keys are not at hand before their shards are
+// locked, so each counts as the longest.
 func (e *Engine) claimSpace(claims int) int {
 	return claims*(hash.MaxBytes+1) + e.headerSpace(claims)
 }
 
-// canceled is a context that lets Reserve succeed but never wait.
+// canceled is a context that has ended: with it Reserve succeeds at once or not at all.
 var canceled = func() context.Context {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	return ctx
 }()
 
-// reserve sets room in the journal aside. If there is none it wakes the
-// maintenance and waits: for a flush, for ctx, or for the engine's refusal.
+// reserve sets room in the journal aside. If there is none it wakes the maintenance, which
+// makes some (relieveJournal), and waits. The wait ends with ctx or when the engine begins to
+// refuse marks. It is not told of the latter and looks every refusalCheck. No lock may be held
+// that a flush needs (I8).
 func (e *Engine) reserve(ctx context.Context, space int) error {
 	err := e.journal.Reserve(canceled, space)
 	if err == nil || !errors.Is(err, context.Canceled) {

@@ -23,12 +23,12 @@ const (
 // in the journal, leases, the free-space guard. Its loop is one goroutine, which Open
 // starts and Close ends.
 type maintainer struct {
-	e      *Engine
-	kick   chan struct{} // wakes the loop
-	noting atomic.Bool   // a goroutine of its own is at keepStep
+	e          *Engine
+	kick       chan struct{} // wakes the loop
+	persisting atomic.Bool   // a goroutine of its own is at persistStep
 
 	// The loop's own.
-	promised []generation // those that afterRotation was told of last; at first those of the manifest opened
+	lastTold []generation // those that afterRotation was told of last; at first those of the manifest opened
 	sweptAt  int64        // by the engine's clock
 	diskAt   time.Time    // by the monotonic clock: a wall that is set back must not put the guard to sleep
 }
@@ -54,12 +54,13 @@ func (mt *maintainer) loop() {
 	}
 }
 
-// pass does what is due.
+// pass does what is due. It must not wait for the disk, but for a rotation's frame: it is what
+// makes room for calls that wait.
 func (mt *maintainer) pass() error {
 	e := mt.e
 	now, stepped := e.clock.look()
 	if stepped {
-		mt.noteStep()
+		mt.persistStepLater()
 	}
 	if e.window.isDue(now) {
 		if err := e.tryRotate(now); err != nil {
@@ -70,7 +71,7 @@ func (mt *maintainer) pass() error {
 		e.relieveJournal()
 		runtime.Gosched()
 	}
-	mt.tellRotation()
+	mt.postAfterRotation()
 	e.relieveJournal()
 	e.watchSizes()
 	if e.opts.Mode == Exact && !e.growing.Load() && e.canGrow() && e.set.Crowded() {
@@ -89,26 +90,28 @@ func (mt *maintainer) pass() error {
 	return nil
 }
 
-// noteStep has the manifest tell of a step of the wall: a call that waits since before it
-// will answer without having seen it.
-func (mt *maintainer) noteStep() {
+// persistStepLater runs persistStep in a goroutine of its own, since the pass must not wait
+// for the disk. Calls that begin after a step do it themselves (enter); this is for a call
+// that began before it, waited, and will answer without having seen it.
+func (mt *maintainer) persistStepLater() {
 	e := mt.e
-	if !mt.noting.CompareAndSwap(false, true) {
+	if !mt.persisting.CompareAndSwap(false, true) {
 		return
 	}
 	e.running.Go(func() {
-		defer mt.noting.Store(false)
-		if err := e.keepStep(e.stop); err != nil && e.stop.Err() == nil {
+		defer mt.persisting.Store(false)
+		if err := e.persistStep(e.stop); err != nil && e.stop.Err() == nil {
 			e.worker.failed(err)
 		}
 	})
 }
 
-// tellRotation has the worker follow up where the window is no longer what it was told.
-func (mt *maintainer) tellRotation() {
-	e, old := mt.e, mt.promised
+// postAfterRotation gives the worker afterRotation to do if the window has changed since the
+// last time. Calls rotate too, so it compares instead of being told.
+func (mt *maintainer) postAfterRotation() {
+	e, old := mt.e, mt.lastTold
 	if gs := e.window.held(); gs[len(gs)-1].number != old[len(old)-1].number || gs[0].number != old[0].number {
-		mt.promised = gs
+		mt.lastTold = gs
 		e.rotated.Store(true)
 		e.worker.post(e.afterRotation)
 	}
@@ -125,8 +128,9 @@ func (e *Engine) promisedGenerations() (gs []generation) {
 	return gs
 }
 
-// relieveJournal keeps half of the ring free: shards whose oldest unflushed key
-// lies far back are flushed; without a store a snapshot takes their place.
+// relieveJournal keeps half of the ring free, so that calls seldom wait for room. It seals the
+// tables of shards whose oldest unflushed key lies far back, and the flush gives the room
+// back. Without a store a snapshot takes the place of a flush.
 func (e *Engine) relieveJournal() {
 	s := e.journal.State()
 	wanted := e.roomWanted.Swap(false)
@@ -144,7 +148,7 @@ func (e *Engine) relieveJournal() {
 	}
 	below := e.journal.Back(s.RingBytes / 3)
 	if wanted {
-		below = s.End // in a small ring even the newest keys stand in the way
+		below = s.End // somebody waits: in a small ring even the newest keys stand in the way
 	}
 	if s.RingBytes < e.ringMost() && s.RingBytes < s.MaxRing {
 		e.resize(e.growRing)
@@ -162,16 +166,19 @@ func (e *Engine) phase(name string) (end func()) {
 	return e.opts.phase(name)
 }
 
-// afterRotation writes what a rotation changed: the manifest without retired
-// generations, then their removal; without a store also the filter of the one
-// just sealed. With a store the runs are as quick to rebuild it from after a
-// crash, and Close writes it: it would take 3 bytes per key of the disk meanwhile.
+// afterRotation does what a rotation has left to the disk. First the manifest stops naming
+// the retired generations, then their files are removed: after a crash in between they are
+// orphans, while the other order would lose what a manifest promises (I5).
+//
+// Without a store it also writes the filter of the generation just sealed. With a store that
+// would take 3 bytes per key, and after a crash the runs give the same bits about as fast
+// (docs/decisions/006); so Close writes what is missing.
 func (e *Engine) afterRotation() error {
 	if !e.rotated.Swap(false) {
 		return nil
 	}
 	defer e.phase("rotation")()
-	if err := e.keepMoment(); err != nil {
+	if err := e.persistMoment(); err != nil {
 		if errors.Is(err, dedup.ErrDiskFull) {
 			e.rotated.Store(true) // worker.idle tries again
 		}
@@ -191,36 +198,38 @@ func (e *Engine) afterRotation() error {
 	return e.grow()
 }
 
-// keepStep has the manifest tell that the wall has run ahead, before anything is
-// marked that a kill and the next opening would else take for older than it is (I4).
+// persistStep writes a manifest that says how far the wall clock has run ahead of the
+// engine's, before anything more is marked. Otherwise an opening after a kill would take the
+// step for time that passed, and keys for older than they are (I4):
 //
 //	10:00  the manifest is written
-//	10:01  the machine is suspended; the monotonic clock stands
+//	10:01  the machine is suspended; the monotonic clock stops
 //	20:00  it goes on; a key is marked, at 10:01 by the engine's clock
 //	20:01  kill, opening: ten hours since the manifest, so it is 20:01, and the key
 //	       that was marked a minute ago is ten hours old
 //
-// The first call after the step does it, the others wait for that one: the worker
-// may be at a merge.
-func (e *Engine) keepStep(ctx context.Context) error {
+// The first call after the step does it itself, since the worker may be at a merge. The
+// others wait for that call.
+func (e *Engine) persistStep(ctx context.Context) error {
 	select {
-	case e.stepping <- struct{}{}: // also where ctx has ended: see enter
+	case e.stepLock <- struct{}{}: // also where ctx has ended: see enter
 	default:
 		select {
-		case e.stepping <- struct{}{}:
+		case e.stepLock <- struct{}{}:
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
 	}
-	defer func() { <-e.stepping }()
+	defer func() { <-e.stepLock }()
 	if _, stepped := e.clock.look(); !stepped {
 		return nil
 	}
-	return e.keepMoment()
+	return e.persistMoment()
 }
 
-// keepMoment has the manifest tell what time and window are.
-func (e *Engine) keepMoment() error {
+// persistMoment writes a manifest with the present time and window. The moment and the tail
+// are read before the journal's sync: see moment and tail.
+func (e *Engine) persistMoment() error {
 	at, tail := e.moment(), e.tail(nil)
 	// Frames below the tail that promise results are not read again: the manifest takes over.
 	err := errors.Join(e.results.sync(), e.journal.Sync())
@@ -239,8 +248,8 @@ func (e *Engine) keepMoment() error {
 	return err
 }
 
-// removeDropped takes segments that the manifest no longer names out of the
-// look-ups and off the disk.
+// removeDropped takes segments that the manifest no longer names out of the look-ups, and then
+// off the disk. A look-up that still has an older list gets ErrRetired and asks again.
 func (e *Engine) removeDropped() {
 	gone := e.store.takeDropped()
 	if len(gone) == 0 {
@@ -254,6 +263,7 @@ func (e *Engine) removeDropped() {
 	}
 }
 
+// heldGaps returns the gaps in generations of the window: a gap goes with its generation.
 func heldGaps(lost []persist.GapMeta, generations []generation) (out []persist.GapMeta) {
 	for _, g := range lost {
 		if g.Generation >= generations[0].number {

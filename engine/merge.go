@@ -23,19 +23,19 @@ const (
 	mergePays = 4
 )
 
-// mergeDue merges runs of one generation when the look-ups of the last interval
-// say that it pays in the generation's remaining life, or when a shard has too
-// many. The result goes to a segment of its own, and the old ones are removed as
-// a whole: no tombstones, no compaction.
+// mergeDue merges the runs of one generation, if at the last interval's rate of look-ups that
+// pays within the generation's remaining life, or if a shard has too many runs. The result
+// goes to a segment of its own, and the old ones are removed as a whole: no tombstones in
+// Badger, no compaction.
 func (wk *worker) mergeDue() error {
 	e := wk.e
 	took := e.counts.runsAsked.Load()*askCost + e.counts.diskWait.Load()
 	now := e.clock.read()
 	cost := 0.0 // of asking runs, ns a second
-	if passed := now - wk.asking.at; wk.asking.at != 0 && passed > 0 {
-		cost = float64(took-wk.asking.took) / (float64(passed) / float64(time.Second))
+	if passed := now - wk.lookupCost.at; wk.lookupCost.at != 0 && passed > 0 {
+		cost = float64(took-wk.lookupCost.took) / (float64(passed) / float64(time.Second))
 	}
-	wk.asking.took, wk.asking.at = took, now
+	wk.lookupCost.took, wk.lookupCost.at = took, now
 	if e.set.Tombstones() > 0 {
 		// A tombstone counts against the sequence numbers of single runs. The
 		// window of a forgotten key passes; merging can wait for it.
@@ -59,8 +59,8 @@ func (wk *worker) mergeDue() error {
 	return nil
 }
 
-// runsOf returns the most runs of a generation that a key of one shard and form may have to
-// ask where one slot of the filter knows it, and the generation's keys in runs.
+// runsOf returns how many runs of a generation one look-up asks at most, and how many keys the
+// generation has in runs. A look-up asks the runs of its shard, form and slot.
 func (e *Engine) runsOf(generation uint64) (most int, keys uint64) {
 	for shard := range e.opts.Shards {
 		var count [hash.Forms][bloom.MaxGenerations]int
@@ -77,9 +77,9 @@ func (e *Engine) runsOf(generation uint64) (most int, keys uint64) {
 	return most, keys
 }
 
-// merge makes one run a shard and form of a generation's segments: of all of
-// them, or of the smaller ones of a generation that still grows, so that a key
-// is rewritten a few times at most. It reports whether it did.
+// merge makes one run per shard and form out of a generation's segments. It takes all of them,
+// or in a generation that still grows the smaller ones, so that a key is rewritten a few times
+// at most. It reports whether it did.
 func (e *Engine) merge(generation uint64, all bool) (merged bool, err error) {
 	if e.diskFull.Load() {
 		return false, nil
@@ -136,7 +136,7 @@ func (m *merger) write() error {
 			if len(runs) == 0 {
 				continue
 			}
-			r, err := m.one(shard, hash.Form(form), runs)
+			r, err := m.mergeRuns(shard, hash.Form(form), runs)
 			if err != nil {
 				return err
 			}
@@ -148,7 +148,7 @@ func (m *merger) write() error {
 	return nil
 }
 
-func (m *merger) one(shard int, form hash.Form, runs []*persist.Run) (*persist.Run, error) {
+func (m *merger) mergeRuns(shard int, form hash.Form, runs []*persist.Run) (*persist.Run, error) {
 	spec := persist.RunSpec{ID: m.e.store.nextID(), Shard: uint16(shard), Form: uint8(form), Zeros: m.e.shardBits()}
 	for _, r := range runs {
 		meta := r.Meta()
@@ -157,9 +157,13 @@ func (m *merger) one(shard int, form hash.Form, runs []*persist.Run) (*persist.R
 	return persist.MergeRuns(m.dst, spec, runs, func(key []byte) uint64 { return m.e.set.Order(m.e.hasher.Record(key)) })
 }
 
-// replace promises the merged runs in place of the old ones, switches the
-// look-ups over and removes the old segments. The merge is given up where a
-// flush or a Forget came in between.
+// replace has the manifest name the merged runs in place of the old ones, switches the look-ups
+// over and removes the old segments. Flushes and Forgets run beside a merge, so it looks once
+// more, with the manifest locked, and gives the merge up if
+//
+//   - a flush has added a run to an old segment: it would be lost with the segment;
+//   - a tombstone has come: it counts against the sequence numbers of single runs, of which
+//     the merged run has only the highest.
 func (m *merger) replace() error {
 	stale := m.e.set.Tombstones() > 0
 	err := m.e.store.update(func(manifest *persist.Manifest) {

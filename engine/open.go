@@ -82,7 +82,7 @@ func (e *Engine) open() error {
 	e.worker = worker{e: e, jobs: make(chan job, 16), snapshotEnds: map[uint64]journal.Pos{}}
 	e.store = newStore(e.dir, e.fs, e.opts.Logger)
 	e.store.unsynced = e.opts.Temporary
-	e.store.told = func(m *persist.Manifest) { e.clock.ahead.Store(m.Wall - m.Clock) }
+	e.store.onManifest = func(m *persist.Manifest) { e.clock.ahead.Store(m.Wall - m.Clock) }
 	m, err := persist.ReadManifest(e.fs, e.dir)
 	if err != nil {
 		return persist.Required(err, filepath.Join(e.dir, persist.ManifestName))
@@ -94,7 +94,7 @@ func (e *Engine) open() error {
 		return e.store.damaged("the manifest names no generation")
 	}
 	e.store.manifest = *m
-	e.size(m)
+	e.settleCapacity(m)
 	// OpenJournal would make a new one.
 	path := filepath.Join(e.dir, persist.JournalName)
 	if _, err := e.fs.Stat(path); err != nil {
@@ -237,9 +237,9 @@ func (e *Engine) newSet(m *persist.Manifest) error {
 	if e.opts.Mode == Exact {
 		c.Confirmer = e.store
 	}
-	e.stepping = make(chan struct{}, 1)
+	e.stepLock = make(chan struct{}, 1)
 	e.stop, e.stopNow = context.WithCancel(context.Background())
-	e.calls.New = func() any { return &call{e: e} }
+	e.callPool.New = func() any { return &call{e: e} }
 	var err error
 	if e.set, err = shards.NewSet(c); err != nil {
 		return err
@@ -258,7 +258,7 @@ func (e *Engine) start() {
 		}
 	}
 	e.running.Add(3)
-	e.maintainer.promised = e.promisedGenerations() // before a rotation can write them
+	e.maintainer.lastTold = e.promisedGenerations() // before a rotation can write them
 	go e.maintainer.loop()
 	go e.flusher.loop()
 	go e.worker.loop()
@@ -272,14 +272,14 @@ func (e *Engine) shut() error {
 	var errs []error
 	failed := e.failure.Load() != nil
 	if !failed {
-		if err := e.flusher.last(); err != nil {
+		if err := e.flusher.flushForClose(); err != nil {
 			e.opts.Logger.Warn("keys were left to the journal at the close", "error", err)
 		}
 		if err := e.snapshot(true); err != nil {
 			// The runs and the journal hold everything; opening takes longer.
 			e.opts.Logger.Warn("the filters could not be written at the close", "error", err)
 		}
-		errs = append(errs, e.results.sync(), e.keepMoment())
+		errs = append(errs, e.results.sync(), e.persistMoment())
 	}
 	errs = append(errs, e.journal.Close(!failed), e.store.close(), e.results.close())
 	e.set.Close()

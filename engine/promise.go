@@ -65,7 +65,7 @@ func (e *Engine) describe(m *persist.Manifest, at moment) {
 	m.Lost = heldGaps(m.Lost, generations)
 	m.Results = e.results.metas(generations[0].number)
 	// One that was read before a step of the wall may come after the one that tells
-	// of it (keepStep).
+	// of it (persistStep).
 	if at.clock > m.Clock {
 		m.Clock, m.Wall = at.clock, at.wall
 	} else if at.clock == m.Clock {

@@ -99,7 +99,7 @@ func (rc *recovery) changeWindow() error {
 	live := &gs[len(gs)-1]
 	until := min(rc.newest, generationEnd(gs, m.Span, m.Window, 1+m.Window/max(1, m.Span)))
 	live.start = max(live.start, until-int64(rc.e.opts.span()))
-	return rc.e.keepMoment()
+	return rc.e.persistMoment()
 }
 
 // mayReuse reports whether the oldest generation, whose slot is wanted, had been retired

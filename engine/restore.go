@@ -61,7 +61,7 @@ func (rc *recovery) run() error {
 	if err := rc.e.store.remove(orphans); err != nil {
 		return err
 	}
-	return rc.keepGaps()
+	return rc.persistGaps()
 }
 
 // window sets the clock and begins the manifest's generations, without their keys.
@@ -97,7 +97,7 @@ func (rc *recovery) startClock(newest int64) error {
 	return e.clock.start(&e.opts, func(wall int64) int64 { return max(nanotime.Add(m.Clock, max(0, wall-m.Wall)), newest) })
 }
 
-// checkGenerations: numbers ascend without a gap and fit the filter's slots.
+// checkGenerations checks that the numbers ascend without a gap and fit the filter's slots.
 func (rc *recovery) checkGenerations() error {
 	gs := rc.e.window.generations
 	if len(gs) == 0 {
@@ -114,8 +114,10 @@ func (rc *recovery) checkGenerations() error {
 	return nil
 }
 
-// findOrphans returns the segments that no manifest promises and removes such
-// snapshots: they were being written, or being removed, when the process ended.
+// findOrphans returns the segments that the manifest does not name and removes such snapshots.
+// They were being written, or being removed, when the process ended. The segments stay until
+// the journal has been read: if it does not fit the manifest, the manifest may be the wrong
+// one (I5).
 func (rc *recovery) findOrphans() (orphans map[uint64]bool, err error) {
 	promised, numbers := map[uint64]bool{}, map[uint64]bool{}
 	for _, g := range rc.m.Generations {
@@ -155,7 +157,8 @@ func (rc *recovery) restoreGeneration(g *persist.GenerationMeta) error {
 	if err != nil {
 		return err
 	}
-	// A snapshot tells which keys a generation has, and not which run has them.
+	// A snapshot tells which keys a generation has, not which run has them. Where there is
+	// one, or where runs are missing, all keys of the generation must stay in one slot.
 	_, err = rc.e.fs.Stat(persist.SnapshotPath(rc.e.dir, g.Number))
 	whole := err == nil || len(lost) > 0 || rc.hasGap(g.Number)
 	for shard, runs := range byShard {
@@ -187,7 +190,7 @@ func (rc *recovery) openRuns(g *persist.GenerationMeta) (byShard [][]*persist.Ru
 		}
 		rc.e.store.segments[sm.ID] = seg
 		if err == nil { // a damaged store takes nothing more
-			rc.e.store.writing[g.Number] = sm.ID
+			rc.e.store.current[g.Number] = sm.ID
 		}
 		for _, r := range runs {
 			byShard[r.Meta().Shard] = append(byShard[r.Meta().Shard], r)
@@ -214,6 +217,8 @@ func (rc *recovery) install(g *persist.GenerationMeta, shard int, r *persist.Run
 	return nil
 }
 
+// openSegment opens a segment whole, or, where gaps are to be reported, with the runs that are
+// left of it.
 func (rc *recovery) openSegment(sm persist.SegmentMeta) (*persist.Segment, []*persist.Run, error) {
 	c := persist.SegmentConfig{Dir: rc.e.dir, ID: sm.ID, MaxBytes: rc.e.segmentBytes(), Logger: rc.e.opts.Logger, Unsynced: rc.e.opts.Temporary}
 	if rc.e.opts.OnGap == Report {
@@ -222,6 +227,7 @@ func (rc *recovery) openSegment(sm persist.SegmentMeta) (*persist.Segment, []*pe
 	return persist.OpenSegment(c, sm)
 }
 
+// restoreTombstones brings back the tombstones of a run: unlike marks they are all in memory.
 func (rc *recovery) restoreTombstones(r *persist.Run, g *persist.GenerationMeta) error {
 	m := r.Meta()
 	form := hash.Form(m.Form)

@@ -13,21 +13,22 @@ import (
 	"github.com/firstseen/firstseen/persist"
 )
 
-// Results lie in Badger directories of their own, one for each generation in which some
-// came. A claim's result lies in that of the generation in which its key was marked, and
-// nowhere else: where a generation begins between the two, the result is written again. So there is one
-// place to look, and what was kept for an earlier mark, which is older than the window, is never
-// found there. A directory goes with its generation.
+// Results lie in Badger directories of their own, one for each generation in which some came.
+// A claim's result lies in the directory of the generation in which its key was marked, and
+// nowhere else: if a generation begins between result and mark, the result is written again.
+// So there is one place to look, and a result of an earlier mark, which is older than the
+// window, is never found (docs/decisions/013). A directory goes with its generation.
 //
-// A record is numbered, and promised twice: by a frame of the journal, which precedes the mark, and
-// by the next manifest. Badger drops damaged records without an error; what is promised and not there
-// makes the directory lost, for good, and then ErrResultLost is the answer.
+// Each record is numbered and promised twice: by a frame of the journal, which precedes the
+// mark, and by the next manifest. Badger drops damaged records without an error. A directory
+// that lacks what was promised counts as lost for good, and its answer is ErrResultLost.
 type results struct {
 	e    *Engine
 	dirs atomic.Pointer[[]*resultDir] // newest first; a list never changes
 
-	// lead is held by who writes, for the others too: one sync serves all that came while
-	// the one before it was under way. It is taken before a shard's lock, never after.
+	// lead is held by the caller that writes, for itself and for all others that have queued
+	// (group commit): one sync serves all that came while the one before it was under way. It
+	// is taken before a shard's lock, never after.
 	lead  sync.Mutex
 	queue struct {
 		sync.Mutex
@@ -44,14 +45,14 @@ type resultDir struct {
 	store          *persist.Results // nil: it can't be opened
 	lost           atomic.Bool      // records are missing
 
-	mu     sync.Mutex
-	put    persist.ResultsMeta // what was written; guarded by mu
-	synced persist.ResultsMeta // what may be promised; guarded by mu
-	flying map[uint64]bool     // calls whose marks are not made yet; guarded by mu
+	mu        sync.Mutex
+	put       persist.ResultsMeta // what was written; guarded by mu
+	synced    persist.ResultsMeta // what may be promised; guarded by mu
+	unsettled map[uint64]bool     // calls whose marks are not made yet; guarded by mu
 }
 
 func newResultDir(id, generation uint64) *resultDir {
-	d := &resultDir{id: id, generation: generation, flying: map[uint64]bool{}}
+	d := &resultDir{id: id, generation: generation, unsettled: map[uint64]bool{}}
 	d.put = persist.ResultsMeta{ID: id, Generation: generation}
 	d.synced = d.put
 	return d
@@ -87,11 +88,12 @@ func (r *results) metas(oldest uint64) (metas []persist.ResultsMeta) {
 	return metas
 }
 
-// settle notes that a call has made its marks, or has taken its records back.
+// settle notes that a call has made its marks or has taken its records back: an opening need
+// not ask any more whether its records are orphans.
 func (d *resultDir) settle(seq uint64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	delete(d.flying, seq)
+	delete(d.unsettled, seq)
 }
 
 // tellLost notes that records are missing.
@@ -102,8 +104,8 @@ func (r *results) tellLost(d *resultDir, err error) {
 	}
 }
 
-// find looks for the result of a key that was marked in a generation; key is its Badger key. The error
-// is ErrResultTooLarge or ErrResultLost.
+// find looks for the result of a key that was marked in a generation; key is its Badger key.
+// The error is ErrResultTooLarge or ErrResultLost.
 func (r *results) find(generation uint64, key []byte) ([]byte, error) {
 	for _, d := range r.list() {
 		if d.generation != generation {
@@ -145,7 +147,8 @@ func resultKey(p []byte, form hash.Form, hi, lo uint64, record []byte) []byte {
 
 func fixedResult(form uint8) bool { return hash.Form(form).Fixed() }
 
-// sync makes all that was written durable, so that it may be promised.
+// sync makes all that was written durable. Whoever writes a manifest calls it first: the
+// manifest releases the frames that have promised results, and takes over.
 func (r *results) sync() error {
 	for _, d := range r.list() {
 		if err := r.syncDir(d); err != nil {
@@ -155,11 +158,13 @@ func (r *results) sync() error {
 	return nil
 }
 
+// syncDir is sync for one directory. What to promise is read before the sync, which need not
+// cover what is written meanwhile.
 func (r *results) syncDir(d *resultDir) error {
 	d.mu.Lock()
 	at, dirty := d.put, d.put.Seq != d.synced.Seq
 	at.Settled = at.Seq
-	for seq := range d.flying {
+	for seq := range d.unsettled {
 		at.Settled = min(at.Settled, seq-1)
 	}
 	d.mu.Unlock()
@@ -183,7 +188,7 @@ func (r *results) syncDir(d *resultDir) error {
 	return nil
 }
 
-// removeOld removes the directories that the manifest names no more.
+// removeOld removes the directories of generations that the manifest no longer names.
 func (r *results) removeOld() {
 	oldest, gone := uint64(0), []*resultDir(nil)
 	r.e.store.view(func(m *persist.Manifest) { oldest = m.Generations[0].Number })

@@ -37,9 +37,9 @@ func hasResults(cs []dedup.Claim) bool {
 	return false
 }
 
-// commitResults is commitPart for claims of which some bring results. Without a store they are
-// not kept, but their keys are marked. With Refresh the mark outlives the generation in which a
-// note of an unwanted result would lie, so none is made.
+// commitResults is commitPart for claims of which some bring results. Without a store results
+// are not kept, but the keys are marked. Nor are they kept with Refresh, where a mark outlives
+// the generation in which its result would lie.
 func (c *call) commitResults(ctx context.Context, cs []dedup.Claim, lost []bool) error {
 	if c.e.opts.Mode == Approximate || c.e.opts.Refresh {
 		return c.commitPart(ctx, cs, lost)
@@ -70,9 +70,17 @@ func (c *call) commitResults(ctx context.Context, cs []dedup.Claim, lost []bool)
 	return err
 }
 
-// commitHeld commits the claims that bring results. The order is what makes a crash harmless and a late
-// loser powerless: pinned, so that nobody else can come to hold the key; result durable; promised;
-// marked and ended. Whatever fails unpins.
+// commitHeld commits the claims that bring results. Its order makes a crash harmless, and a
+// claim that was lost unable to do harm:
+//
+//  1. The claims are pinned: nobody else can come to hold their keys. A claim whose lease has
+//     ended and whose key somebody else holds fails here, and its result is never written.
+//  2. The results are written, as durable as Sync says. After a crash they are orphans: their
+//     keys are not marked.
+//  3. The journal promises them.
+//  4. The keys are marked and the claims end. So there is no mark without its result.
+//
+// Whatever fails unpins the claims.
 func (c *call) commitHeld(ctx context.Context, k *keeping, lost []bool) error {
 	space := c.e.claimSpace(len(k.held)) + journal.ResultsSpace()
 	if err := c.e.reserve(ctx, space); err != nil {
@@ -97,8 +105,8 @@ func (c *call) commitHeld(ctx context.Context, k *keeping, lost []bool) error {
 		if len(k.held) == 0 {
 			break
 		}
-		// A generation has begun, and nobody would look for these results: once more. What
-		// was written goes with its directory.
+		// A generation has begun since step 2. Nobody would look for the results in the one
+		// before, so they are written again; what was written goes with its directory.
 		if err := ctx.Err(); err != nil {
 			c.e.set.Unpin(k.held)
 			return context.Cause(ctx)
@@ -161,8 +169,8 @@ func (k *keeping) drop(gone []bool) {
 	k.held, k.heldAt, k.records = k.held[:n], k.heldAt[:n], k.records[:n]
 }
 
-// markHeld marks the held claims' keys, takes them out of held and settles the call. An error takes
-// the results of the others back and unpins them.
+// markHeld marks the held claims' keys, takes those claims out of held and settles the call.
+// After an error it takes back the results of the others and unpins them.
 func (c *call) markHeld(ctx context.Context, k *keeping, d *resultDir, seq uint64) error {
 	k.lost = append(k.lost[:0], make([]bool, len(k.held))...)
 	err := c.e.set.CommitPinned(ctx, &c.batch, k.held, c.now, d.generation, k.lost)
@@ -199,8 +207,8 @@ func (c *call) resultError(cs []dedup.Claim) error {
 	return fmt.Errorf("engine: commit: MaxResult is %d: %w", most, errors.Join(errs...))
 }
 
-// giveResults puts the results of duplicates into claims, one for each key of the batch, of which the
-// first is the call's key number base.
+// giveResults puts the results of duplicates into claims, one for each key of the batch. The
+// first of them is the call's key number base.
 func (c *call) giveResults(cs []dedup.Claim, base int) {
 	c.e.set.EachDuplicate(&c.batch, func(i int, form hash.Form, hi, lo uint64, record []byte, generation uint64) {
 		c.resultKey = resultKey(c.resultKey[:0], form, hi, lo, record)
@@ -219,10 +227,10 @@ type forgetting struct {
 	seqs []uint64
 }
 
-// beginForget notes of the results of the batch's key that they are being forgotten: from here on
-// a claim that finds the key marked gets ErrResultLost, so that after a crash, when nobody knows
-// whether the mark was taken back, no old result comes with a new mark. While somebody holds the key it
-// is not marked, and what results there are belong to a commit under way.
+// beginForget notes that the results of the batch's key are being forgotten. From here on a
+// claim that finds the key marked gets ErrResultLost: after a crash nobody knows whether the
+// mark was taken back, and no old result may come with a new mark. If somebody holds the key it
+// is not marked, and its results belong to a commit under way; they are left alone.
 func (c *call) beginForget() (f forgetting, err error) {
 	r := &c.e.results
 	if len(r.list()) == 0 {

@@ -9,7 +9,8 @@ import (
 	"github.com/firstseen/firstseen/persist/journal"
 )
 
-// A resultPut is the records of one call on their way.
+// A resultPut is the records of one call on their way. The leader that writes it sets dir, seq,
+// err and done with lead held, and the call reads them when it has lead.
 type resultPut struct {
 	records []persist.ResultRecord
 	dir     *resultDir // where they went
@@ -20,6 +21,9 @@ type resultPut struct {
 
 // write writes the records of a call, as durable as Sync says, to the results of the live
 // generation. The call must be settled, unless there is an error.
+//
+// This is group commit: a call queues its records and takes lead. If the caller that had lead
+// before has written them, they are done; if not, it writes all that is queued.
 func (r *results) write(records []persist.ResultRecord) (d *resultDir, seq uint64, err error) {
 	p := &resultPut{records: records}
 	r.queue.Lock()
@@ -79,20 +83,21 @@ func (r *results) putLocked(d *resultDir, puts []*resultPut) error {
 	defer d.mu.Unlock()
 	d.put = put
 	for i := range writes {
-		d.flying[writes[i].Seq] = true
+		d.unsettled[writes[i].Seq] = true
 	}
 	return nil
 }
 
-// failed makes the engine refuse everything where it is not known what the results hold (I7).
+// failed makes the engine refuse everything if it is no longer known what the results hold (I7).
 func (r *results) failed(err error) {
 	if err != nil && errors.Is(err, dedup.ErrFailed) {
 		r.e.fail("writing results", err)
 	}
 }
 
-// liveDirLocked returns the results of the live generation. New ones are promised before anything is
-// written to them: a program that knows no results must not open the directory then.
+// liveDirLocked returns the results of the live generation. A manifest names a new directory
+// before anything is written to it, because that raises the manifest's version: a program that
+// does not know results must not open the engine's directory from then on.
 func (r *results) liveDirLocked() (*resultDir, error) {
 	live := r.e.window.live()
 	dirs := r.list()
@@ -119,8 +124,8 @@ func (r *results) liveDirLocked() (*resultDir, error) {
 	return d, nil
 }
 
-// takeBack makes records of a call count no more whose keys were not marked, and settles the call. It
-// is durable when it returns: else a power loss could take it, and leave what it takes back.
+// takeBack cancels the records of a call whose keys were not marked, and settles the call. It
+// is durable when it returns. Otherwise a power loss could undo it and leave the records.
 func (r *results) takeBack(d *resultDir, seq uint64, records []persist.ResultRecord) error {
 	none := make([]persist.ResultRecord, len(records))
 	for i := range records {
@@ -146,7 +151,8 @@ func (r *results) takeBack(d *resultDir, seq uint64, records []persist.ResultRec
 	return err
 }
 
-// promise tells the journal of records that are there, in room that was set aside.
+// promise appends a frame that says which records are there, in room that was set aside. It
+// comes before the mark's frame, so no replay finds a mark without the promise of its result.
 func (r *results) promise(d *resultDir, seq uint64, records []persist.ResultRecord, now int64) error {
 	w := persist.ResultsWrite{Seq: seq, Records: records}
 	f := journal.ResultsWritten{ID: d.id, Seq: seq, Sum: w.Sum(), Count: uint32(len(records))}.Frame(d.generation, now)

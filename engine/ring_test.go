@@ -229,7 +229,7 @@ func TestRingTail(t *testing.T) {
 	}
 	clock.advance(o.Window)
 	admitAll(t, e, intKeys(0, 100), dedup.Fresh)
-	if err := e.keepMoment(); err != nil {
+	if err := e.persistMoment(); err != nil {
 		t.Fatal(err)
 	}
 	e.crash(t)

@@ -9,7 +9,8 @@ import (
 	"github.com/firstseen/firstseen/shards"
 )
 
-// checkDisk keeps the flag that refuses marks before the disk is full.
+// checkDisk sets the flag that refuses marks while less than MinFreeDisk is free. The reserve
+// is for what must still be written then: flushes of the keys that are marked already.
 func (e *Engine) checkDisk() {
 	if e.opts.MinFreeDisk < 0 {
 		return
@@ -40,7 +41,7 @@ func (e *Engine) setDiskFull(full bool) {
 	}
 }
 
-// checkRoom refuses a flush that could fill the disk.
+// checkRoom refuses a flush that could fill the disk; flushWhenRoom tries again.
 func (e *Engine) checkRoom(tables []*shards.Unflushed) error {
 	need := int64(0)
 	for _, u := range tables {
@@ -49,8 +50,8 @@ func (e *Engine) checkRoom(tables []*shards.Unflushed) error {
 	return e.checkFree(need)
 }
 
-// checkFree says ErrDiskFull where less than need is free: Badger writes through
-// sparse maps and dies of SIGBUS where an ordinary write gets an error.
+// checkFree returns ErrDiskFull if less than need is free. Badger writes through sparse maps:
+// where an ordinary write would return an error it dies of SIGBUS.
 func (e *Engine) checkFree(need int64) error {
 	need += 4 << 20 // Badger's own files
 	free, err := vfs.FreeSpace(e.dir)

@@ -34,7 +34,7 @@ const (
 
 // size settles how many keys per window the filters are made for: the hint, or
 // what the directory has grown to if its stream is still as dense.
-func (e *Engine) size(m *persist.Manifest) {
+func (e *Engine) settleCapacity(m *persist.Manifest) {
 	capacity := e.opts.Capacity
 	if !e.opts.hinted && e.opts.Mode == Exact {
 		capacity = firstCapacity

@@ -11,9 +11,8 @@ import (
 	"github.com/firstseen/firstseen/persist/journal"
 )
 
-// snapshot writes the filters of sealed generations that have no snapshot yet,
-// and with live also that of the live one. Only the worker calls it (and Close,
-// when there is no worker any more).
+// snapshot writes the filters of sealed generations that have no snapshot yet, and with live
+// also that of the live one. Only the worker calls it, and Close when the worker has ended.
 func (e *Engine) snapshot(live bool) error {
 	end, at := e.journal.State().End, e.moment()
 	gs := e.window.held()
@@ -51,9 +50,16 @@ func (e *Engine) hasSnapshot(number uint64) bool {
 	return ok
 }
 
-// writeSnapshot writes one generation's bits. The journal's end is read before
-// the bits: they hold at least every key that was logged below it, since a key's
-// bits are set before its frame is appended.
+// writeSnapshot writes one generation's bits, while calls go on (I1):
+//
+//  1. The journal's end is read. A key's bits are set before its frame is appended, so every
+//     key with a frame below this position has its bits.
+//  2. The bits are read. They hold those keys and some that were marked meanwhile; more never
+//     hurts a filter.
+//  3. The journal is synced, so that it has all keys whose bits were read: otherwise a power
+//     loss could leave a filter that knows a key which nobody marked. Where the filter
+//     decides alone that would be a wrong Duplicate.
+//  4. The file gets its name, with the position of 1: a restore adds what comes after it.
 func (e *Engine) writeSnapshot(g generation) error {
 	h := bloom.SnapshotHeader{
 		Kind:        e.opts.Filter,
@@ -86,8 +92,6 @@ func (e *Engine) writeSnapshot(g generation) error {
 				return err
 			}
 		}
-		// A snapshot must not be younger than the journal (I1): what it says was
-		// marked has to be there after a crash.
 		if err := e.journal.Sync(); err != nil {
 			return err
 		}
@@ -99,9 +103,9 @@ func (e *Engine) writeSnapshot(g generation) error {
 	return err
 }
 
-// coverBySnapshots tells the manifest that every frame up to end is in a
-// snapshot: bits are set before a frame is appended, and all generations were
-// written after end was read. Only without a store.
+// coverBySnapshots writes a manifest that says that every frame up to end is in a snapshot.
+// That is so because bits are set before a frame is appended, and the bits of all generations
+// were read after end. Only without a store: with one, runs cover frames.
 func (e *Engine) coverBySnapshots(end journal.Pos, at moment) error {
 	err := e.store.update(func(m *persist.Manifest) {
 		e.describe(m, at)
@@ -156,7 +160,7 @@ func (e *Engine) loadSnapshot(g generation) (positions []uint64, sealed bool, er
 	return slices.Clone(h.Positions), h.End != 0, nil
 }
 
-// removeOldSnapshots removes those of generations that the manifest names no more.
+// removeOldSnapshots removes the snapshots of generations that the manifest no longer names.
 func (e *Engine) removeOldSnapshots() {
 	oldest := uint64(0)
 	e.store.view(func(m *persist.Manifest) { oldest = m.Generations[0].Number })

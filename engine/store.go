@@ -18,36 +18,38 @@ import (
 // A store keeps the manifest, the segments and what each shard's look-ups have
 // to ask. In Approximate mode it has a manifest only.
 type store struct {
-	dir      string
-	fs       vfs.FS
-	logger   *slog.Logger
-	unsynced bool                      // the directory ends with the process
-	told     func(m *persist.Manifest) // of each manifest that is on disk
+	dir        string
+	fs         vfs.FS
+	logger     *slog.Logger
+	unsynced   bool                      // the directory ends with the process
+	onManifest func(m *persist.Manifest) // called with each manifest that is on disk, mu held
 
-	// runs holds what a shard's confirms ask, newest first. A list never
-	// changes; it is replaced with the shard locked.
+	// runs holds the runs that a shard's look-ups ask, newest first. A list never changes: it
+	// is replaced with the shard locked, and read without any lock.
 	runs    [shards.MaxShards]atomic.Pointer[[]runEntry]
-	lookups sync.Pool    // of *lookup
-	help    chan *shared // to the helpers
+	lookups sync.Pool         // of *lookup
+	help    chan *sharedBatch // to the helpers
 
-	mu       sync.Mutex // guards what follows; never held by a call
-	manifest persist.Manifest
-	segments map[uint64]*persist.Segment // by ID
-	writing  map[uint64]uint64           // generation to the segment that takes its runs
-	busy     map[uint64]int              // segments that flushes under way write to
-	dropped  map[uint64]bool             // segments that the manifest has stopped naming, not yet removed
+	// mu guards what follows. It is held while a manifest is written, so no call takes it
+	// while it decides about keys (I8).
+	mu       sync.Mutex
+	manifest persist.Manifest            // the one on disk
+	segments map[uint64]*persist.Segment // by ID; all that are open
+	current  map[uint64]uint64           // generation to the segment that takes its new runs
+	writers  map[uint64]int              // how many flushes under way write to a segment: no merge takes it
+	dropped  map[uint64]bool             // segments that the manifest on disk names no more, not yet removed
 }
 
 func newStore(dir string, fsys vfs.FS, logger *slog.Logger) *store {
-	s := &store{dir: dir, fs: fsys, logger: logger, segments: map[uint64]*persist.Segment{}, writing: map[uint64]uint64{},
-		busy: map[uint64]int{}, dropped: map[uint64]bool{}, help: make(chan *shared)}
+	s := &store{dir: dir, fs: fsys, logger: logger, segments: map[uint64]*persist.Segment{}, current: map[uint64]uint64{},
+		writers: map[uint64]int{}, dropped: map[uint64]bool{}, help: make(chan *sharedBatch)}
 	s.lookups.New = func() any { return new(lookup) }
 	return s
 }
 
-// segmentFor returns the segment that takes a generation's runs, with room for so
-// many bytes, and makes one if there is none. It is promised by the manifest with
-// its first run. maxBytes is what all of the generation's are expected to take.
+// segmentFor returns the segment that takes a generation's new runs, with room for so many
+// bytes, and makes one if there is none. A manifest names it with its first run. maxBytes is
+// what all runs of the generation are expected to take.
 func (s *store) segmentFor(generation uint64, room, maxBytes int64) (*persist.Segment, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -55,18 +57,18 @@ func (s *store) segmentFor(generation uint64, room, maxBytes int64) (*persist.Se
 }
 
 func (s *store) segmentForLocked(generation uint64, room, maxBytes int64) (*persist.Segment, error) {
-	if id, ok := s.writing[generation]; ok {
+	if id, ok := s.current[generation]; ok {
 		old := s.segments[id]
 		if old.Room() >= room {
 			return old, nil
 		}
-		if old.Bytes() == 0 && s.busy[id] == 0 {
+		if old.Bytes() == 0 && s.writers[id] == 0 {
 			s.dropped[id] = true // no manifest will ever name it
 		}
 	}
 	seg, err := s.newSegmentLocked(max(room, maxBytes))
 	if err == nil {
-		s.writing[generation] = seg.ID()
+		s.current[generation] = seg.ID()
 	}
 	return seg, err
 }
@@ -78,7 +80,7 @@ func (s *store) beginWrite(generation uint64, room, maxBytes int64) (*persist.Se
 	defer s.mu.Unlock()
 	seg, err := s.segmentForLocked(generation, room, maxBytes)
 	if err == nil {
-		s.busy[seg.ID()]++
+		s.writers[seg.ID()]++
 	}
 	return seg, err
 }
@@ -86,8 +88,8 @@ func (s *store) beginWrite(generation uint64, room, maxBytes int64) (*persist.Se
 func (s *store) endWrite(seg *persist.Segment) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.busy[seg.ID()]--; s.busy[seg.ID()] == 0 {
-		delete(s.busy, seg.ID())
+	if s.writers[seg.ID()]--; s.writers[seg.ID()] == 0 {
+		delete(s.writers, seg.ID())
 	}
 }
 
@@ -115,8 +117,10 @@ func (s *store) nextID() uint64 {
 	return s.manifest.NextID
 }
 
-// update changes the manifest and replaces it on disk. If that fails, the old
-// one holds.
+// update changes the manifest and replaces it on disk. If that fails the old one holds. mu is
+// held throughout, so change sees what the manifest before said, and two writers can't undo
+// each other. Segments are dropped only by a manifest that is on disk: one that is not might
+// still be needed by the next opening (I5).
 func (s *store) update(change func(m *persist.Manifest)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -133,7 +137,7 @@ func (s *store) update(change func(m *persist.Manifest)) error {
 		delete(s.dropped, id)
 	}
 	s.manifest = *m
-	s.told(m)
+	s.onManifest(m)
 	return nil
 }
 
@@ -156,7 +160,7 @@ func (s *store) takeDropped() map[uint64]bool {
 	defer s.mu.Unlock()
 	gone, oldest := s.dropped, s.manifest.Generations[0].Number
 	s.dropped = map[uint64]bool{}
-	for g, id := range s.writing {
+	for g, id := range s.current {
 		if g < oldest {
 			gone[id] = true
 		}
@@ -171,16 +175,17 @@ func (s *store) view(look func(m *persist.Manifest)) {
 	look(&s.manifest)
 }
 
-// remove takes segments out of the world; the manifest no longer names them.
+// remove closes segments that the manifest no longer names and removes their directories.
+// Look-ups under way keep a segment pinned, and closing waits for them.
 func (s *store) remove(ids map[uint64]bool) error {
 	var errs []error
 	for id := range ids {
 		s.mu.Lock()
 		seg := s.segments[id]
 		delete(s.segments, id)
-		for g, w := range s.writing {
+		for g, w := range s.current {
 			if w == id {
-				delete(s.writing, g)
+				delete(s.current, g)
 			}
 		}
 		s.mu.Unlock()
@@ -209,9 +214,9 @@ func (s *store) damaged(format string, args ...any) error {
 	return &dedup.CorruptError{File: s.dir, Offset: -1, Detail: fmt.Sprintf(format, args...)}
 }
 
-// mergeable picks the segments of a generation to merge, with the bytes they hold,
-// and sees to it that no later flush writes to them. There are none where all that
-// fits into one segment is merged.
+// mergeable picks the segments of a generation to merge, with the bytes they hold, and keeps
+// later flushes from writing to them. It picks the smallest ones that together fit into one
+// segment; none if they are merged already.
 func (s *store) mergeable(generation uint64, all bool) (picked map[uint64]bool, bytes int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -221,7 +226,7 @@ func (s *store) mergeable(generation uint64, all bool) (picked map[uint64]bool, 
 	}
 	var segs []*persist.Segment
 	for i := range g.Segments {
-		if seg := s.segments[g.Segments[i].ID]; seg != nil && s.busy[seg.ID()] == 0 {
+		if seg := s.segments[g.Segments[i].ID]; seg != nil && s.writers[seg.ID()] == 0 {
 			segs = append(segs, seg)
 		}
 	}
@@ -236,8 +241,8 @@ func (s *store) mergeable(generation uint64, all bool) (picked map[uint64]bool, 
 			bytes += seg.Bytes()
 		}
 		if mergesAny(g, picked) {
-			if picked[s.writing[generation]] {
-				delete(s.writing, generation)
+			if picked[s.current[generation]] {
+				delete(s.current, generation)
 			}
 			return picked, bytes
 		}

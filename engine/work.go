@@ -9,16 +9,16 @@ import (
 	"github.com/firstseen/firstseen/persist/journal"
 )
 
-// A worker does the heavy work, one piece after the other, so that no two of them meet:
-// snapshots, growth, merges, scrubbing, removal. Its loop is one goroutine, which Open
-// starts and Close ends.
+// A worker does the heavy work: snapshots, growth, merges, scrubbing, removal. It does one
+// job after the other, so that none of them has to expect another one. Its loop is one
+// goroutine, which Open starts and Close ends.
 type worker struct {
 	e    *Engine
 	jobs chan job
 
 	// The loop's own, but for Open before it and Close after it.
 	snapshotEnds map[uint64]journal.Pos // how far each generation's snapshot reaches
-	asking       struct {               // what the last look at the cost of look-ups saw
+	lookupCost   struct {               // what the last look at the cost of look-ups saw
 		took uint64 // ns
 		at   int64  // by the engine's clock
 	}
@@ -30,7 +30,8 @@ type job struct {
 	done chan error
 }
 
-// post gives the worker something to do; it drops it after Close.
+// post gives the worker something to do. After Close it is dropped: nothing here is needed by
+// the next opening.
 func (wk *worker) post(run func() error) {
 	select {
 	case wk.jobs <- job{run: run}:
@@ -93,7 +94,8 @@ func (wk *worker) drain() {
 	}
 }
 
-// failed: what the worker writes can be done without or is tried again.
+// failed takes the error of a job. Most of what the worker writes can be done without, or is
+// tried again, so that is a warning, with two exceptions.
 func (wk *worker) failed(err error) {
 	wk.e.opts.Logger.Warn("background work failed", "error", err)
 	if errors.Is(err, dedup.ErrFailed) {
@@ -105,7 +107,8 @@ func (wk *worker) failed(err error) {
 	}
 }
 
-// idle is what the worker does when nobody wants anything of it.
+// idle is what the worker does when there are no jobs. It starts with what a full disk or an
+// earlier error has left undone.
 func (wk *worker) idle() error {
 	e := wk.e
 	if err := e.afterRotation(); err != nil {

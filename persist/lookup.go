@@ -74,10 +74,10 @@ func (l *Lookup) Confirm(qs []Query) (err error) {
 	indexes, blocks := 0, 0
 	for l.at = range qs {
 		for ; indexes < min(l.at+indexAhead, len(qs)); indexes++ {
-			qs[indexes].announceIndex()
+			qs[indexes].prefetchIndex()
 		}
 		for ; blocks < min(l.at+blockAhead, len(qs)); blocks++ {
-			qs[blocks].announceBlock()
+			qs[blocks].prefetchBlock()
 		}
 		q := &qs[l.at]
 		if found && q.Older {
@@ -135,13 +135,13 @@ func (l *Lookup) pin(s *Segment) bool {
 	return true
 }
 
-func (q *Query) announceIndex() {
+func (q *Query) prefetchIndex() {
 	r := q.Run
 	q.block, q.rest = blockOf(q.Order, r.meta.Blocks)
 	prefetch.Bytes(r.indexAddress(q.block), 8)
 }
 
-func (q *Query) announceBlock() {
+func (q *Query) prefetchBlock() {
 	q.data = q.Run.blockData(q.block)
 	prefetch.Bytes(address(q.data), len(q.data))
 }
