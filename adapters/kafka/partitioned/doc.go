@@ -43,6 +43,8 @@
 // fetching goes on. A file beside the directory holds that position and how far the
 // directory's journal had come then, so that an older copy of the directory, or a
 // lost one, is noticed and filled anew. A position that is behind costs time only.
+// Marks younger than a hundredth of the window are made as if they were of now, in the
+// directory that is opened anyway; older ones at their own time, which takes longer.
 //
 // A round polls records, drops those whose key is marked or came earlier in the
 // round, produces the outputs of the others and one record of marks for each

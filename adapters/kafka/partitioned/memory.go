@@ -106,28 +106,31 @@ func (s *session) fill(m *memory) error {
 		}
 	}
 	began := time.Now()
-	pos, stats, err := s.replay(m.ctx, m)
+	got, err := s.replay(m.ctx, m)
 	if err != nil {
 		return err
 	}
-	o := s.engine
-	o.NotBefore = 0 // replay asked for it
-	e, err := engine.Open(s.directory(m.id), o)
-	if err != nil {
-		return fmt.Errorf("opening the directory: %w", err)
+	if got.e == nil { // everything in it is durable
+		o := s.engine
+		o.NotBefore = 0 // replay asked for it
+		if got.e, err = engine.Open(s.directory(m.id), o); err != nil {
+			return fmt.Errorf("opening the directory: %w", err)
+		}
+		got.position.NotBefore = got.e.Stats().Journal.Durable
+		got.durable = got.position
 	}
-	pos.NotBefore = e.Stats().Journal.Durable
 	m.progress.took.Store(int64(time.Since(began)))
 	s.loads.Add(1)
-	s.o.Logger.Info("partitioned: partition ready", "partition", m.id, "keys", stats.Keys, "new", stats.Marked, "took", time.Since(began))
+	s.o.Logger.Info("partitioned: partition ready", "partition", m.id, "keys", got.stats.Keys, "new", got.stats.Marked, "took", time.Since(began))
 	m.mu.Lock()
-	m.e, m.position = e, pos
-	m.open.Store(e)
+	m.e, m.position = got.e, got.position
+	m.open.Store(got.e)
 	m.mu.Unlock()
 	m.compare()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.position.write(s.directory(m.id) + ".position")
+	got.durable.Partitions = m.position.Partitions
+	return got.durable.write(s.directory(m.id) + ".position")
 }
 
 // shut ends the memory: after the round that uses it, its directory is closed. It

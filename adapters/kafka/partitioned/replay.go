@@ -28,32 +28,42 @@ type reach struct {
 	topic, topID string
 }
 
-// replay brings a partition's directory up to its log. It returns the position that
-// it has come to.
-func (s *session) replay(ctx context.Context, m *memory) (position, engine.LoadStats, error) {
+// A replayed is a directory that has come up to its log.
+type replayed struct {
+	e        *engine.Engine // nil: the directory is not open
+	position position       // that it has come to
+	durable  position       // that it has come to durably
+	stats    engine.LoadStats
+}
+
+// replay brings a partition's directory up to its log.
+func (s *session) replay(ctx context.Context, m *memory) (replayed, error) {
 	id := m.id
 	r, err := s.reachOf(ctx, id)
 	if err != nil {
-		return position{}, engine.LoadStats{}, err
+		return replayed{}, err
 	}
 	dir := s.directory(id)
 	pos, ok := readPosition(dir + ".position")
 	if ok && pos.Topic == r.topic && pos.TopicID == r.topID && pos.Offset <= r.end {
 		o := s.engine
 		o.NotBefore = pos.NotBefore
-		got, stats, err := s.read(ctx, m, r, pos.Offset, o)
+		got, err := s.follow(ctx, m, r, pos, o)
+		if errors.Is(err, errOld) {
+			got, err = s.read(ctx, m, r, pos.Offset, o)
+		}
 		if pos.Partitions > 0 {
-			got.Partitions = pos.Partitions
+			got.position.Partitions = pos.Partitions
 		}
 		if !errors.Is(err, dedup.ErrCorrupt) {
-			return got, stats, err
+			return got, err
 		}
 		s.o.Logger.Warn("partitioned: the directory is lost, damaged or an older copy; it is filled anew", "partition", id, "error", err)
 	}
 	// The file goes first: a directory without it is never trusted.
 	for _, path := range []string{dir + ".position", dir} {
 		if err := os.RemoveAll(path); err != nil {
-			return position{}, engine.LoadStats{}, fmt.Errorf("making room for a new directory: %w", err)
+			return replayed{}, fmt.Errorf("making room for a new directory: %w", err)
 		}
 	}
 	o := s.engine
@@ -110,16 +120,12 @@ func (s *session) reachOf(ctx context.Context, id int32) (reach, error) {
 }
 
 // read loads the log from an offset on until its end has been passed.
-func (s *session) read(ctx context.Context, m *memory, r reach, from int64, o engine.Options) (position, engine.LoadStats, error) {
+func (s *session) read(ctx context.Context, m *memory, r reach, from int64, o engine.Options) (replayed, error) {
 	if from < r.start {
 		s.gap(r.id, fmt.Sprintf("the log begins at offset %d, the directory ends at %d", r.start, from))
 		from = r.start
 	}
-	m.fewest = int(s.partitions.Load())
-	if r.end == 0 { // no record says how many there were: it may be one of those that were added
-		m.fewest = min(m.fewest, s.had)
-	}
-	m.progress.begin(from, r.end)
+	s.begin(m, r, from)
 	var failed error
 	stats, err := engine.Load(ctx, s.directory(r.id), o, func(yield func(time.Time, [][]byte) bool) {
 		failed = s.records(ctx, m, r, from, yield)
@@ -127,7 +133,67 @@ func (s *session) read(ctx context.Context, m *memory, r reach, from int64, o en
 	if err == nil {
 		err = failed
 	}
-	return position{Topic: r.topic, TopicID: r.topID, Offset: max(from, r.end), Partitions: m.fewest}, stats, err
+	return replayed{position: r.position(from, m.fewest), stats: stats}, err
+}
+
+// errOld: marks are too old to be made now.
+var errOld = errors.New("old marks")
+
+// follow opens a directory and marks in it what the log has beyond its position. A load
+// marks each key at its own time, at the price of opening the directory twice and writing
+// its filters. Where all marks are younger than a hundredth of the window they are made now
+// instead, and forgotten later by at most that. Else its error is errOld, as with SyncAlways,
+// which would sync for each record of the log.
+func (s *session) follow(ctx context.Context, m *memory, r reach, pos position, o engine.Options) (replayed, error) {
+	if pos.Offset <= r.start && r.start > 0 || o.Sync == engine.SyncAlways {
+		return replayed{}, errOld // the load reports gaps, and syncs once
+	}
+	e, err := engine.Open(s.directory(r.id), o)
+	if err != nil {
+		return replayed{}, fmt.Errorf("opening the directory: %w", err)
+	}
+	s.begin(m, r, pos.Offset)
+	var stats engine.LoadStats
+	var verdicts []dedup.Verdict
+	var failed error
+	oldest := time.Now().Add(-s.o.Engine.Window / 100)
+	err = s.records(ctx, m, r, pos.Offset, func(at time.Time, keys [][]byte) bool {
+		if at.Before(oldest) {
+			failed = errOld
+			return false
+		}
+		verdicts, failed = e.AdmitBatch(ctx, verdicts[:0], keys)
+		stats.Batches++
+		stats.Keys += uint64(len(keys))
+		for _, v := range verdicts {
+			if v == dedup.Fresh {
+				stats.Marked++
+			}
+		}
+		return failed == nil
+	})
+	if failed != nil {
+		err = failed
+	}
+	if err != nil {
+		return replayed{}, errors.Join(err, e.Close())
+	}
+	// These marks need not be durable yet, so the file goes on saying what it said.
+	return replayed{e: e, position: r.position(pos.Offset, m.fewest), durable: pos, stats: stats}, nil
+}
+
+// begin has a memory's numbers begin with a load.
+func (s *session) begin(m *memory, r reach, from int64) {
+	m.fewest = int(s.partitions.Load())
+	if r.end == 0 { // no record says how many there were: it may be one of those that were added
+		m.fewest = min(m.fewest, s.had)
+	}
+	m.progress.begin(from, r.end)
+}
+
+// position is where a directory has come to that was read from an offset on.
+func (r reach) position(from int64, partitions int) position {
+	return position{Topic: r.topic, TopicID: r.topID, Offset: max(from, r.end), Partitions: partitions}
 }
 
 // records yields the marks of the log's records.
@@ -152,10 +218,6 @@ func (s *session) records(ctx context.Context, m *memory, r reach, from int64, y
 			}
 		}
 		keys = got
-		m.progress.keys.Add(uint64(len(got)))
-		m.progress.bytes.Add(uint64(len(rec.Value)))
-		s.loadedKeys.Add(uint64(len(got)))
-		s.loadedBytes.Add(uint64(len(rec.Value)))
 		if time.Since(told) > tellEvery {
 			told = time.Now()
 			p := m.progress.stats()
@@ -164,6 +226,10 @@ func (s *session) records(ctx context.Context, m *memory, r reach, from int64, y
 		if !yield(at, got) {
 			return errors.New("the load was cut short")
 		}
+		m.progress.keys.Add(uint64(len(got)))
+		m.progress.bytes.Add(uint64(len(rec.Value)))
+		s.loadedKeys.Add(uint64(len(got)))
+		s.loadedBytes.Add(uint64(len(rec.Value)))
 		return nil
 	})
 }
