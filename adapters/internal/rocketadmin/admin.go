@@ -15,6 +15,7 @@ import (
 // Codes of requests, as in RocketMQ's RequestCode.
 const (
 	updateTopic = 17
+	topicRoute  = 105
 	updateGroup = 200
 )
 
@@ -24,6 +25,18 @@ func Topic(broker, name, kind string) error {
 		"topic": name, "defaultTopic": "TBW102", "readQueueNums": "4", "writeQueueNums": "4", "perm": "6",
 		"topicFilterType": "SINGLE_TAG", "topicSysFlag": "0", "order": "false", "attributes": "+message.type=" + kind,
 	}, nil)
+}
+
+// AwaitRoute waits until the name server knows where a topic lies: a broker that has not yet
+// told it of itself tells it of new topics half a minute later, and until then a client of
+// version 4 is refused.
+func AwaitRoute(nameServer, topic string) error {
+	for end := time.Now().Add(time.Minute); ; <-time.After(50 * time.Millisecond) {
+		err := call(nameServer, topicRoute, map[string]string{"topic": topic}, nil)
+		if err == nil || time.Now().After(end) {
+			return err
+		}
+	}
 }
 
 // Group makes a consumer group on the broker. retries is how often a message is

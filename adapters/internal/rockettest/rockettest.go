@@ -28,7 +28,11 @@ func NewTopic(t testing.TB, variable string) string {
 	s := servertest.Shared(t, servertest.RocketMQ)
 	name := fmt.Sprintf("t%d-%d", os.Getpid(), topics.Add(1))
 	broker := s.Env("ROCKETMQ_BROKER")
-	if err := errors.Join(rocketadmin.Topic(broker, name, "NORMAL"), rocketadmin.Group(broker, name, false, 16)); err != nil {
+	err := errors.Join(rocketadmin.Topic(broker, name, "NORMAL"), rocketadmin.Group(broker, name, false, 16))
+	if err == nil {
+		err = rocketadmin.AwaitRoute(s.Env("ROCKETMQ_NAMESRV"), name)
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	return s.Env(variable) + " " + name
