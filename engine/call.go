@@ -12,13 +12,14 @@ import (
 	"github.com/firstseen/firstseen/shards"
 )
 
-// A call is the reusable scratch of one call of the public interface.
+// A call is the scratch of one call of the public interface, from a pool: it belongs to the
+// call's goroutine between begin and end.
 type call struct {
 	e     *Engine
 	now   int64 // engine time at which the call began: the time of its marks
 	batch shards.Batch
 	lost  []bool
-	calls int // counts the calls of this scratch
+	calls int // counts the calls that used this scratch: of small ones every 16th is timed
 
 	claims     []dedup.Claim // where a step of a claim answers
 	out        []dedup.Verdict
@@ -31,7 +32,7 @@ type call struct {
 	verdict [1]dedup.Verdict
 	claimed [1]dedup.Claim
 
-	wait journal.Pos // what the answers rest on
+	wait journal.Pos // the journal's position that the answers rest on, 0: none; see finish
 }
 
 func (c *call) reset() {
@@ -44,8 +45,9 @@ func (c *call) reset() {
 	}
 }
 
-// step runs do on at most shards.MaxPart valid keys and collects what to wait
-// for. The journal's room is set aside first, where waiting blocks nobody.
+// step runs do on at most shards.MaxPart valid keys and collects what to wait for. The room in
+// the journal is reserved first, before any shard is locked, so that who waits for room keeps
+// nobody else waiting (I8). What do has not used is given back.
 func (c *call) step(ctx context.Context, keys [][]byte, do func(*call, context.Context) error) error {
 	if len(keys) > fewKeys {
 		c.e.beginTurn()
@@ -64,14 +66,15 @@ func (c *call) step(ctx context.Context, keys [][]byte, do func(*call, context.C
 	return err
 }
 
-// fewKeys is the largest number of keys of a small call: the clock would be a good part
-// of one, and a slice of the scheduler's seldom ends within one.
+// fewKeys is the largest number of keys of a small call. Those do not take turns, since the
+// scheduler seldom takes the processor away within one, and most are not timed, since reading
+// the clock is a good part of one.
 const fewKeys = 16
 
-// beginTurn lets others go first where several calls with many keys are at work. The
-// scheduler alone lets one caller make a hundred calls in its slice of 10 ms and takes the
-// processor away in the middle of the last one, which then waits for the slices of all
-// others.
+// beginTurn yields if another call with many keys is at work. Left alone the scheduler lets
+// one caller make a hundred calls in its slice of 10 ms and takes the processor away in the
+// middle of the last one, which then waits for the slices of all others: with eight callers
+// p99 was 22 to 24 ms instead of 5 (docs/decisions/002).
 func (e *Engine) beginTurn() {
 	if e.batches.Add(1) > 1 {
 		runtime.Gosched()
@@ -80,7 +83,8 @@ func (e *Engine) beginTurn() {
 
 func (e *Engine) endTurn() { e.batches.Add(-1) }
 
-// finish waits until what the answers rest on is as durable as it should be.
+// finish waits until the journal is as durable as Sync says, up to the position that the
+// answers rest on (I1). No shard is locked, and the waits of many calls share one sync.
 func (c *call) finish() error {
 	if c.wait == 0 {
 		return nil

@@ -11,18 +11,18 @@ import (
 	"github.com/firstseen/firstseen/persist"
 )
 
-// A gap is a part of the window that is lost. It is noted in the manifest as soon
-// as it is known, and goes with its generation: what is written later (merged
-// runs, snapshots of what is left) must not pass for the whole.
+// A gap is a part of the window that is lost. The manifest notes it as soon as it is known,
+// because what is written later (merged runs, snapshots of what is left) would pass for the
+// whole. It goes with its generation.
 //
 //   - OnGap Refuse does not open over a gap, unless Repair was told that the
 //     loss is accepted. Then its keys are new again, which the operator chose.
 //   - OnGap Report answers Unknown for every key that may have been marked in
 //     it, accepted or not.
 //
-// Stats().Recovery.Gaps tells of it in every case.
+// Stats().Recovery.Gaps reports it in every case.
 
-// knownGaps takes over the gaps that the manifest notes.
+// knownGaps takes over the gaps that the manifest has noted.
 func (rc *recovery) knownGaps() error {
 	for _, g := range rc.m.Lost {
 		if rc.e.opts.OnGap == Refuse && !g.Accepted {
@@ -37,7 +37,8 @@ func (rc *recovery) knownGaps() error {
 	return nil
 }
 
-// gap accepts damage where the caller asked to be told of it, else returns it.
+// gap turns damage of a generation into a gap if the caller asked for that, and returns it as
+// an error if not.
 func (rc *recovery) gap(g *persist.GenerationMeta, err error) error {
 	if rc.e.opts.OnGap != Report || !errors.Is(err, dedup.ErrCorrupt) {
 		return err
@@ -51,8 +52,8 @@ func (rc *recovery) gap(g *persist.GenerationMeta, err error) error {
 	return nil
 }
 
-// hold makes look-ups that would have to say Fresh say Unknown where the key may
-// have been marked in the gap.
+// setGap makes look-ups answer Unknown instead of Fresh where the key may have been marked in
+// the gap.
 func (rc *recovery) setGap(g persist.GapMeta) {
 	if rc.e.opts.OnGap == Report {
 		rc.e.set.AddGeneration(g.Generation, true, g.Blind)
@@ -79,10 +80,10 @@ func (rc *recovery) blind(number uint64) {
 	}
 }
 
-// keepGaps notes what this opening found out about gaps.
+// persistGaps has the manifest note the gaps that this opening has found.
 func (rc *recovery) persistGaps() error {
 	for _, g := range rc.lost {
-		// Replayed rotations may have taken the bit back.
+		// A replayed rotation may have cleared the bits with a slot.
 		if rc.e.window.holds(g.Generation) && g.Generation <= rc.e.window.live() {
 			rc.setGap(g)
 		}

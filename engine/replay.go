@@ -10,7 +10,9 @@ import (
 	"github.com/firstseen/firstseen/shards"
 )
 
-// replay applies the frames that no run holds yet.
+// replay applies the frames that no run holds yet: those of each shard behind the position up
+// to which its runs cover the journal. It needs no clock, since frames carry generation and
+// time, and it may apply a key twice, since marks are idempotent.
 func (rc *recovery) replay(results persist.ResultPromises) error {
 	m := rc.m
 	var b shards.Batch
@@ -56,15 +58,16 @@ func (rc *recovery) replay(results persist.ResultPromises) error {
 	return rc.startClock(max(rc.newest, live.Start))
 }
 
-// noteLoss says what a power loss may have taken: marks of the last d (-1: of any
-// time) whose calls returned after since. Neither the manifest's clock nor a frame
-// that is there can be newer than a mark that is not: the journal loses its end
-// only.
+// noteLoss says what a power loss may have taken: marks of the last d (-1: of any time) whose
+// calls returned after since. The journal loses its end only, so no lost mark is older than a
+// frame that is left. Nor is one older than the manifest's clock: the journal was synced
+// between the reading of that clock and the writing of the manifest (see moment).
 func (rc *recovery) noteLoss(d time.Duration, since int64) {
 	rc.stats.MayHaveLost, rc.stats.LostSince = d, time.Unix(0, since)
 	rc.e.opts.Logger.Warn("the machine stopped without a clean close: the newest marks may be lost", "at_most", d, "since", rc.stats.LostSince)
 }
 
+// replayRotation begins a generation that began after the manifest was written.
 func (rc *recovery) replayRotation(f *journal.Frame) error {
 	gs := rc.e.window.generations
 	live := gs[len(gs)-1]
@@ -86,10 +89,10 @@ func (rc *recovery) replayRotation(f *journal.Frame) error {
 	return nil
 }
 
-// changeWindow is for an opening with another Window or Generations than before. The live
-// generation may hold keys that are younger than its end would be by a shorter span: it
-// begins later then. And the manifest tells the new options before the journal gets a
-// frame that is written with them: see mayReuse.
+// changeWindow is for an opening with another Window or Generations than before. With a
+// shorter span the live generation could end before its youngest keys were marked, so its
+// beginning is moved. And a manifest says the new options before the journal gets a frame that
+// is written with them: see mayReuse.
 func (rc *recovery) changeWindow() error {
 	m := rc.m
 	if m.Window == int64(rc.e.opts.Window) && m.Span == int64(rc.e.opts.span()) {
@@ -102,10 +105,10 @@ func (rc *recovery) changeWindow() error {
 	return rc.e.persistMoment()
 }
 
-// mayReuse reports whether the oldest generation, whose slot is wanted, had been retired
-// when a generation began at start. It had where the frame was written with as many slots
-// as there are now, or with fewer. With more it may still have been in the window. Frames
-// that the manifest knows nothing of were written with the options that it tells.
+// mayReuse reports whether the oldest generation, whose slot is wanted, had been retired when
+// a generation began at start (I4). It had if the frame was written with as many slots as
+// there are now, or with fewer; with more it may still have been in the window. Frames that
+// are newer than the manifest were written with the options that it names.
 func (rc *recovery) mayReuse(oldest generation, start int64) bool {
 	m := rc.m
 	slots := 1 + m.Window/max(1, m.Span)

@@ -7,13 +7,13 @@ import (
 	"github.com/firstseen/firstseen/persist/journal"
 )
 
-// rotate brings the window up to now: it begins generations whose time has come
-// and takes those out of all answers in which every key is older than the
-// window (I4). It is called by whoever reads the time first; the disk follows in
-// the background.
+// rotate brings the window up to now: it begins generations whose time has come, and takes
+// those out of all answers in which every key is older than the window (I4). The first call
+// that reads a time past the live generation's end calls it; the disk follows in the
+// background (afterRotation).
 //
-// The room for its frames is set aside before the window is locked: a flush, which
-// gives room back, looks at the window.
+// The room for its frames is reserved before the window is locked. With the window locked it
+// could wait for ever: only a flush gives room back, and a flush looks at the window.
 func (e *Engine) rotate(ctx context.Context, now int64) error {
 	room := e.rotationSpace()
 	if err := e.reserve(ctx, room); err != nil {
@@ -22,8 +22,8 @@ func (e *Engine) rotate(ctx context.Context, now int64) error {
 	return e.rotateIn(room, now)
 }
 
-// tryRotate is rotate for the maintenance, which must not wait for room: it is who
-// makes it.
+// tryRotate is rotate for the maintenance, which must not wait for room, since it is the one
+// that makes it. Without room it notes that some is wanted, and its next pass tries again.
 func (e *Engine) tryRotate(now int64) error {
 	room := e.rotationSpace()
 	err := e.journal.Reserve(canceled, room)
@@ -62,7 +62,8 @@ func (e *Engine) rotateIn(room int, now int64) error {
 	return nil
 }
 
-// rotateTo logs a generation's beginning and begins it.
+// rotateTo logs a generation's beginning and then begins it. In this order the frame lies
+// before all marks of the generation, and a replay knows the generation when it meets them.
 func (e *Engine) rotateTo(g generation, end int64) error {
 	defer e.phase("rotation")()
 	if _, err := e.journal.Append(journal.Rotation(g.number, g.start, end)); err != nil {

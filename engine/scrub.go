@@ -20,8 +20,8 @@ type scrubber struct {
 	run   uint64 // last one checked in shard
 }
 
-// scrubOne verifies the next run (I5). What it finds is told, in Stats and to
-// the logger; look-ups meet the damage by themselves where it matters.
+// scrubOne verifies the next run (I5). It reports damage in Stats and to the logger, and
+// changes nothing: a look-up that meets the damaged block returns an error by itself.
 func (e *Engine) scrubOne() {
 	s := &e.scrub
 	live := e.window.live()

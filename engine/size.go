@@ -10,9 +10,9 @@ import (
 	"github.com/firstseen/firstseen/shards"
 )
 
-// How large filters, tables and the ring are. A hint, or what the directory remembers of
-// its generations, is where they begin. Then what comes decides: tables and ring follow
-// here, filters in grow.go.
+// How large filters, tables and the ring are. They begin with a hint or with what the
+// directory remembers of its generations, and then follow the stream: tables and ring here,
+// filters in grow.go.
 
 // fixedMemory is what the process needs besides filters and tables: Badger's
 // instances, the Go heap, scratch.
@@ -32,8 +32,8 @@ const (
 	fastGrowth = 1 << 20
 )
 
-// size settles how many keys per window the filters are made for: the hint, or
-// what the directory has grown to if its stream is still as dense.
+// settleCapacity decides how many keys per window the filters are made for: the hint, or what
+// the directory has grown to if its stream is still as dense.
 func (e *Engine) settleCapacity(m *persist.Manifest) {
 	capacity := e.opts.Capacity
 	if !e.opts.hinted && e.opts.Mode == Exact {
@@ -126,10 +126,10 @@ func (e *Engine) ringMost() int64 {
 	return max(minRing, (shards.TableSets+1)*2*shards.ArenaPerKey*int64(e.set.MaxKeys())*int64(e.opts.Shards))
 }
 
-// watchSizes is called by the maintenance. It has tables made larger that were full before
-// their generation was over, since more of them mean more runs to look into and to merge, fits
-// them after a rotation, and has new ones made before callers need them. That takes a
-// goroutine of its own, for the disk's time.
+// watchSizes is called by the maintenance. Tables that are full before their generation is
+// over are made larger, since each of them becomes a run to look into and to merge. After a
+// rotation they are fitted to the fullest generation, and new ones are made before callers
+// need them. The work runs in a goroutine of its own, because it waits for the disk.
 func (e *Engine) watchSizes() {
 	if e.opts.Mode != Exact || e.resizing.Load() {
 		return

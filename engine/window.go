@@ -15,14 +15,15 @@ type generation struct {
 }
 
 // A window is the list of generations: it knows when the next one is due and which ones are
-// older than the window. Answers follow the set, which is told of both with mu held.
+// older than the window. Calls do not look at it but at the set, which is told of both with mu
+// held, so that the two change together.
 type window struct {
 	length, span int64 // of the whole window, and of a generation
 	slots        int   // as many generations as the filter can hold
 	set          *shards.Set
 
-	// dueAt is the engine time at which the live generation ends. Every call reads it, so it
-	// is read without mu: whoever finds it over takes mu and asks next.
+	// dueAt is the engine time at which the live generation ends. Every call compares it with
+	// its time, so it is read without mu: a call that finds it over takes mu and asks next.
 	dueAt atomic.Int64
 
 	mu          sync.Mutex
@@ -55,17 +56,17 @@ func (w *window) next(now int64) (g generation, end int64, due bool) {
 func generationEnd(gs []generation, span, window, slots int64) int64 {
 	first, live := gs[0], gs[len(gs)-1]
 	at := live.start + span
-	// The filter's slot is free once its generation is older than the window.
-	// It always is in time, but after the window was made longer: then the live
-	// generation lasts longer too.
+	// The next generation needs a slot, which is free once the first one is older than the
+	// window. It always is in time, unless an opening has made the window longer: then the
+	// live generation lasts longer too.
 	if first.number+uint64(slots) == live.number+1 {
 		at = max(at, first.end+window)
 	}
 	return at
 }
 
-// begin makes g the live generation; the one before it ended at end. The one that had its
-// slot is out of the window by now. mu is held.
+// begin makes g the live generation; the one before it ended at end. The generations before
+// the window are retired first, so that a slot is free. mu is held.
 func (w *window) begin(g generation, end int64) {
 	w.generations[len(w.generations)-1].end = end
 	w.generations = append(w.generations, g)

@@ -38,23 +38,25 @@ type Lookup struct {
 	qs     []Query
 	at     int // the query under way
 	pinned []*Segment
-	cold   bool // the last Confirm that tells waited for the disk
+	cold   bool // the last Confirm of coldFrom queries or more seems to have waited for the disk
 }
 
-// How many queries ahead of their use the index and the block of a query are
-// announced to the memory. A block is four lines or so.
+// How many queries ahead of their use the index entry and the block of a query are prefetched.
+// A block is four lines or so. Blocks 4 to 32 ahead are all the same within the noise
+// (docs/performance.md).
 const (
 	indexAhead = 24
 	blockAhead = 12
 )
 
-// Confirm answers all of qs. A block is checked against its checksum each time it
-// is looked into: damage is a *dedup.CorruptError, and then the queries from that
-// one on are unanswered. If a segment was closed the error is ErrRetired, and no
-// query is answered; Refused tells which.
+// Confirm answers all of qs. Each time a block is searched its checksum is checked (I5):
+// damage is a *dedup.CorruptError, and then the queries from that one on are unanswered. If a
+// segment was closed the error is ErrRetired, and no query is answered; Refused tells which.
 //
-// Values are slices of a mapped file: a page that the disk can't give, or that
-// somebody cut off, is a fault. Here it becomes a panic and so an error.
+// All segments are pinned before the first block is read and unpinned at the end, so that no
+// mapping goes away in between. Values are slices of mapped files: a page that the disk can't
+// give, or that somebody cut off, is a fault. Here it becomes a panic, and leave makes an
+// error of that.
 func (l *Lookup) Confirm(qs []Query) (err error) {
 	l.qs, l.at, l.Asked, l.Waited = qs, 0, 0, 0
 	defer l.leave(debug.SetPanicOnFault(true), &err)
@@ -92,10 +94,10 @@ func (l *Lookup) Confirm(qs []Query) (err error) {
 	return nil
 }
 
-// Where a Confirm of at least coldFrom queries takes longer than coldQuery each its
-// blocks come from the disk, most likely: the runs are larger than the page cache. Then
-// the next one has the disk read all of its blocks at once, which may take as long
-// again where they are in memory after all.
+// If a Confirm of at least coldFrom queries takes longer than coldQuery per query, its blocks
+// most likely came from the disk: the runs are larger than the page cache. Then the next one
+// asks the disk for all of its blocks at once: 12 µs per key instead of 62 where nothing is in
+// memory (BenchmarkConfirmCold), but twice the time where everything is.
 const (
 	coldFrom  = 16
 	coldQuery = 3 * time.Microsecond
@@ -110,7 +112,8 @@ func (l *Lookup) took(start time.Time) {
 	l.cold = d > 2*limit || !l.cold && d > limit
 }
 
-// readBlocks has the disk read what will be looked into, as far as it is certain.
+// readBlocks asks the disk for the blocks that will be searched in any case: not for those of
+// older runs, which are needless where a newer one has the key.
 func readBlocks(qs []Query) {
 	for i := range qs {
 		if q := &qs[i]; !q.Older {
@@ -135,12 +138,14 @@ func (l *Lookup) pin(s *Segment) bool {
 	return true
 }
 
+// prefetchIndex finds the query's block, and prefetches where it begins and ends.
 func (q *Query) prefetchIndex() {
 	r := q.Run
 	q.block, q.rest = blockOf(q.Order, r.meta.Blocks)
 	prefetch.Bytes(r.indexAddress(q.block), 8)
 }
 
+// prefetchBlock comes blockAhead before the answer, when the index entry has come.
 func (q *Query) prefetchBlock() {
 	q.data = q.Run.blockData(q.block)
 	prefetch.Bytes(address(q.data), len(q.data))

@@ -13,16 +13,18 @@ import (
 	"github.com/firstseen/firstseen/internal/vfs"
 )
 
-// A Run is a sorted set of keys of one shard and one form, unchangeable. Its
-// keys lie in blocks by place: block b of n holds the keys with
-// mulhi(order, n) == b. All methods may be called at once.
+// A Run is a sorted, immutable set of keys of one shard and one form. Block b of its n blocks
+// holds the keys with mulhi(order, n) == b, so a look-up finds the block by arithmetic and no
+// search. All methods may be called at once.
 type Run struct {
 	seg    *Segment
 	meta   RunMeta
 	layout layout   // of a fixed form's records
-	index  []uint32 // where each block starts in the concatenated values, and the end
-	starts []uint32 // where each value starts there, and the end
-	values [][]byte // as they lie in Badger's mapped files: only to be read while the segment is pinned, or guarded
+	index  []uint32 // where each block starts in the concatenated values, and where the last one ends
+	starts []uint32 // where each value starts there, and where the last one ends
+	// values are slices of Badger's mapped files, looked up once, when the run is opened. They
+	// may only be read while the segment is pinned, since closing it unmaps them.
+	values [][]byte
 }
 
 // Bytes returns the length of the run's values and index.
@@ -73,9 +75,9 @@ func (s *Segment) openRun(m RunMeta) (*Run, error) {
 	return r, nil
 }
 
-// guarded calls fn, which reads the values of an open segment. Damage of
-// Badger's own entries makes it panic, and a page of a mapped file that can't be
-// read is a fault; both become an error that names the value.
+// guarded calls fn, which reads the values of an open segment. Badger panics where its own
+// entries are damaged, and a page of a mapped file that can't be read is a fault. Both become
+// an error that names the value (I5).
 func (r *Run) guarded(value uint32, fn func() error) (err error) {
 	if !r.seg.pins.pin() {
 		return ErrRetired
@@ -115,7 +117,9 @@ func (r *Run) openValues() (err error) {
 	return nil
 }
 
-// unmapWritten readies the pages of a run that was just written for the sync.
+// unmapWritten takes the pages of a run that was just written out of the page table before the
+// sync: writing back a mapped page interrupts every processor, which was 12 % of the machine's
+// time under load (docs/decisions/010).
 func (r *Run) unmapWritten() error {
 	for i, p := range r.values {
 		err := r.guarded(uint32(i), func() error {
@@ -129,7 +133,7 @@ func (r *Run) unmapWritten() error {
 	return nil
 }
 
-// checkMeta refuses a description that no writer gives.
+// checkMeta refuses a description that no writer makes, before anything is allocated by it.
 func (r *Run) checkMeta() error {
 	total := int64(0)
 	for _, v := range r.meta.Values {
@@ -160,6 +164,8 @@ func (r *Run) openValue(number uint32, m ValueMeta) ([]byte, error) {
 	return p, nil
 }
 
+// readIndex decodes the index, which is small enough to be checked as a whole and kept in
+// memory.
 func (r *Run) readIndex(p []byte) error {
 	if got := checksum(p); len(p) != int(r.meta.Index.Bytes) || got != r.meta.Index.CRC {
 		return r.damageIn(indexNumber, 0, "checksum %08x of %d bytes, %08x of %d expected",

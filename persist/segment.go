@@ -49,7 +49,7 @@ type Segment struct {
 	path   string
 	store  *store
 	bytes  atomic.Int64
-	pins   pins
+	pins   pins // held while mapped values are read
 	close  struct {
 		sync.Once
 		err error
@@ -137,9 +137,8 @@ func (s *Segment) Bytes() int64 { return s.bytes.Load() }
 // fit is an error of Finish.
 func (s *Segment) Room() int64 { return s.store.rest.Load() }
 
-// Sync makes all finished runs durable; after it, and only then, they may be
-// promised in the manifest. An error wraps dedup.ErrFailed: what is on disk is
-// not known (I7).
+// Sync makes all finished runs durable. Only after it may the manifest name them (I5). An
+// error wraps dedup.ErrFailed: what is on disk is not known (I7).
 func (s *Segment) Sync() error {
 	if !s.pins.pin() {
 		return ErrRetired
@@ -155,9 +154,8 @@ func (s *Segment) Sync() error {
 	return nil
 }
 
-// StartSync has what was added begin its way to the disk and does not wait for it, so
-// that others wait less behind the Sync that follows. Where the system has no call for
-// that it does nothing.
+// StartSync starts writing to the disk what was added, without waiting for it, so that others
+// wait less behind the Sync that follows. It does nothing on systems that have no call for it.
 func (s *Segment) StartSync() {
 	if !s.config.Unsynced && s.pins.pin() {
 		defer s.pins.unpin()
@@ -218,9 +216,8 @@ func ListSegmentDirs(dir string) ([]uint64, error) {
 	return ids, nil
 }
 
-// pins counts the calls that use the store, so that closing waits for them and
-// they never wait for closing (a RWMutex would make new readers wait behind a
-// closer that waits for a long scan).
+// pins counts the calls that use the store. Closing waits for them, and they never wait for
+// closing: with a RWMutex new readers would wait behind a closer that waits for a long scan.
 type pins struct {
 	n       atomic.Int64  // pins held, plus pinsClosed once draining
 	drained chan struct{} // gets a message when the last pin of a draining segment goes
@@ -237,9 +234,8 @@ func (p *pins) pin() bool {
 	return false
 }
 
-// unpin undoes pin. Whoever brings the count down to pinsClosed leaves a message
-// for drain; failing pins that come later may do so again, which drain no longer
-// looks at.
+// unpin undoes pin. Whoever brings the count down to pinsClosed leaves a message for drain.
+// Pins that fail later may leave another one, which nobody reads.
 func (p *pins) unpin() {
 	if p.n.Add(-1) == pinsClosed {
 		select {
