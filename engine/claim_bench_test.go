@@ -10,37 +10,42 @@ import (
 	"github.com/firstseen/firstseen/dedup"
 )
 
-// BenchmarkClaimCommit compares claiming and committing with admitting: new 16-byte keys, in
-// batches and one by one, with every verdict checked.
+// BenchmarkClaimCommit compares claiming and committing with admitting: new keys, in batches
+// and one by one, with every verdict checked. Keys are of 16 bytes where nothing else is said.
 func BenchmarkClaimCommit(b *testing.B) {
 	for _, sync := range []Sync{SyncInterval, SyncAlways} {
 		for _, callers := range []int{1, 4} {
 			for _, op := range []string{"admit", "claim"} {
 				b.Run(fmt.Sprintf("batch=1000/sync=%v/callers=%d/op=%s", sync, callers, op), func(b *testing.B) {
-					benchClaims(b, sync, callers, 1000, op == "claim")
+					benchClaims(b, sync, callers, 1000, 16, op == "claim")
 				})
 			}
 		}
 	}
+	for _, op := range []string{"admit", "claim"} {
+		b.Run("batch=1000/bytes=36/sync=interval/callers=1/op="+op, func(b *testing.B) {
+			benchClaims(b, SyncInterval, 1, 1000, 36, op == "claim")
+		})
+	}
 	for _, callers := range []int{1, 64} {
 		for _, op := range []string{"admit", "claim"} {
 			b.Run(fmt.Sprintf("batch=1/sync=always/callers=%d/op=%s", callers, op), func(b *testing.B) {
-				benchClaims(b, SyncAlways, callers, 1, op == "claim")
+				benchClaims(b, SyncAlways, callers, 1, 16, op == "claim")
 			})
 		}
 	}
 }
 
-func benchClaims(b *testing.B, mode Sync, callers, batch int, claims bool) {
+func benchClaims(b *testing.B, mode Sync, callers, batch, size int, claims bool) {
 	e := mustOpen(b, b.TempDir(), config{Options: Options{Window: time.Hour, Capacity: 20_000_000, Sync: mode}})
 	b.ReportAllocs()
 	b.ResetTimer()
 	var wait sync.WaitGroup
 	for caller := range callers {
 		wait.Go(func() {
-			buf, keys := make([]byte, 16*batch), make([][]byte, batch)
+			buf, keys := make([]byte, size*batch), make([][]byte, batch)
 			for i := range keys {
-				keys[i] = buf[16*i : 16*i+16]
+				keys[i] = buf[size*i : size*i+size]
 			}
 			var cs []dedup.Claim
 			var vs []dedup.Verdict
@@ -139,47 +144,68 @@ func BenchmarkCommitResults(b *testing.B) {
 }
 
 // TestClaimAllocs: claiming and committing a batch allocates nothing for each key, and neither does
-// one key's claim.
+// one key's claim, however long the keys are.
 func TestClaimAllocs(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector makes pools forget")
 	}
-	e := mustOpen(t, t.TempDir(), config{Options: Options{Window: time.Hour, Sync: SyncNone, MinFreeDisk: -1}})
-	next := 0
-	var cs []dedup.Claim
-	batch := func(n int) func() {
-		buf, keys := make([]byte, 16*n), make([][]byte, n)
-		for i := range keys {
-			keys[i] = buf[16*i : 16*i+16]
-		}
-		return func() {
-			for i := range keys {
-				next++
-				binary.LittleEndian.PutUint64(keys[i], uint64(next)*0x9e3779b97f4a7c15)
+	for _, size := range []int{1, 8, 16, 20, 36, 100} {
+		t.Run(fmt.Sprintf("bytes=%d", size), func(t *testing.T) {
+			e := mustOpen(t, t.TempDir(), config{Options: Options{Window: time.Hour, Sync: SyncNone, MinFreeDisk: -1}})
+			for n, most := range map[int]float64{1: 1, 100: 20, 1000: 20} {
+				if size == 1 && n > 256 {
+					continue // there are not so many keys
+				}
+				do := claimer(t, e, n, size)
+				for range 20 {
+					do() // buffers grow
+				}
+				if got := testing.AllocsPerRun(50, do); got > most {
+					t.Errorf("%d keys: %v allocations, at most %v are allowed", n, got, most)
+				}
 			}
-			var err error
-			if n == 1 {
-				var c dedup.Claim
-				c, err = e.Claim(ctx, keys[0])
-				cs = append(cs[:0], c)
-			} else {
-				cs, err = e.ClaimBatch(ctx, cs[:0], keys)
-			}
-			if err == nil {
-				err = e.Commit(ctx, cs...)
-			}
-			if err != nil || cs[0].Verdict != dedup.Fresh {
-				t.Errorf("%v, %v", cs[0].Verdict, err)
-			}
-		}
+		})
 	}
-	for n, most := range map[int]float64{1: 1, 1000: 20} {
-		do := batch(n)
-		for range 20 {
-			do() // buffers grow
+}
+
+// claimer returns what claims n fresh keys of size bytes, checks the verdicts and commits them. Keys
+// too short to be new each time are released instead.
+func claimer(t *testing.T, e *Engine, n, size int) func() {
+	buf, keys := make([]byte, size*n), make([][]byte, n)
+	for i := range keys {
+		keys[i] = buf[size*i : size*i+size]
+	}
+	next := uint64(n) << 32 // no other claimer's
+	var cs []dedup.Claim
+	return func() {
+		for _, key := range keys {
+			next++
+			var number [8]byte
+			binary.LittleEndian.PutUint64(number[:], next)
+			copy(key, number[:])
 		}
-		if got := testing.AllocsPerRun(50, do); got > most {
-			t.Errorf("%d keys: %v allocations, at most %v are allowed", n, got, most)
+		var err error
+		if n == 1 {
+			var c dedup.Claim
+			c, err = e.Claim(ctx, keys[0])
+			cs = append(cs[:0], c)
+		} else {
+			cs, err = e.ClaimBatch(ctx, cs[:0], keys)
+		}
+		for i := range cs {
+			if cs[i].Verdict != dedup.Fresh {
+				t.Fatalf("key %d of %d is %v, %v", i, n, cs[i].Verdict, err)
+			}
+		}
+		end := e.Commit
+		if size < 8 {
+			end = e.Release
+		}
+		if err == nil {
+			err = end(ctx, cs...)
+		}
+		if err != nil {
+			t.Fatal(err)
 		}
 	}
 }

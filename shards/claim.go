@@ -21,7 +21,7 @@ func (s *shard) hold(b *Batch, i int) {
 		form:    b.form[i],
 	}
 	if record := b.recordOf(i); record != nil {
-		c.record = append([]byte(nil), record...)
+		c.record = s.claims.spare.copyOf(record)
 	}
 	b.nonce++
 	at := s.claims.put(c)

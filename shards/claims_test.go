@@ -27,6 +27,9 @@ func (w *claimsTwin) put(c claim) {
 	c.nonce = w.used
 	id := claimID(c.form, c.order, c.lo, c.record)
 	w.want[id] = c
+	if c.record != nil {
+		c.record = w.got.spare.copyOf(c.record)
+	}
 	w.at[id] = w.got.put(c)
 }
 
@@ -49,6 +52,13 @@ func (w *claimsTwin) check(ids map[string]claim) {
 			w.t.Fatalf("%s: another token ends it", id)
 		}
 	}
+	bytes := 0
+	for _, record := range w.got.spare.records {
+		bytes += cap(record)
+	}
+	if s := &w.got.spare; bytes != s.bytes || bytes > s.most {
+		w.t.Fatalf("spare records hold %d bytes, counted as %d, at most %d are allowed", bytes, s.bytes, s.most)
+	}
 }
 
 // TestClaimsTwin: few orders, so that the index is full of clusters that go
@@ -64,12 +74,12 @@ func TestClaimsTwin(t *testing.T) {
 				case 0:
 					c.order = ^uint64(0) - rng.Uint64N(20) // the index's end
 				case 1:
-					c.form, c.lo, c.record = hash.Bytes, 0, fmt.Appendf(nil, "%d", rng.IntN(10))
+					c.form, c.lo, c.record = hash.Bytes, 0, fmt.Appendf(nil, "%0*d", 1+rng.IntN(40), rng.IntN(10))
 				}
 				ids[claimID(c.form, c.order, c.lo, c.record)] = c
 			}
 			w := &claimsTwin{t: t, want: map[string]claim{}, at: map[string]int{}}
-			w.got.free = -1
+			w.got.free, w.got.spare.most = -1, 500
 			for range 40 {
 				for id, c := range ids {
 					c.expires = rng.Int64N(1000)
