@@ -13,18 +13,12 @@ func unixNano(ns int64) time.Time { return time.Unix(0, ns) }
 
 // hold gives the i-th key to the caller.
 func (s *shard) hold(b *Batch, i int) {
-	c := claim{
-		order:   b.order[i],
-		lo:      b.lo[i],
-		nonce:   b.nonce,
-		expires: b.now + b.lease,
-		form:    b.form[i],
-	}
+	at, c := s.claims.add(b.order[i])
+	c.lo, c.nonce, c.expires, c.form = b.lo[i], b.nonce, b.now+b.lease, b.form[i]
 	if record := b.recordOf(i); record != nil {
 		c.record = s.claims.spare.copyOf(record)
 	}
 	b.nonce++
-	at := s.claims.put(c)
 	s.added++
 	b.answer(i, dedup.Fresh)
 	b.Counts.Fresh++

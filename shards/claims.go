@@ -15,15 +15,16 @@ type claim struct {
 	record    []byte // own copy, of the variable forms; nil of the fixed ones
 	form      hash.Form
 	pinned    bool  // a commit under way keeps it, see Set.Pin
-	next      int32 // next free slot
+	next      int32 // slot + 1 of the next claim of its chain, or of the next free one; 0 where there is none
 }
 
 // claims holds the claims of one shard: slots, which tokens point into, and an
-// index over them by hash with linear probing.
+// index over them by hash. Claims with the same place in it are a chain: ending one is
+// mostly one load and one store, and leaves no hole that has to be closed.
 type claims struct {
 	slots []claim
-	free  int32   // first free slot, -1
-	index []int32 // slot + 1, 0 where empty; a power of two of them, at most half full
+	free  int32   // first free slot + 1, 0 where there is none
+	index []int32 // first slot + 1 of each chain, 0 where empty; a power of two of them, twice as many as claims or more
 	shift uint    // 64 - log2(len(index))
 	live  int
 	spare spareRecords
@@ -78,17 +79,15 @@ func (c *claims) find(form hash.Form, order, lo uint64, record []byte) int {
 	if c.live == 0 {
 		return -1
 	}
-	for i := order >> c.shift; ; i = (i + 1) & uint64(len(c.index)-1) {
-		at := int(c.index[i]) - 1
-		if at < 0 {
-			return -1
-		}
-		s := &c.slots[at]
+	for at := c.index[order>>c.shift]; at > 0; {
+		s := &c.slots[at-1]
 		// I3: the hash finds, the whole key decides.
 		if s.order == order && s.lo == lo && s.form == form && string(s.record) == string(record) {
-			return at
+			return int(at - 1)
 		}
+		at = s.next
 	}
+	return -1
 }
 
 // get returns the claim that a token ends, or nil (I6): a pinned one is not to be ended by
@@ -116,31 +115,29 @@ func (c *claims) at(slot uint32, nonce uint64) *claim {
 	return &c.slots[slot]
 }
 
-// put adds a claim of a key that has none and returns its slot.
-func (c *claims) put(n claim) int {
+// add returns a slot for a claim of a key that has none, which the caller fills in: all but order and
+// the chain. It may move the others.
+func (c *claims) add(order uint64) (at int, s *claim) {
 	if 2*(c.live+1) > len(c.index) {
 		c.growIndex()
 	}
-	at := int(c.free)
-	if len(c.slots) == 0 || at < 0 {
-		at = len(c.slots)
-		c.slots = append(c.slots, n)
-		c.free = -1
-	} else {
-		c.free = c.slots[at].next
-		c.slots[at] = n
+	if c.free == 0 {
+		c.slots = append(c.slots, claim{})
+		c.free = int32(len(c.slots))
 	}
-	c.link(n.order, at)
+	at = int(c.free) - 1
+	s = &c.slots[at]
+	c.free = s.next
+	c.link(order, at)
+	s.order = order
 	c.live++
-	return at
+	return at, s
 }
 
+// link puts a slot in front of its chain.
 func (c *claims) link(order uint64, at int) {
-	i := order >> c.shift
-	for c.index[i] != 0 {
-		i = (i + 1) & uint64(len(c.index)-1)
-	}
-	c.index[i] = int32(at + 1)
+	first := &c.index[order>>c.shift]
+	c.slots[at].next, *first = *first, int32(at+1)
 }
 
 func (c *claims) growIndex() {
@@ -157,27 +154,20 @@ func (c *claims) growIndex() {
 	}
 }
 
-// remove frees a slot. The index is closed up by moving back every entry of
-// the cluster that may stand in the hole.
+// remove frees a slot.
 func (c *claims) remove(at int) {
-	mask := uint64(len(c.index) - 1)
-	hole := c.slots[at].order >> c.shift
-	for int(c.index[hole]) != at+1 {
-		hole = (hole + 1) & mask
+	s := &c.slots[at]
+	to := &c.index[s.order>>c.shift]
+	for int(*to) != at+1 {
+		to = &c.slots[*to-1].next
 	}
-	for i := (hole + 1) & mask; c.index[i] != 0; i = (i + 1) & mask {
-		home := c.slots[c.index[i]-1].order >> c.shift
-		if (i-home)&mask >= (i-hole)&mask {
-			c.index[hole] = c.index[i]
-			hole = i
-		}
+	*to = s.next
+	if s.record != nil {
+		c.spare.keep(s.record)
+		s.record = nil
 	}
-	c.index[hole] = 0
-	if own := c.slots[at].record; own != nil {
-		c.spare.keep(own)
-	}
-	c.slots[at] = claim{next: c.free}
-	c.free = int32(at)
+	s.nonce, s.pinned, s.next = 0, false, c.free
+	c.free = int32(at + 1)
 	c.live--
 }
 

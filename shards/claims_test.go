@@ -18,6 +18,14 @@ type claimsTwin struct {
 	used uint64 // numbers of tokens
 }
 
+// put adds a claim with all that it says.
+func (c *claims) put(n claim) int {
+	at, s := c.add(n.order)
+	n.next = s.next
+	*s = n
+	return at
+}
+
 func claimID(form hash.Form, order, lo uint64, record []byte) string {
 	return fmt.Sprint(form, order, lo, string(record))
 }
@@ -61,8 +69,7 @@ func (w *claimsTwin) check(ids map[string]claim) {
 	}
 }
 
-// TestClaimsTwin: few orders, so that the index is full of clusters that go
-// round its end.
+// TestClaimsTwin: few orders, so that the index is full of long chains.
 func TestClaimsTwin(t *testing.T) {
 	for seed := range uint64(20) {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
@@ -79,7 +86,7 @@ func TestClaimsTwin(t *testing.T) {
 				ids[claimID(c.form, c.order, c.lo, c.record)] = c
 			}
 			w := &claimsTwin{t: t, want: map[string]claim{}, at: map[string]int{}}
-			w.got.free, w.got.spare.most = -1, 500
+			w.got.spare.most = 500
 			for range 40 {
 				for id, c := range ids {
 					c.expires = rng.Int64N(1000)
@@ -131,7 +138,6 @@ func (w *claimsTwin) sweep(before int64, limit int) {
 // TestClaimsGet: a token of a freed, reused or unknown slot ends nothing (I6).
 func TestClaimsGet(t *testing.T) {
 	var c claims
-	c.free = -1
 	if c.get(0, 1) != nil || c.find(hash.Raw16, 1, 1, nil) != -1 {
 		t.Fatal("an empty index knows a claim")
 	}

@@ -50,7 +50,7 @@ func (s *shard) init(set *Set, index int, f filter) {
 	s.filter.Store(&f)
 	s.generation, s.slots = set.c.Generation, newSlots(set.c.Filter)
 	s.tombs = map[string]tombstoned{}
-	s.claims.free, s.claims.spare.most = -1, spareBytes/set.c.Shards
+	s.claims.spare.most = spareBytes / set.c.Shards
 	s.seq = 1
 	s.newActive()
 	s.beginSlot()
