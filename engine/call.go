@@ -198,7 +198,8 @@ func (c *call) forget(ctx context.Context, key []byte) error {
 }
 
 func doClaim(c *call, ctx context.Context) error {
-	return c.e.set.Claim(ctx, &c.batch, c.now, int64(c.e.opts.Lease), c.claims)
+	ahead := c.e.clock.wallOf(c.now).Sub(time.Unix(0, c.now))
+	return c.e.set.Claim(ctx, &c.batch, c.now, int64(c.e.opts.Lease), ahead, c.claims)
 }
 
 // claim fills cs, in which nothing but the keys is set.
@@ -221,13 +222,9 @@ func (c *call) claim(ctx context.Context, keys [][]byte, cs []dedup.Claim) error
 		}
 		done += n
 	}
-	err = c.settle(c.out, err)
-	ahead := c.e.clock.wallOf(c.now).Sub(time.Unix(0, c.now))
-	for i, v := range c.out {
-		if cs[i].Verdict = v; v == dedup.Fresh || v == dedup.InFlight {
-			cs[i].Expires = cs[i].Expires.Add(ahead)
-		} else {
-			cs[i].Token, cs[i].Expires = dedup.Token{}, time.Time{}
+	if err = c.settle(c.out, err); err != nil && errors.Is(err, dedup.ErrFailed) {
+		for i := range cs {
+			cs[i] = dedup.Claim{Key: cs[i].Key}
 		}
 	}
 	if c.resultErrs != nil && err == nil {

@@ -2,7 +2,6 @@ package shards
 
 import (
 	"math/bits"
-	"time"
 
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/internal/hash"
@@ -74,7 +73,6 @@ type asked struct {
 	op    Op
 	now   int64
 	lease int64
-	until time.Time // the end of the batch's leases
 }
 
 // scratch is memory that a call needs on the way.
@@ -84,7 +82,8 @@ type scratch struct {
 	forms   []hash.Form
 	out     []dedup.Verdict   // for calls that ask for no verdicts
 	slots   []uint32          // of claims that are going to be marked
-	nonce   uint64            // of the next claim
+	held    []place           // of new claims, in the order of the call
+	nonce   uint64            // of the claim of the first key
 	oldest  uint64            // generation that counts
 	version [MaxShards]uint64 // of each shard at the first look, see secondLook
 	added   [MaxShards]uint64 // of each shard after the first look, see decideConfirmed

@@ -98,7 +98,7 @@ func (h *bed) claim(lease int64, keys ...[]byte) []dedup.Claim {
 	out := make([]dedup.Claim, len(keys))
 	b.Out = make([]dedup.Verdict, len(keys))
 	h.set.Route(&b, keys)
-	if err := h.set.Claim(context.Background(), &b, h.now, lease, out); err != nil {
+	if err := h.set.Claim(context.Background(), &b, h.now, lease, 0, out); err != nil {
 		h.t.Fatal(err)
 	}
 	for i := range out {

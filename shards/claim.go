@@ -2,29 +2,24 @@ package shards
 
 import (
 	"context"
-	"time"
 
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/internal/hash"
 	"github.com/firstseen/firstseen/internal/keytable"
 )
 
-func unixNano(ns int64) time.Time { return time.Unix(0, ns) }
-
 // hold gives the i-th key to the caller.
 func (s *shard) hold(b *Batch, i int) {
 	at, c := s.claims.add(b.order[i])
-	c.lo, c.nonce, c.expires, c.form = b.lo[i], b.nonce, b.now+b.lease, b.form[i]
+	to := b.at[i]
+	c.lo, c.nonce, c.expires, c.form = b.lo[i], b.nonce+uint64(to), b.now+b.lease, b.form[i]
 	if record := b.recordOf(i); record != nil {
 		c.record = s.claims.spare.copyOf(record)
 	}
-	b.nonce++
 	s.added++
-	b.answer(i, dedup.Fresh)
+	b.Out[to], b.held[to] = dedup.Fresh, newPlace(s.index, at)
 	b.Counts.Fresh++
 	b.Counts.Claimed++
-	to := &b.claims[b.at[i]]
-	to.Verdict, to.Token, to.Expires = dedup.Fresh, newToken(s.index, at, c.nonce), b.until
 }
 
 // Commit marks the keys of the claims, at most MaxPart, that their tokens still

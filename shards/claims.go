@@ -62,10 +62,14 @@ func (r *spareRecords) keep(own []byte) {
 	}
 }
 
-// A token is the slot, the shard and a number that is used once.
-func newToken(shard, slot int, nonce uint64) (t dedup.Token) {
-	binary.LittleEndian.PutUint32(t[0:], uint32(slot))
-	binary.LittleEndian.PutUint32(t[4:], uint32(shard))
+// A place is where a claim lies: its shard and its slot.
+type place uint64
+
+func newPlace(shard, slot int) place { return place(shard)<<32 | place(uint32(slot)) }
+
+// A token is the place and a number that is used once.
+func newToken(p place, nonce uint64) (t dedup.Token) {
+	binary.LittleEndian.PutUint64(t[0:], uint64(p))
 	binary.LittleEndian.PutUint64(t[8:], nonce)
 	return t
 }

@@ -157,7 +157,7 @@ func TestClaimsGet(t *testing.T) {
 func TestToken(t *testing.T) {
 	f := func(shard, slot int, nonce uint64) {
 		t.Helper()
-		token := newToken(shard, slot, nonce)
+		token := newToken(newPlace(shard, slot), nonce)
 		if a, b, n := splitToken(token); int(a) != shard || int(b) != slot || n != nonce || token == (dedup.Token{}) {
 			t.Errorf("(%d, %d, %d) comes back as (%d, %d, %d)", shard, slot, nonce, a, b, n)
 		}

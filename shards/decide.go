@@ -2,6 +2,7 @@ package shards
 
 import (
 	"context"
+	"time"
 
 	"github.com/firstseen/firstseen/dedup"
 )
@@ -22,15 +23,35 @@ func (s *Set) Admit(ctx context.Context, b *Batch, now int64) error {
 	return s.decide(ctx, b)
 }
 
-// Claim claims the keys of b that are fresh, until now + lease, and fills
-// verdict, token and end of claims, one for each key in the order of the call.
-func (s *Set) Claim(ctx context.Context, b *Batch, now, lease int64, claims []dedup.Claim) error {
+// Claim claims the keys of b that are fresh, until now + lease, fills b.Out, and verdict,
+// token and end of claims, one for each key in the order of the call, which have none of
+// them yet. The ends are by a clock that is ahead of the engine's by so much.
+func (s *Set) Claim(ctx context.Context, b *Batch, now, lease int64, ahead time.Duration, claims []dedup.Claim) error {
 	b.op, b.now, b.lease, b.claims = opHold, now, lease, claims
-	b.until = unixNano(now + lease)
 	b.nonce = s.nonce.Add(uint64(b.n)) - uint64(b.n) + 1 // for all: one counter of all callers would be one more line to wait for
+	if cap(b.held) < b.n {
+		b.held = make([]place, cap(b.order))
+	}
+	b.held = b.held[:b.n]
 	err := s.decide(ctx, b)
+	b.answerClaims(ahead)
 	b.claims = nil
 	return err
+}
+
+// answerClaims fills the claims. They are some 100 bytes each, so they are written one after
+// the other, not in the order in which shards decide about their keys.
+func (b *Batch) answerClaims(ahead time.Duration) {
+	until := time.Unix(0, b.now+b.lease).Add(ahead)
+	for i, v := range b.Out {
+		c := &b.claims[i]
+		switch c.Verdict = v; v {
+		case dedup.Fresh:
+			c.Token, c.Expires = newToken(b.held[i], b.nonce+uint64(i)), until
+		case dedup.InFlight: // heldBy has noted the end of the lease
+			c.Expires = c.Expires.Add(ahead)
+		}
+	}
 }
 
 // Look fills b.Out without a change: Fresh or Duplicate; claims don't count.

@@ -1,6 +1,8 @@
 package shards
 
 import (
+	"time"
+
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/internal/hash"
 )
@@ -79,8 +81,7 @@ func (s *shard) answerClaimed(b *Batch, i int) bool {
 	b.answer(i, dedup.InFlight)
 	b.Counts.InFlight++
 	if b.op == opHold {
-		to := &b.claims[b.at[i]]
-		to.Verdict, to.Expires = dedup.InFlight, unixNano(c.expires)
+		b.claims[b.at[i]].Expires = time.Unix(0, c.expires)
 	}
 	return true
 }
