@@ -81,7 +81,9 @@ type scratch struct {
 	los     []uint64
 	forms   []hash.Form
 	out     []dedup.Verdict   // for calls that ask for no verdicts
-	slots   []uint32          // of claims that are going to be marked
+	tokens  []token           // of claims that are ended, in the order of the call
+	slots   []uint32          // of their claims by shard, and of those that are going to be marked
+	numbers []uint64          // of their tokens by shard
 	held    []place           // of new claims, in the order of the call
 	nonce   uint64            // of the claim of the first key
 	oldest  uint64            // generation that counts

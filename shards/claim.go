@@ -33,7 +33,7 @@ func (s *Set) Commit(ctx context.Context, b *Batch, claims []dedup.Claim, now in
 	s.routeTokens(b, claims, lost)
 	for i := range s.shards {
 		if from, to := int(b.start[i]), int(b.start[i+1]); from < to {
-			if err := s.shards[i].commit(ctx, b, claims, from, to, lost); err != nil {
+			if err := s.shards[i].commit(ctx, b, from, to, lost); err != nil {
 				return err
 			}
 		}
@@ -41,22 +41,21 @@ func (s *Set) Commit(ctx context.Context, b *Batch, claims []dedup.Claim, now in
 	return nil
 }
 
-func (s *shard) commit(ctx context.Context, b *Batch, claims []dedup.Claim, from, to int, lost []bool) error {
+func (s *shard) commit(ctx context.Context, b *Batch, from, to int, lost []bool) error {
 	if err := s.lockForMarks(ctx, to-from); err != nil {
 		return err
 	}
 	defer s.mu.Unlock()
 	n := from
-	for _, at := range b.at[from:to] {
-		_, slot, nonce := splitToken(claims[at].Token)
-		c := s.claims.get(slot, nonce)
+	for k := from; k < to; k++ {
+		c := s.claims.get(b.slots[k], b.numbers[k])
 		if c == nil {
-			lost[at] = true
+			lost[b.at[k]] = true
 			b.Counts.Lost++
 			continue
 		}
 		c.pinned = true // so that it is lost where it comes again in the call
-		s.gather(b, n, at, slot, c)
+		b.gather(n, k, c)
 		n++
 	}
 	err := s.markGathered(b, from, n, nil)
@@ -68,9 +67,9 @@ func (s *shard) commit(ctx context.Context, b *Batch, claims []dedup.Claim, from
 	return s.endPart(b, err)
 }
 
-// gather puts a claim that is going to be marked at place n of the batch.
-func (s *shard) gather(b *Batch, n int, at int32, slot uint32, c *claim) {
-	b.at[n], b.slots[n] = at, slot
+// gather puts the k-th claim, which is going to be marked, at place n of the batch.
+func (b *Batch) gather(n, k int, c *claim) {
+	b.at[n], b.slots[n] = b.at[k], b.slots[k]
 	b.order[n], b.lo[n], b.form[n], b.record[n] = c.order, c.lo, c.form, c.record
 }
 
@@ -154,14 +153,13 @@ func (s *Set) Release(b *Batch, claims []dedup.Claim, lost []bool) {
 		}
 		sh := &s.shards[i]
 		sh.mu.Lock()
-		for _, at := range b.at[from:to] {
-			_, slot, nonce := splitToken(claims[at].Token)
-			if sh.claims.get(slot, nonce) == nil {
-				lost[at] = true
+		for k := from; k < to; k++ {
+			if sh.claims.get(b.slots[k], b.numbers[k]) == nil {
+				lost[b.at[k]] = true
 				b.Counts.Lost++
 				continue
 			}
-			sh.claims.remove(int(slot))
+			sh.claims.remove(int(b.slots[k]))
 			b.Counts.Released++
 		}
 		sh.mu.Unlock()
@@ -177,37 +175,38 @@ func (s *Set) routeTokens(b *Batch, claims []dedup.Claim, lost []bool) {
 		b.record = make([][]byte, cap(b.order))
 	}
 	b.record = b.record[:b.n]
-	if cap(b.slots) < b.n {
-		b.slots = make([]uint32, cap(b.order))
+	if cap(b.tokens) < b.n {
+		b.tokens, b.slots, b.numbers = make([]token, cap(b.order)), make([]uint32, cap(b.order)), make([]uint64, cap(b.order))
 	}
-	b.slots = b.slots[:b.n]
+	b.tokens, b.slots, b.numbers = b.tokens[:b.n], b.slots[:b.n], b.numbers[:b.n]
 	b.Out = append(b.out[:0], make([]dedup.Verdict, b.n)...)
 	b.out = b.Out
 	count := b.start[:len(s.shards)+1]
 	clear(count)
+	// A claim is some 100 bytes long, so it is read once, and what matters is kept together.
 	for i := range claims {
+		c, t := &claims[i], token{shard: noShard}
 		lost[i] = false
-		if claims[i].Verdict != dedup.Fresh {
-			continue
+		if c.Verdict == dedup.Fresh {
+			t = split(c.Token)
+			if lost[i] = int(t.shard) >= len(s.shards) || t.number == 0; lost[i] {
+				t.shard = noShard
+				b.Counts.Lost++
+			} else {
+				count[t.shard+1]++
+			}
 		}
-		shard, _, _ := splitToken(claims[i].Token)
-		if int(shard) >= len(s.shards) || claims[i].Token == (dedup.Token{}) {
-			lost[i] = true
-			b.Counts.Lost++
-			continue
-		}
-		count[shard+1]++
+		b.tokens[i] = t
 	}
 	for i := 1; i < len(count); i++ {
 		count[i] += count[i-1]
 	}
-	for i := range claims {
-		if claims[i].Verdict != dedup.Fresh || lost[i] {
-			continue
+	for i := range b.tokens {
+		if t := &b.tokens[i]; t.shard != noShard {
+			at := count[t.shard]
+			count[t.shard]++
+			b.at[at], b.slots[at], b.numbers[at] = int32(i), t.slot, t.number
 		}
-		shard, _, _ := splitToken(claims[i].Token)
-		b.at[count[shard]] = int32(i)
-		count[shard]++
 	}
 	copy(count[1:], count)
 	count[0] = 0
@@ -216,14 +215,14 @@ func (s *Set) routeTokens(b *Batch, claims []dedup.Claim, lost []bool) {
 // Extend sets the end of a claim's lease; ok is false if the token doesn't end
 // a claim any more.
 func (s *Set) Extend(c dedup.Claim, expires int64) (ok bool) {
-	shard, slot, nonce := splitToken(c.Token)
-	if int(shard) >= len(s.shards) {
+	t := split(c.Token)
+	if int(t.shard) >= len(s.shards) {
 		return false
 	}
-	sh := &s.shards[shard]
+	sh := &s.shards[t.shard]
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	held := sh.claims.get(slot, nonce)
+	held := sh.claims.get(t.slot, t.number)
 	if held == nil {
 		return false
 	}

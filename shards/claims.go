@@ -74,8 +74,18 @@ func newToken(p place, nonce uint64) (t dedup.Token) {
 	return t
 }
 
-func splitToken(t dedup.Token) (shard, slot uint32, nonce uint64) {
-	return binary.LittleEndian.Uint32(t[4:]), binary.LittleEndian.Uint32(t[0:]), binary.LittleEndian.Uint64(t[8:])
+// token is a dedup.Token in its parts.
+type token struct {
+	number      uint64
+	shard, slot uint32
+}
+
+// noShard is the shard of a token that ends nothing.
+const noShard = ^uint32(0)
+
+func split(t dedup.Token) token {
+	le := binary.LittleEndian
+	return token{number: le.Uint64(t[8:]), shard: le.Uint32(t[4:]), slot: le.Uint32(t[0:])}
 }
 
 // find returns the slot that holds the key, or -1.

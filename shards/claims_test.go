@@ -158,8 +158,8 @@ func TestToken(t *testing.T) {
 	f := func(shard, slot int, nonce uint64) {
 		t.Helper()
 		token := newToken(newPlace(shard, slot), nonce)
-		if a, b, n := splitToken(token); int(a) != shard || int(b) != slot || n != nonce || token == (dedup.Token{}) {
-			t.Errorf("(%d, %d, %d) comes back as (%d, %d, %d)", shard, slot, nonce, a, b, n)
+		if got := split(token); int(got.shard) != shard || int(got.slot) != slot || got.number != nonce || token == (dedup.Token{}) {
+			t.Errorf("(%d, %d, %d) comes back as %+v", shard, slot, nonce, got)
 		}
 	}
 	f(0, 0, 1)

@@ -21,9 +21,9 @@ func (s *Set) Pin(b *Batch, claims []dedup.Claim, lost []bool, key func(i int, f
 		}
 		sh := &s.shards[i]
 		sh.mu.Lock()
-		for _, at := range b.at[from:to] {
-			_, slot, nonce := splitToken(claims[at].Token)
-			c := sh.claims.get(slot, nonce)
+		for k := from; k < to; k++ {
+			at := b.at[k]
+			c := sh.claims.get(b.slots[k], b.numbers[k])
 			if c == nil {
 				lost[at] = true
 				b.Counts.Lost++
@@ -40,13 +40,13 @@ func (s *Set) Pin(b *Batch, claims []dedup.Claim, lost []bool, key func(i int, f
 // comes next. What is not pinned is left alone.
 func (s *Set) Unpin(claims []dedup.Claim) {
 	for i := range claims {
-		shard, slot, nonce := splitToken(claims[i].Token)
-		if int(shard) >= len(s.shards) {
+		t := split(claims[i].Token)
+		if int(t.shard) >= len(s.shards) {
 			continue
 		}
-		sh := &s.shards[shard]
+		sh := &s.shards[t.shard]
 		sh.mu.Lock()
-		if c := sh.claims.getPinned(slot, nonce); c != nil {
+		if c := sh.claims.getPinned(t.slot, t.number); c != nil {
 			c.pinned = false
 		}
 		sh.mu.Unlock()
@@ -64,7 +64,7 @@ func (s *Set) CommitPinned(ctx context.Context, b *Batch, claims []dedup.Claim, 
 	clear(marked) // routeTokens has no lost ones to tell
 	for i := range s.shards {
 		if from, to := b.part(i); from < to {
-			if err := s.shards[i].commitPinned(ctx, b, claims, from, to, generation, marked); err != nil {
+			if err := s.shards[i].commitPinned(ctx, b, from, to, generation, marked); err != nil {
 				return err
 			}
 		}
@@ -72,7 +72,7 @@ func (s *Set) CommitPinned(ctx context.Context, b *Batch, claims []dedup.Claim, 
 	return nil
 }
 
-func (s *shard) commitPinned(ctx context.Context, b *Batch, claims []dedup.Claim, from, to int, generation uint64, marked []bool) error {
+func (s *shard) commitPinned(ctx context.Context, b *Batch, from, to int, generation uint64, marked []bool) error {
 	if err := s.lockForMarks(ctx, to-from); err != nil {
 		return err
 	}
@@ -81,10 +81,9 @@ func (s *shard) commitPinned(ctx context.Context, b *Batch, claims []dedup.Claim
 		return nil
 	}
 	n := from
-	for _, at := range b.at[from:to] {
-		_, slot, nonce := splitToken(claims[at].Token)
-		if c := s.claims.getPinned(slot, nonce); c != nil {
-			s.gather(b, n, at, slot, c)
+	for k := from; k < to; k++ {
+		if c := s.claims.getPinned(b.slots[k], b.numbers[k]); c != nil {
+			b.gather(n, k, c)
 			n++
 		}
 	}
