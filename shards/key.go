@@ -53,7 +53,12 @@ func (s *shard) decideEach(b *Batch, from, to int) error {
 			seq = s.seq
 			filter.MaybePrefetched(b.mask[i:to], b.order[i:to], nil)
 		}
-		if err := s.decideKey(b, i, (b.mask[i]|s.blind)&s.inUse); err != nil {
+		mask := (b.mask[i] | s.blind) & s.inUse
+		if mask == 0 && b.op == opHold && s.claims.none(b.order[i]) { // as decideKey would: most claims are of new keys
+			s.hold(b, i)
+			continue
+		}
+		if err := s.decideKey(b, i, mask); err != nil {
 			return err
 		}
 	}
