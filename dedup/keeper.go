@@ -42,10 +42,9 @@ type Keeper struct {
 }
 
 type heldClaim struct {
-	claim  Claim
-	ctx    context.Context // nil until somebody asks for it
-	cancel context.CancelCauseFunc
-	lost   error
+	claim Claim
+	ctx   *handling // nil until somebody asks for it
+	lost  error
 }
 
 // Start begins to extend claims by lease, or by the guard's own lease where
@@ -76,9 +75,9 @@ func (k *Keeper) Context(i int) context.Context {
 	defer k.mu.Unlock()
 	h := &k.mu.held[i]
 	if h.ctx == nil {
-		h.ctx, h.cancel = context.WithCancelCause(k.ctx)
+		h.ctx = &handling{parent: k.ctx}
 		if h.lost != nil {
-			h.cancel(h.lost)
+			h.ctx.end(h.lost)
 		}
 	}
 	return h.ctx
@@ -104,8 +103,8 @@ func (k *Keeper) Stop() {
 	k.work.Wait() // a round that has begun sees that on is false
 
 	for i := range k.mu.held {
-		if h := &k.mu.held[i]; h.cancel != nil {
-			h.cancel(nil)
+		if h := &k.mu.held[i]; h.ctx != nil {
+			h.ctx.end(nil)
 		}
 	}
 	clear(k.mu.held)
@@ -194,7 +193,7 @@ func (k *Keeper) extend(ctx context.Context, i int) {
 		return // the handler is done, Commit or Release will tell
 	}
 	h.lost = fmt.Errorf("%w, it could not be extended: %w", &LeaseError{Index: i}, err)
-	if h.cancel != nil {
-		h.cancel(h.lost)
+	if h.ctx != nil {
+		h.ctx.end(h.lost)
 	}
 }
