@@ -208,16 +208,15 @@ func (c *call) claim(ctx context.Context, keys [][]byte, cs []dedup.Claim) error
 		return c.claimSome(ctx, keys, cs)
 	}
 	c.out = appendUnknown(c.out[:0], len(keys))
-	kept := len(c.e.results.list()) > 0
 	var err error
 	for done := 0; done < len(keys) && err == nil; {
 		n := min(shards.MaxPart, len(keys)-done)
 		c.batch.Out, c.claims = c.out[done:done+n], cs[done:done+n]
-		if kept {
-			c.marked = append(c.marked[:0], make([]uint64, n)...)
-			c.batch.Marked = c.marked
-		}
-		if err = c.step(ctx, keys[done:done+n], doClaim); err == nil && kept {
+		c.marked = append(c.marked[:0], make([]uint64, n)...)
+		c.batch.Marked = c.marked
+		// A duplicate's result is there, and so is its directory: also where it is the first one, and was
+		// committed while this call waited for a lock.
+		if err = c.step(ctx, keys[done:done+n], doClaim); err == nil && len(c.e.results.list()) > 0 {
 			c.giveResults(c.claims, done)
 		}
 		done += n

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -185,6 +187,26 @@ func TestResultsUnwanted(t *testing.T) {
 		t.Errorf("approximate: commit: %v", err)
 	}
 	mustContain(t, e, intKey(1), true)
+}
+
+// TestResultsFirst: a call under way while the engine gets its first result finds it with the mark.
+func TestResultsFirst(t *testing.T) {
+	o := resultOptions(newFakeClock())
+	now, key := o.Now, intKey(1)
+	var e *Engine
+	var armed atomic.Bool
+	o.Now = func() time.Time { // a claim looks at the clock right before it decides
+		if armed.Load() && strings.Contains(string(debug.Stack()), "doClaim") && armed.Swap(false) {
+			commitResult(t, e, key, "the first")
+		}
+		return now()
+	}
+	e = mustOpen(t, t.TempDir(), o)
+	armed.Store(true)
+	wantResult(t, e, key, "the first")
+	if armed.Load() {
+		t.Error("nothing came in between")
+	}
 }
 
 // TestResultsCostNothing: an engine to which no result comes has no directory for them, and its
