@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -68,78 +69,109 @@ func child(dir string) {
 	select {}
 }
 
-// TestKill kills a child in the middle of its work, again and again over the
-// same directory: what was answered is never applied again, and nothing is
+// A history is what children have said of a store: the newest version of each entity that one tried,
+// and that one got an answer for.
+type history struct {
+	tried, done    [childEntities]uint64
+	answers, ahead int
+}
+
+// live lets a child work on a store, and calls end after so many answers, or after a minute. It returns
+// false where the child ended before, or said something strange.
+func (h *history) live(t *testing.T, dir string, answers int, end func(child *os.Process)) bool {
+	t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), childDir+"="+dir)
+	stdout, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ended atomic.Bool
+	once := sync.OnceFunc(func() {
+		ended.Store(true)
+		end(cmd.Process)
+		_ = cmd.Process.Kill()
+	})
+	timer := time.AfterFunc(time.Minute, once) // a child that hangs
+	defer timer.Stop()
+	if answers == 0 {
+		once()
+	}
+	lines := 0
+	for in := bufio.NewScanner(stdout); in.Scan(); {
+		var word string
+		var entity int
+		var version uint64
+		if _, err := fmt.Sscan(in.Text(), &word, &entity, &version); err != nil || word == "error" {
+			if !ended.Load() {
+				t.Errorf("the child says %q", in.Text())
+			}
+			break
+		}
+		if word == "try" {
+			h.tried[entity] = max(h.tried[entity], version)
+			continue
+		}
+		h.done[entity] = max(h.done[entity], version)
+		h.answers++
+		if lines++; lines == answers {
+			once()
+		}
+	}
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+	if lines < answers {
+		t.Errorf("the child ended after %d answers", lines)
+	}
+	return !t.Failed()
+}
+
+// check opens the store: what was answered is never applied again, nor is what is older, and nothing is
 // recorded that was not tried.
+func (h *history) check(t *testing.T, dir string) bool {
+	t.Helper()
+	s, err := Open(dir, Options{})
+	if err != nil {
+		t.Error(err)
+		return false
+	}
+	for i := range h.done {
+		v, err := s.Current(t.Context(), fmt.Append(nil, i))
+		if err != nil || v < h.done[i] || v > h.tried[i] {
+			t.Errorf("entity %d is at %d, %v; answered %d, tried %d", i, v, err, h.done[i], h.tried[i])
+		}
+		if v > h.done[i] {
+			h.ahead++
+		}
+		for old := h.done[i]; old > 0 && old+2 > h.done[i]; old-- {
+			if a, err := s.Observe(t.Context(), fmt.Append(nil, i), old); err != nil || a.Verdict != Stale {
+				t.Errorf("entity %d was answered at %d, now at %d: %+v, %v", i, h.done[i], old, a, err)
+			}
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	return !t.Failed()
+}
+
+// TestKill kills a child in the middle of its work, again and again over the same directory.
 func TestKill(t *testing.T) {
 	seed := rand.Uint64()
 	rng := rand.New(rand.NewPCG(seed, 0))
 	dir := filepath.Join(t.TempDir(), "versions")
-	var tried, done [childEntities]uint64
-	answers, ahead := 0, 0
+	var h history
 	for cycle := range 15 {
-		cmd := exec.Command(os.Args[0])
-		cmd.Env = append(os.Environ(), childDir+"="+dir)
-		stdout, err := cmd.StdoutPipe()
-		if err == nil {
-			err = cmd.Start()
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		// A child that hangs; the kill that is meant comes after some answers.
-		timer := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() })
-		life, lines := 1+rng.IntN(150), 0
-		for in := bufio.NewScanner(stdout); in.Scan(); {
-			var word string
-			var entity int
-			var version uint64
-			if _, err := fmt.Sscan(in.Text(), &word, &entity, &version); err != nil || word == "error" {
-				t.Errorf("seed %d, cycle %d: the child says %q", seed, cycle, in.Text())
-				break
-			}
-			if word == "try" {
-				tried[entity] = max(tried[entity], version)
-				continue
-			}
-			done[entity] = max(done[entity], version)
-			answers++
-			if lines++; lines == life {
-				_ = cmd.Process.Kill()
-			}
-		}
-		_ = cmd.Process.Kill()
-		timer.Stop()
-		_ = cmd.Wait()
-		if lines < life || t.Failed() {
-			t.Fatalf("seed %d, cycle %d: the child ended after %d answers", seed, cycle, lines)
-		}
-
-		s, err := Open(dir, Options{})
-		if err != nil {
-			t.Fatalf("seed %d, cycle %d: %v", seed, cycle, err)
-		}
-		for i := range done {
-			v, err := s.Current(t.Context(), fmt.Append(nil, i))
-			if err != nil || v < done[i] || v > tried[i] {
-				t.Errorf("seed %d, cycle %d: entity %d is at %d, %v; answered %d, tried %d", seed, cycle, i, v, err, done[i], tried[i])
-			}
-			if v > done[i] {
-				ahead++
-			}
-			if done[i] == 0 {
-				continue
-			}
-			if a, err := s.Observe(t.Context(), fmt.Append(nil, i), done[i]); err != nil || a.Verdict != Stale {
-				t.Errorf("seed %d, cycle %d: entity %d at %d again: %+v, %v", seed, cycle, i, done[i], a, err)
-			}
-		}
-		if err := s.Close(); err != nil {
-			t.Fatal(err)
+		kill := func(child *os.Process) { _ = child.Kill() }
+		if !h.live(t, dir, 1+rng.IntN(150), kill) || !h.check(t, dir) {
+			t.Fatalf("that was cycle %d of seed %d", cycle, seed)
 		}
 	}
-	t.Logf("%d answers, %d updates recorded without one", answers, ahead)
-	if answers == 0 {
+	t.Logf("%d answers, %d updates recorded without one", h.answers, h.ahead)
+	if h.answers == 0 {
 		t.Error("nothing was answered")
 	}
 }

@@ -196,6 +196,16 @@ var faults = []fault{
 		tests: []test{{folder: "engine", name: "TestFaultsResults", says: "was marked without a result after a crash", tries: 20}},
 	},
 
+	// Versions.
+	{
+		name: "UnsyncedVersions", breaks: "a version is applied before the disk has it",
+		edits: []edit{
+			{"version/database.go", "WithSyncWrites(true)", "WithSyncWrites(false)"},
+			{"version/promise.go", "if err := p.file.Sync(); err != nil {", "if t.txns == 0 {\n\t\t_ = p.file.Sync()\n\t}\n\tif err := error(nil); err != nil {"},
+		},
+		tests: []test{{folder: "version", name: "TestPowerLoss", says: `entity \d+ was answered at \d+, now at \d+: \{Verdict:apply`, tries: 20}},
+	},
+
 	// Kafka.
 	{
 		name: "MarksOutside", breaks: "marks are written to their log after the transaction",
