@@ -48,7 +48,7 @@ func (b *Batch) answerClaims(ahead time.Duration) {
 		switch c.Verdict = v; v {
 		case dedup.Fresh:
 			c.Token, c.Expires = newToken(b.held[i], b.nonce+uint64(i)), until
-		case dedup.InFlight: // heldBy has noted the end of the lease
+		case dedup.InFlight: // answerClaimed has noted the end of the lease
 			c.Expires = c.Expires.Add(ahead)
 		}
 	}
