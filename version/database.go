@@ -113,10 +113,31 @@ func create(dir string) (*promise, error) {
 	case !empty:
 		return nil, &dedup.CorruptError{File: filepath.Join(dir, promiseName), Offset: -1, Detail: "missing, and the directory is not empty"}
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := makeDir(dir); err != nil {
 		return nil, err
 	}
 	return createPromise(dir)
+}
+
+// makeDir makes a directory, durably: some file systems lose a new directory with all that was
+// synced in it while its name has not been synced.
+func makeDir(dir string) error {
+	var parents []string // of the ones to be made
+	for d := dir; ; d = filepath.Dir(d) {
+		if _, err := os.Stat(d); !errors.Is(err, fs.ErrNotExist) || d == filepath.Dir(d) {
+			break
+		}
+		parents = append(parents, filepath.Dir(d))
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	for _, d := range parents {
+		if err := syncDir(d); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // openBadger opens Badger for many small entries: all of them lie in its tree.
