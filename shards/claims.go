@@ -104,7 +104,7 @@ func (c *claims) find(form hash.Form, order, lo uint64, record []byte) int {
 	return -1
 }
 
-// none reports that no claim is of a key of this order. It may say no where it is so.
+// none reports that no claim has a key of this order, by the index alone: false says nothing.
 func (c *claims) none(order uint64) bool { return c.live == 0 || c.index[order>>c.shift] == 0 }
 
 // get returns the claim that a token ends, or nil (I6): a pinned one is not to be ended by
