@@ -1,6 +1,7 @@
 package partitioned_test
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -56,6 +57,7 @@ func child(text string) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
+	fmt.Println("a stop is heard from here on")
 	n, err := o.node()
 	if err != nil {
 		return err
@@ -99,8 +101,16 @@ func (o order) spawn(t *testing.T) *copier {
 		t.Fatal(err)
 	}
 	c.cmd.Stderr = log
+	out, err := c.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := c.cmd.Start(); err != nil {
 		t.Fatal(err)
+	}
+	// A stop that came sooner would end it by the signal, on a busy machine.
+	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+		t.Fatal("a process that was just started: ", err)
 	}
 	go func() { c.exited <- c.cmd.Wait(); log.Close() }() // ends with the process
 	t.Cleanup(func() { _ = c.cmd.Process.Kill() })
