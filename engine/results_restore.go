@@ -10,8 +10,9 @@ import (
 	"github.com/firstseen/firstseen/shards"
 )
 
-// restoreResults opens the results of the window, after the replay. What is missing of them keeps
-// nobody from opening: the keys are marked all the same, and their claims say ErrResultLost.
+// restoreResults opens the results of the window, after the replay, which has read what the
+// journal promises of them. Results that are missing do not keep a directory from opening: the
+// keys are marked all the same, and their claims get ErrResultLost.
 func (rc *recovery) restoreResults(promises persist.ResultPromises) error {
 	oldest := rc.e.window.generations[0].number
 	var dirs []*resultDir
@@ -48,7 +49,9 @@ func (d *resultDir) close() error {
 	return d.store.Close()
 }
 
-// restoreResultDir opens the results of one generation; news says that the manifest has to learn something.
+// restoreResultDir opens the results of one generation. It reads all records, since Badger
+// drops damaged ones without an error, and compares them with count and sum of what was
+// promised (I5). news says that the manifest must be written.
 func (rc *recovery) restoreResultDir(p *persist.ResultPromise) (d *resultDir, news bool, err error) {
 	d = newResultDir(p.ID, p.Generation)
 	d.put, d.synced = p.Base, p.Base
@@ -73,7 +76,7 @@ func (rc *recovery) restoreResultDir(p *persist.ResultPromise) (d *resultDir, ne
 		rc.lostResults(d, err)
 		news = true
 	}
-	d.put = scan.All // which is not known to be durable
+	d.put = scan.All // more than d.synced: what no manifest names is not known to be durable
 	orphans, err := rc.orphanedResults(d, scan.Unsettled)
 	if err == nil && len(orphans) > 0 {
 		p := &resultPut{records: orphans}
@@ -90,8 +93,9 @@ func (rc *recovery) lostResults(d *resultDir, err error) {
 	rc.stats.LostResults = append(rc.stats.LostResults, d.generation)
 }
 
-// orphanedResults makes records that take back the results of commits which a crash kept from
-// marking their keys.
+// orphanedResults makes records that take back the results of commits that a crash interrupted:
+// results that are there, of keys that are not marked. Left alone, such a result would answer a
+// later mark of its key.
 func (rc *recovery) orphanedResults(d *resultDir, keys [][]byte) (orphans []persist.ResultRecord, err error) {
 	var b shards.Batch
 	for _, key := range keys {
@@ -117,6 +121,7 @@ func (rc *recovery) orphanedResults(d *resultDir, keys [][]byte) (orphans []pers
 	return orphans, nil
 }
 
+// storedHash is the first hash word of a key as it is stored: that of a record is computed.
 func (rc *recovery) storedHash(form hash.Form, hi uint64, record []byte) uint64 {
 	if form.Fixed() {
 		return hi
@@ -124,7 +129,8 @@ func (rc *recovery) storedHash(form hash.Form, hi uint64, record []byte) uint64 
 	return rc.e.hasher.Record(record)
 }
 
-// removeOrphanedResults removes directories that nobody promises: they were just being made, or removed.
+// removeOrphanedResults removes directories that neither manifest nor journal names: they were
+// just being made, or removed.
 func (rc *recovery) removeOrphanedResults(promises persist.ResultPromises, oldest uint64) error {
 	ids, err := persist.ListResults(rc.e.dir)
 	if err != nil {

@@ -5,13 +5,12 @@ import (
 	"fmt"
 )
 
-// MergeRuns writes the keys of runs, each once, as one run of the segment dst.
-// The runs are of one shard and form; hash gives the order of a variable form's
-// key as when it was written. spec.MaxKeys may be 0, for the sum of the runs'
-// keys. It holds about 1 MiB a run in memory.
+// MergeRuns writes the keys of runs, each once, as one run of the segment dst. The runs are of
+// one shard and form; hash gives the order of a variable form's key, which runs do not store.
+// spec.MaxKeys may be 0, for the sum of the runs' keys. It holds about 1 MiB per run in memory.
 //
-// Every checksum, count and sum of the runs is verified on the way, so damage is
-// found and never carried over; the run then is not written to its end.
+// Every checksum, count and sum of the runs is verified on the way (I5), so that damage is found
+// and not copied into a run whose checksums are right. The run is then not finished.
 func MergeRuns(dst *Segment, spec RunSpec, runs []*Run, hash func(key []byte) (order uint64)) (*Run, error) {
 	if spec.MaxKeys == 0 {
 		for _, r := range runs {
@@ -70,7 +69,7 @@ func mergeInto(w *RunWriter, sources []*source) error {
 			sources = append(sources[:least], sources[least+1:]...)
 		}
 	}
-	return nil // w keeps its own error
+	return nil // Finish returns the writer's own error
 }
 
 // compare orders records as they lie in runs.

@@ -99,7 +99,7 @@ func (w *RunWriter) Add(order, lo uint64) {
 	}
 }
 
-// addFew adds what Add has put by.
+// addFew adds the pairs that Add has collected.
 func (w *RunWriter) addFew() {
 	few := w.few
 	w.few = w.few[:0]
@@ -124,7 +124,7 @@ func (w *RunWriter) addPairs(pairs []Pair) {
 	}
 }
 
-// addToBlock adds pairs of the block under way, of which the first is one, and
+// addToBlock adds the leading pairs that belong to the block under way, one at least, and
 // returns how many.
 func (w *RunWriter) addToBlock(pairs []Pair) int {
 	const most = 4 * blockKeys
@@ -175,8 +175,9 @@ func (w *RunWriter) AddBytes(order uint64, key []byte) {
 	w.buf = append(w.buf, key...)
 }
 
-// checkOrder is the slow part of the check that each key comes after those before:
-// the first key of all may come here too, and is right.
+// checkOrder is the slow part of the check that keys ascend. A run out of order could not be
+// searched, and a key twice in it would make count and sum differ. The first key of all may
+// come here too, and is right.
 func (w *RunWriter) checkOrder(order, before uint64) {
 	if before > 0 {
 		w.fail(fmt.Errorf("persist: run %d: key %d, of order %#x, does not come after the one before it", w.meta.ID, before, order))
@@ -217,7 +218,8 @@ func (w *RunWriter) endBlock() {
 	w.index = append(w.index, uint32(end))
 }
 
-// store puts the first n bytes of buf as the next value.
+// store writes the first n bytes of buf, which are whole blocks, as the next value. A block
+// never lies in two values, so a look-up needs one slice.
 func (w *RunWriter) store(n int) {
 	value := w.buf[:n]
 	m := ValueMeta{Bytes: uint32(n), CRC: checksum(value)}
@@ -247,7 +249,8 @@ func (w *RunWriter) put(number uint32, value []byte) error {
 	return nil
 }
 
-// toCome returns how many bytes the keys to come will take, if they are as those before.
+// toCome estimates how many bytes the keys to come will take, by those before them. It is a
+// hint for how much of the file's hole is filled at once.
 func (w *RunWriter) toCome() int64 {
 	if w.closed || w.meta.Keys == 0 || w.meta.Keys > w.max {
 		return 0
@@ -255,11 +258,11 @@ func (w *RunWriter) toCome() int64 {
 	return int64(float64(w.base+uint64(len(w.buf))) / float64(w.meta.Keys) * float64(w.max-w.meta.Keys))
 }
 
-// Finish writes what is left and the index, and returns the run, readable. It is
-// durable after Segment.Sync. Whoever calls has seen to free space: Badger dies
-// of a full disk. A failed write wraps dedup.ErrFailed. A value for which there is no
-// room, or which the disk refuses before Badger has it, gives dedup.ErrDiskFull or the
-// disk's error; other errors are of the caller's making.
+// Finish writes what is left and the index, and returns the run, ready to be read. It is
+// durable after Segment.Sync. The caller must have checked the free space, since Badger dies
+// of a full disk. A failed write wraps dedup.ErrFailed. A value for which there is no room, or
+// which the disk refuses before Badger has it, gives dedup.ErrDiskFull or the disk's error;
+// other errors are the caller's mistakes.
 func (w *RunWriter) Finish() (*Run, error) {
 	if w.closed {
 		return nil, fmt.Errorf("persist: run %d was finished already", w.meta.ID)
@@ -279,8 +282,8 @@ func (w *RunWriter) Finish() (*Run, error) {
 	if w.err != nil {
 		return nil, w.err
 	}
-	// Read back as a later opening would: a run that was not stored as promised is
-	// noticed before its journal frames are given up.
+	// Opened as a later opening would open it: a run that was not stored right is noticed
+	// while the journal still has its frames.
 	r, err := w.seg.openRun(w.meta)
 	if err == nil {
 		err = r.unmapWritten()

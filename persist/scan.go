@@ -7,8 +7,8 @@ import (
 	"github.com/firstseen/firstseen/internal/vfs"
 )
 
-// A Cursor goes through the blocks of a run, in order. It holds one value at a
-// time, copied, so that the caller's code runs with nothing pinned.
+// A Cursor goes through the blocks of a run, in order. It holds one value at a time, copied, so
+// that the caller's code runs with nothing pinned and a segment can be closed in between.
 type Cursor struct {
 	run   *Run
 	value int // the value in buf
@@ -22,9 +22,9 @@ type Cursor struct {
 // Cursor returns one at the start of the run, for a scan in several steps.
 func (r *Run) Cursor() *Cursor { return &Cursor{run: r, value: -1} }
 
-// Until gives the blocks that begin at or before an order to yield, in order, and
-// reports whether there are more. What Scan says of errors holds here too: only at
-// the end, without an error, is it certain that these were the keys of the run.
+// Until gives the blocks that begin at or before an order to yield, in order, and reports
+// whether there are more. As with Scan, only the end without an error makes it certain that
+// these were the keys of the run.
 func (c *Cursor) Until(order uint64, yield func(b *Block)) (more bool, err error) {
 	last, _ := blockOf(order, c.run.meta.Blocks)
 	for {
@@ -38,8 +38,8 @@ func (c *Cursor) Until(order uint64, yield func(b *Block)) (more bool, err error
 	}
 }
 
-// load copies and checks a value, as Badger gives it now: what is wrong with its
-// own entries shows here too.
+// load copies and checks a value. It asks Badger anew, although the run has the slice, so that
+// damage of Badger's own entries shows too.
 func (c *Cursor) load(value int) error {
 	r := c.run
 	m := r.meta.Values[value]
@@ -163,7 +163,7 @@ func (r *Run) Salvage(yield func(b *Block) error) (lost uint64, err error) {
 	return lost, errors.Join(problems...)
 }
 
-// verifyIndex looks at the stored index; the run goes by the one in memory.
+// verifyIndex checks the stored index, which nobody has read since the run was opened.
 func (r *Run) verifyIndex() error {
 	return r.guarded(indexNumber, func() error {
 		p, err := r.openValue(indexNumber, r.meta.Index)

@@ -2,7 +2,7 @@
 // read.
 //
 // A look-up of a batch of keys in a table far larger than the cache waits for
-// memory once per key. When the addresses of the whole batch are announced first
+// memory once per key. When the addresses of the whole batch are prefetched first
 // the waits overlap, and a key costs about as much as memory bandwidth allows
 // instead of its latency: 16 to 20 ns instead of 200 to 400.
 //

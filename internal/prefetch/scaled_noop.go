@@ -4,9 +4,8 @@ package prefetch
 
 import "unsafe"
 
-// Scaled does nothing on this processor or under the build tag purego. Where it
-// does something it announces a read of element high(order × n), 1<<shift
-// bytes long, of the n elements at base, for each order.
+// Scaled does nothing on this processor or under the build tag purego. Elsewhere it prefetches,
+// for each order, element high(order × n) of the n elements of 1<<shift bytes at base.
 func Scaled(base unsafe.Pointer, n uint64, shift uint8, orders []uint64) {}
 
 // Bytes does nothing either.
