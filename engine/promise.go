@@ -38,12 +38,18 @@ func (fl *flusher) writeManifest(done []flushed, at moment) error {
 	})
 }
 
-// A moment is a time that a manifest may tell, by both clocks. Who writes it there
-// has synced the journal since it was read, so that a power loss takes no mark
-// whose call had returned by then.
-type moment struct{ clock, wall int64 }
+// A moment is a time that a manifest may tell, by both clocks, and what had settled of the
+// results by then. Whoever writes it there has synced the journal since it was read, so that
+// a crash takes no mark whose call had returned by then, and none whose result counts as
+// settled.
+type moment struct {
+	clock, wall int64
+	settled     []settled
+}
 
-func (e *Engine) moment() moment { return moment{e.clock.read(), e.clock.wall()} }
+func (e *Engine) moment() moment {
+	return moment{clock: e.clock.read(), wall: e.clock.wall(), settled: e.results.settled()}
+}
 
 // describe brings the manifest's list of generations up to date.
 //
@@ -63,6 +69,7 @@ func (e *Engine) describe(m *persist.Manifest, at moment) {
 		m.Generations = append(m.Generations, gm)
 	}
 	m.Lost = heldGaps(m.Lost, generations)
+	e.results.promiseSettled(at.settled)
 	m.Results = e.results.metas(generations[0].number)
 	// One that was read before a step of the wall may come after the one that tells
 	// of it (persistStep).

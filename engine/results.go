@@ -88,12 +88,47 @@ func (r *results) metas(oldest uint64) (metas []persist.ResultsMeta) {
 	return metas
 }
 
-// settle notes that a call has made its marks or has taken its records back: an opening need
-// not ask any more whether its records are orphans.
+// settle notes that a call has made its marks or has taken its records back. Once a manifest
+// tells so, an opening does not ask any more whether its records are orphans.
 func (d *resultDir) settle(seq uint64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	delete(d.unsettled, seq)
+}
+
+// settled is the number up to which the calls of a directory had settled.
+type settled struct {
+	d   *resultDir
+	seq uint64
+}
+
+// settled returns how far the calls have settled. Their marks may lie in the journal's buffer
+// only, so this may be promised when the journal has been synced since:
+//
+//  1. A call marks its keys and is settled; its frame is not written yet.
+//  2. A manifest tells that it is settled.
+//  3. Kill: the marks are gone, and no opening takes the result back.
+//  4. The key is handled again and marked without a result. The old one would be its answer.
+func (r *results) settled() (all []settled) {
+	for _, d := range r.list() {
+		d.mu.Lock()
+		s := settled{d, d.put.Seq}
+		for seq := range d.unsettled {
+			s.seq = min(s.seq, seq-1)
+		}
+		d.mu.Unlock()
+		all = append(all, s)
+	}
+	return all
+}
+
+// promiseSettled has manifests tell from now on what settled returned.
+func (r *results) promiseSettled(all []settled) {
+	for _, s := range all {
+		s.d.mu.Lock()
+		s.d.synced.Settled = max(s.d.synced.Settled, min(s.seq, s.d.synced.Seq))
+		s.d.mu.Unlock()
+	}
 }
 
 // tellLost notes that records are missing.
@@ -163,10 +198,6 @@ func (r *results) sync() error {
 func (r *results) syncDir(d *resultDir) error {
 	d.mu.Lock()
 	at, dirty := d.put, d.put.Seq != d.synced.Seq
-	at.Settled = at.Seq
-	for seq := range d.unsettled {
-		at.Settled = min(at.Settled, seq-1)
-	}
 	d.mu.Unlock()
 	if d.store == nil {
 		return nil
@@ -182,7 +213,7 @@ func (r *results) syncDir(d *resultDir) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if at.Seq >= d.synced.Seq {
-		at.Settled = max(at.Settled, d.synced.Settled)
+		at.Settled = d.synced.Settled
 		d.synced = at
 	}
 	return nil

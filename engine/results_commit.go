@@ -179,7 +179,11 @@ func (c *call) markHeld(ctx context.Context, k *keeping, d *resultDir, seq uint6
 	c.e.counts.add(&c.batch.Counts)
 	k.drop(k.lost)
 	if err == nil {
-		d.settle(seq)
+		// Records of claims that are left are of no use here, but should a crash take the
+		// beginning of the new generation, they are orphans in this one.
+		if len(k.held) == 0 {
+			d.settle(seq)
+		}
 		return nil
 	}
 	if !errors.Is(err, dedup.ErrFailed) { // else nothing is known any more, and nobody will ask

@@ -676,3 +676,53 @@ func TestResultsMany(t *testing.T) {
 		wantResult(t, e, intKey(i), fmt.Sprint(i))
 	}
 }
+
+// TestResultsSettledByDurableMarks: a manifest that is written while a commit's marks are still
+// in the journal's buffer does not take its results for settled. After a kill the key is
+// handled again, and what it was marked with then is what it is answered with.
+func TestResultsSettledByDurableMarks(t *testing.T) {
+	disk := newHookFS("journal")
+	o := resultOptions(newFakeClock())
+	o.fs, o.Sync, o.Shards = disk, SyncAlways, 1
+	dir := t.TempDir()
+	e := mustOpen(t, dir, o)
+	commitResult(t, e, []byte("first"), "makes the directory")
+	writing, let := make(chan struct{}, 64), make(chan struct{})
+	letOnce := sync.OnceFunc(func() { close(let) })
+	defer letOnce()
+	disk.set(func(op string) error {
+		writing <- struct{}{}
+		<-let
+		return nil
+	})
+	var commits sync.WaitGroup
+	commit := func(key string) {
+		c := mustClaim(t, e, []byte(key), dedup.Fresh)
+		c.Result = []byte("of the run that was killed")
+		commits.Go(func() {
+			if err := e.Commit(ctx, c); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	commit("key")
+	receive(t, "the commit's marks are about to be written", writing)
+	commit("other") // its results are synced, and all that was settled by then is known to be durable
+	eventually(t, "both keys are marked in memory", func() bool { return e.Stats().Results.Kept == 3 && e.Stats().Claims.Held == 0 })
+	if err := e.store.update(func(m *persist.Manifest) { m.Results = e.results.metas(0) }); err != nil {
+		t.Fatal(err)
+	}
+	killed := copyDir(t, dir)
+	letOnce()
+	commits.Wait()
+	disk.set(nil)
+	mustClose(t, e)
+
+	o.fs = nil
+	e = mustOpen(t, killed, o)
+	if err := e.Commit(ctx, mustClaim(t, e, []byte("key"), dedup.Fresh)); err != nil {
+		t.Fatal(err)
+	}
+	wantResult(t, e, []byte("key"), "")
+	mustClose(t, e)
+}

@@ -181,6 +181,11 @@ var faults = []fault{
 		tests: []test{{folder: "engine", name: "TestFaultsResultsPowerLoss", says: lost, tries: 20}},
 	},
 	{
+		name: "SettleEarly", breaks: "results count as settled whose marks a kill can still take",
+		edits: []edit{{"engine/results.go", "at.Settled = d.synced.Settled", "at.Settled = at.Seq\n\t\tfor seq := range d.unsettled {\n\t\t\tat.Settled = min(at.Settled, seq-1)\n\t\t}"}},
+		tests: []test{{folder: "engine", name: "TestResultsSettledByDurableMarks", says: `want ""`}},
+	},
+	{
 		name: "IgnoreLostResults", breaks: "results that are missing are not noticed",
 		edits: []edit{{"engine/results_restore.go", "if err != nil && !p.Lost {", "if false {"}},
 		tests: []test{{folder: "engine", name: "TestResultsLost", says: `has the result ""`}},
