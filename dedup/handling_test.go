@@ -51,7 +51,7 @@ func TestHandlerContext(t *testing.T) {
 					if err := g.Release(t.Context(), cs...); err != nil {
 						t.Fatal(err)
 					}
-					time.Sleep(time.Minute) // synctest's: a renewal comes and is refused
+					<-time.After(time.Minute) // synctest's: a renewal comes and is refused
 				}, &k)
 				for range 2 { // the second time they have been asked
 					for _, ctx := range []context.Context{ctx, child} {
