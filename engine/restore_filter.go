@@ -173,6 +173,7 @@ func (e *Engine) addRun(r *persist.Run, add func(orders []uint64)) error {
 		if len(orders) >= many {
 			add(orders)
 			orders = orders[:0]
+			runtime.Gosched()
 		}
 		return nil
 	})

@@ -19,8 +19,8 @@ import (
 const fixedMemory = 96 << 20
 
 const (
-	// firstTableKeys is what tables take at first where nothing is known: a set of them 13 MB.
-	firstTableKeys = 32 << 10
+	// firstTableKeys is what tables take at first where nothing is known: a set of them 25 MB.
+	firstTableKeys = 64 << 10
 	// firstCapacity is the keys within a window that filters are made for then: 14 MB.
 	firstCapacity = 4_000_000
 	// mostUnflushed is what a set of tables takes at most, whatever the memory: 600 MB for
@@ -188,19 +188,24 @@ func (e *Engine) fitTables() error {
 // less than that part of their size: a quiet hour is no reason.
 const shrinkAfter, shrinkBelow = 3, 3
 
-// setTables makes the ring fit for tables of so many keys, and then the tables of that size.
+// setTables changes how many keys tables take, and then makes the ring fit. The ring takes the
+// disk's time: if it came first, callers would fill small tables meanwhile and wait for one flush
+// after the other. A ring that can't grow is full before larger tables are, so those are made
+// smaller again.
 func (e *Engine) setTables(keys int) error {
 	now := e.set.MaxKeys()
-	if keys == now {
-		return nil
+	if err := e.setMaxKeys(keys); err != nil {
+		return err
 	}
 	if err := e.setRing(e.ringFor(keys)); err != nil {
 		return err
 	}
 	perKey := (shards.TableSets + 1) * e.opts.recordBytes() * int64(e.opts.Shards)
-	if most := int(2 * e.journal.State().RingBytes / perKey); keys > now && keys > most {
-		keys = max(now, most) // a ring that can't grow is full before the tables are
-	}
+	return e.setMaxKeys(max(min(keys, now), min(keys, int(2*e.journal.State().RingBytes/perKey))))
+}
+
+func (e *Engine) setMaxKeys(keys int) error {
+	now := e.set.MaxKeys()
 	if keys == now {
 		return nil
 	}

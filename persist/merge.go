@@ -3,7 +3,13 @@ package persist
 import (
 	"bytes"
 	"fmt"
+	"runtime"
 )
+
+// yieldEvery is how many keys a merge writes, in some 100 µs, before it yields the processor:
+// a caller that comes out of a system call would otherwise wait for the end of the scheduler's
+// slice of 10 ms.
+const yieldEvery = 2048
 
 // MergeRuns writes the keys of runs, each once, as one run of the segment dst. The runs are of
 // one shard and form; hash gives the order of a variable form's key, which runs do not store.
@@ -41,7 +47,7 @@ func MergeRuns(dst *Segment, spec RunSpec, runs []*Run, hash func(key []byte) (o
 
 func mergeInto(w *RunWriter, sources []*source) error {
 	var last record // the key written last
-	seen := false
+	n := 0 // keys written
 	for len(sources) > 0 && w.err == nil {
 		// A heap would pay from about ten runs on; there are a handful.
 		least := 0
@@ -51,8 +57,10 @@ func mergeInto(w *RunWriter, sources []*source) error {
 			}
 		}
 		s := sources[least]
-		if k := &s.now; !seen || k.compare(&last) != 0 {
-			seen = true
+		if k := &s.now; n == 0 || k.compare(&last) != 0 {
+			if n++; n%yieldEvery == 0 {
+				runtime.Gosched()
+			}
 			last.order, last.lo = k.order, k.lo
 			last.key = append(last.key[:0], k.key...)
 			if s.fixed {

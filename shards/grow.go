@@ -5,6 +5,7 @@ import (
 	"runtime"
 
 	"github.com/firstseen/firstseen/bloom"
+	"github.com/firstseen/firstseen/internal/keytable"
 )
 
 // Grow rebuilds one shard's filter larger, or smaller, while calls go on. At every moment the
@@ -79,26 +80,36 @@ func (s *shard) addLarger(generation uint64, slots uint8, orders []uint64) {
 // addUnflushed adds the keys of a table to the larger filter, unless it was flushed since it
 // was listed: its memory is recycled then, and its run is added later.
 func (s *shard) addUnflushed(u *Unflushed) {
+	orders := make([]uint64, 0, MaxPart)
+	for form := range u.tables {
+		var t *keytable.Table
+		for at, more := 0, true; more; at += len(orders) {
+			t, at, orders, more = s.addPiece(u, form, t, at, orders[:0])
+			runtime.Gosched()
+		}
+	}
+}
+
+// addPiece adds keys of one form of a table from the at-th on, where t is the memory in which
+// they lay at the last piece. The shard is locked for a piece at a time, since a whole table
+// takes 4 ms and more. Only keys that were there when larger was set are to be added, since
+// all later ones are marked in both filters. They keep their places as long as the memory is
+// the same, and when it has grown the keys are added from the first one on.
+func (s *shard) addPiece(u *Unflushed, form int, t *keytable.Table, at int, orders []uint64) (_ *keytable.Table, _ int, _ []uint64, more bool) {
 	s.lockLater()
 	defer s.mu.Unlock()
-	if u != s.active && !s.isSealed(u) || u.Generation < s.oldest {
-		return
+	if u != s.active && !s.isSealed(u) || u.Generation < s.oldest || u.tables[form] == nil {
+		return nil, 0, orders, false
 	}
-	slot := int(s.growing.move[u.Slot])
-	orders := make([]uint64, 0, MaxPart)
-	for _, t := range u.tables {
-		if t == nil {
-			continue
-		}
-		for p := range t.All() {
-			if orders = append(orders, p.Hi<<s.set.shardBits); len(orders) == cap(orders) {
-				s.larger.AddBatch(slot, orders)
-				orders = orders[:0]
-			}
-		}
-		s.larger.AddBatch(slot, orders)
-		orders = orders[:0]
+	if t != u.tables[form] {
+		t, at = u.tables[form], 0
 	}
+	pairs := t.Stored(at)
+	for _, p := range pairs[:min(MaxPart, len(pairs))] {
+		orders = append(orders, p.Hi<<s.set.shardBits)
+	}
+	s.larger.AddBatch(int(s.growing.move[u.Slot]), orders)
+	return t, at, orders, len(orders) > 0
 }
 
 func (s *shard) isSealed(u *Unflushed) bool {

@@ -87,6 +87,10 @@ func (s *Set) AddTables() error {
 // firstKeys is how many keys the first table of a form is made for, where no full one is ready.
 const firstKeys = 512
 
+// moveMost is how many keys are moved into a larger table at most, in a millisecond: more of
+// them are sealed, and become a run of their own.
+const moveMost = 16 << 10
+
 // tableFor returns the active table of a form with room for n more keys, at most
 // MaxPart.
 func (s *shard) tableFor(b *Batch, form hash.Form, n int) (*keytable.Table, error) {
@@ -101,34 +105,25 @@ func (s *shard) tableFor(b *Batch, form hash.Form, n int) (*keytable.Table, erro
 	}
 }
 
-// growTable makes the first table of a form, or a larger one, for n more keys. A table can't
-// grow if its arena is full, or if it holds more keys than a full one may, which happens after
-// SetMaxKeys. Then everything is sealed and a new table begun.
+// growTable makes the first table of a form, or a larger one, for n more keys. The last step goes
+// to the full size, which the pool recycles. If the pool has one no time is spent on smaller ones.
 func (s *shard) growTable(b *Batch, form hash.Form, n int) error {
-	old, most := s.active.tables[form], s.set.fullKeys()
-	if old != nil && (old.Len()+n > most || !old.RecordRoom(1)) {
+	old, most, keys := s.active.tables[form], s.set.fullKeys(), firstKeys
+	// More keys than a full table takes: after SetMaxKeys has made full ones smaller.
+	full := old != nil && (old.Len()+n > most || !old.RecordRoom(1))
+	if full {
 		s.set.filled.Add(1)
+	}
+	t := s.set.pool.Full(most)
+	switch {
+	case full || old != nil && s.sealsSmall(old, most, t != nil):
 		if err := s.sealWithin(b); err != nil {
+			s.set.pool.Recycle(t)
 			return err
 		}
 		old = nil
-	}
-	keys := firstKeys
-	if old != nil {
+	case old != nil:
 		keys = 2 * old.Cap()
-	}
-	// The last step goes to the full size, which the pool recycles. If the pool has one no
-	// time is spent on smaller ones. If it has none because they wait for their flush, a small
-	// one has to do meanwhile: the first touch of a new one costs a caller 3 ms per MB, which
-	// was 0.1 to 0.3 s at a rotation under full load (docs/decisions/010).
-	t := s.set.pool.Full(most)
-	if t == nil && old != nil && old.Len() > 0 && 2*keys > most && s.fullComing(most) {
-		// A full table is still on its way: the small one is sealed as it is, and another
-		// small one takes its place.
-		if err := s.sealWithin(b); err != nil {
-			return err
-		}
-		return s.growTable(b, form, n)
 	}
 	if t == nil {
 		if 2*keys > most {
@@ -140,6 +135,17 @@ func (s *shard) growTable(b *Batch, form hash.Form, n int) error {
 		}
 	}
 	return s.replaceTable(b, form, n, old, t)
+}
+
+// sealsSmall reports whether a table that is not full is sealed all the same, to become a run of
+// its own: if a full one is ready but this one has too many keys to move, or if a full one is on
+// its way and another small one has to do meanwhile. The first touch of a new full one costs a
+// caller 3 ms per MB, which was 0.1 to 0.3 s at a rotation under full load (docs/decisions/010).
+func (s *shard) sealsSmall(t *keytable.Table, most int, ready bool) bool {
+	if ready {
+		return t.Len() > moveMost
+	}
+	return t.Len() > 0 && 4*t.Cap() > most && s.fullComing(most)
 }
 
 // replaceTable makes t the active table of a form, with the keys of old where there is one.

@@ -190,6 +190,10 @@ func (t *Table) All() iter.Seq[Pair] {
 	}
 }
 
+// Stored returns the keys from the at-th on, in the order in which they came. Deleted ones may
+// be among them.
+func (t *Table) Stored(at int) []Pair { return t.pairs[min(at, t.used):t.used] }
+
 // MoveTo adds all keys to the empty table to, which has room for them, and gives it the
 // arena. An order is the hash without its first shardBits bits. It reports whether all
 // found a place; if not, t is as it was.
