@@ -47,7 +47,7 @@ func MergeRuns(dst *Segment, spec RunSpec, runs []*Run, hash func(key []byte) (o
 
 func mergeInto(w *RunWriter, sources []*source) error {
 	var last record // the key written last
-	n := 0 // keys written
+	n := 0          // keys written
 	for len(sources) > 0 && w.err == nil {
 		// A heap would pay from about ten runs on; there are a handful.
 		least := 0
