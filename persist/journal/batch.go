@@ -6,11 +6,16 @@ import (
 	"github.com/firstseen/firstseen/internal/prefetch"
 )
 
-// batch holds frames that lie one behind the other in the log.
+// batch holds frames that lie one behind the other in the log. The journal has two, guarded
+// by Journal.mu: Append fills one while the other is written. A leader takes one out under mu
+// and owns it until it puts it back as spare.
 type batch struct {
-	data  []byte
-	start Pos // of data[0]
-	wrap  int // data[wrap:] begins at the ring's start; -1: it does not get there
+	data  []byte // whole frames, as they will lie in the ring
+	start Pos    // of data[0]
+	// wrap says that data[wrap:] begins at the ring's start; -1: it does not get there. It
+	// gets there once at most: a batch keeps its room until it is written, so it is never
+	// longer than a lap.
+	wrap int
 }
 
 func (b *batch) reset(start Pos) {
@@ -29,7 +34,11 @@ func (b *batch) halves() (first, second []byte) {
 }
 
 // write hands a batch to the operating system and returns the number of system
-// calls it took.
+// calls it took. The caller owns the batch and does not hold mu. At a lap's end there are two
+// calls. A kill between them leaves whole frames and the pad, and the log ends there.
+//
+// Under SyncAlways a sync follows each batch and takes away the right to store to its pages,
+// so that a copy into the mapping would be one page fault after the other.
 func (j *Journal) write(b *batch) (uint64, error) {
 	if len(b.data) == 0 {
 		return 0, nil

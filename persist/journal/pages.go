@@ -25,9 +25,12 @@ const (
 type ringPages struct {
 	wanted    chan struct{} // nil where pages are left alone
 	sinceSync atomic.Uint64 // bytes of small batches since the last sync
-	ready     atomic.Uint64 // position up to which pages are mapped, 0: none since the last sync
+	// ready is the position up to which pages are mapped, 0: none since the last sync. It is
+	// written under changing, and read by canCopyLocked, which holds mu instead.
+	ready atomic.Uint64
 	// syncing keeps pages from being mapped during a sync: the kernel would write them
-	// too, and take back the right to store to them.
+	// too, and take back the right to store to them. Whoever has set Journal.mu.syncing sets
+	// it, under changing, and takes it back.
 	syncing atomic.Bool
 	// changing is held while pages are mapped ahead or unmapped, 1 ms at most.
 	changing sync.Mutex
@@ -62,7 +65,9 @@ func (p *ringPages) wrote(bytes int, end Pos) {
 func (j *Journal) mapAhead() {
 	p := &j.pages
 	j.mu.Lock()
-	free := j.mu.room.tail + j.size // behind it lie live frames of the lap before
+	// Behind free lie live frames of the lap before, where nothing will be stored. The tail
+	// only grows, so an old one maps too little and never too much.
+	free := j.mu.room.tail + j.size
 	j.mu.Unlock()
 	p.changing.Lock()
 	defer p.changing.Unlock()
@@ -81,7 +86,7 @@ func (j *Journal) mapAhead() {
 
 // unmapWritten takes what was copied since the last sync, and what was mapped ahead, out
 // of the page table. The frames stay in the page cache; a store meanwhile maps its page
-// again.
+// again. The caller has set mu.syncing, so nobody makes such a store with mu held.
 func (j *Journal) unmapWritten(upTo Pos) {
 	p := &j.pages
 	p.changing.Lock()
@@ -104,7 +109,7 @@ const readAheadBytes, readAheadStep = 8 << 20, 1 << 20
 // takes unused memory back (docs/decisions/003).
 type ringReadAhead struct {
 	wanted chan struct{} // nil where there is no map to go by
-	asked  atomic.Uint64 // position up to which the ring was read ahead
+	asked  atomic.Uint64 // position up to which the ring was read ahead; the goroutine alone stores it
 }
 
 // wrote asks for the next piece once the log, now written up to end, has come near it.

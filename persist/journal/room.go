@@ -16,17 +16,21 @@ import (
 type room struct {
 	tail     Pos // no frame below it will be replayed
 	released Pos // what Release asked for; tail follows once it is written
+	// reserved is what Reserve has set aside, in bytes. Append and Unreserve take it back.
 	reserved uint64
-	slack    uint64 // the largest reservation so far, at most the largest frame
-	waiting  []*roomWaiter
-	waits    uint64 // reservations that had to wait
+	// slack is the largest reservation so far, at most the largest frame. It never shrinks:
+	// nobody keeps track of which reservations are still open.
+	slack   uint64
+	waiting []*roomWaiter // in the order of their calls
+	waits   uint64        // reservations that had to wait
 }
 
 // roomWaiter is one Reserve that waits its turn.
 type roomWaiter struct {
-	bytes   uint64
-	granted chan struct{} // closed when bytes were reserved, or with err set
-	err     error
+	bytes uint64
+	// granted is closed, under mu, when bytes were reserved, or with err set.
+	granted chan struct{}
+	err     error // written before granted is closed
 }
 
 // Reserve waits until the ring has room for frames that take that many bytes by
@@ -35,6 +39,8 @@ type roomWaiter struct {
 //
 // The wait ends with ctx's error, with dedup.ErrClosed, or with an error that
 // wraps dedup.ErrFailed. More than half of the ring is an error at once.
+//
+// No lock may be held that a flush needs: a flush is what gives room back.
 func (j *Journal) Reserve(ctx context.Context, bytes int) error {
 	j.mu.Lock()
 	if err := j.usableLocked(); err != nil {
@@ -61,6 +67,11 @@ func (j *Journal) Reserve(ctx context.Context, bytes int) error {
 	return j.reserveSlow(ctx, w)
 }
 
+// reserveSlow waits for w's turn. Its end and ctx's may come together:
+//
+//  1. ctx ends. Before this call has mu, Release lets w in and closes granted.
+//  2. The call sees that under mu and gives the bytes back. Nobody else would: its caller gets
+//     an error and makes no Append.
 func (j *Journal) reserveSlow(ctx context.Context, w *roomWaiter) error {
 	select {
 	case <-w.granted:
@@ -101,7 +112,8 @@ func (j *Journal) Unreserve(bytes int) {
 
 // Release tells that no frame below pos will ever be replayed, so that their room
 // may be used again. Make sure first that what Replay is given after a crash is
-// at least pos. A lower position than before changes nothing.
+// at least pos: a manifest on disk has to say so, or a replay would meet frames of the next
+// lap. A lower position than before changes nothing.
 func (j *Journal) Release(pos Pos) {
 	j.mu.Lock()
 	j.mu.room.released = max(j.mu.room.released, min(pos, j.mu.end))
@@ -118,6 +130,8 @@ func (j *Journal) advanceLocked() {
 	}
 }
 
+// fitsLocked reports whether n more bytes can be reserved. Distances between positions count
+// what a lap has skipped where the file ends, so the two cases measure against different ends.
 func (j *Journal) fitsLocked(n uint64) bool {
 	r := &j.mu.room
 	taken := j.mu.end - r.tail + r.reserved + n + r.slack
@@ -126,6 +140,8 @@ func (j *Journal) fitsLocked(n uint64) bool {
 		// before the tail, and what a growth has added lies behind it.
 		return taken <= j.size
 	}
+	// All of the log is in this lap, so between them nothing is skipped, and the ring is what
+	// the file has.
 	return taken <= j.lapEndLocked()
 }
 
@@ -140,7 +156,8 @@ func (j *Journal) usedLocked() uint64 {
 }
 
 // Back returns the position that lies so many bytes of the ring before the log's end, or
-// the log's tail if that is nearer.
+// the log's tail if that is nearer. It is for whoever decides which frames have to be flushed
+// so that their room comes back.
 func (j *Journal) Back(bytes int64) Pos {
 	j.mu.Lock()
 	defer j.mu.Unlock()

@@ -16,6 +16,10 @@ import (
 // into the buffer of the next batch or, where the frame comes alone and the ring's pages
 // are mapped, into the ring. Wait makes it last.
 //
+// The caller holds the lock of the frame's shard, and all shards share mu. So the payload's
+// checksum is computed before mu is taken, and mu is held for a copy. Frames get their
+// positions in the order in which they get mu.
+//
 // It is an error wrapping dedup.ErrFailed after a failure, dedup.ErrClosed after
 // Close. A frame without reserved room, above a quarter of the ring, of kind 0 or
 // 255 or of a generation above 32 bits is a programmer's misuse and an error.
@@ -47,6 +51,8 @@ func (j *Journal) Append(f *Frame) (Pos, error) {
 	h.lag = lagOf(h.pos, j.durable.Load())
 	end := h.pos + space
 	j.mu.end = end
+	// Into the ring only where nothing is pending in front of it: written tells of a prefix of
+	// the log, so it could not be raised over frames that are still in the buffer.
 	if b := &j.mu.pending; f.Alone && len(b.data) == 0 && j.canCopyLocked(int(space)) {
 		off := h.pos - j.mu.lap
 		h.append(j.ring[off:off:off+space], f.Payload, j.salt)
@@ -72,6 +78,8 @@ func (h *frameHeader) append(data, payload []byte, salt uint32) []byte {
 	return data
 }
 
+// lagOf is a frame's lag in units of frameAlign. durable is read under mu and may be old by
+// then, which claims less.
 func lagOf(pos, durable Pos) uint32 {
 	return uint32(min((pos-durable)/frameAlign, lagUnknown))
 }
@@ -88,6 +96,7 @@ func (j *Journal) lapEndLocked() uint64 {
 
 // padLocked leaves the rest of the lap empty, behind a pad frame if its header still fits.
 // So no frame crosses the ring's end: Append into the mapping and ringReader rely on that.
+// Nobody has reserved the pad's bytes; they are the slack's (see room).
 func (j *Journal) padLocked() {
 	rest := j.size - (j.mu.end - j.mu.lap)
 	if rest >= frameHeaderLen {
@@ -119,6 +128,7 @@ func (j *Journal) padLocked() {
 //     one caller that waits for batch 9, who finds writing cleared and leads.
 func (j *Journal) Wait(pos Pos) error {
 	for {
+		// After a failure nobody gets nil, not even for what was safe before (I7).
 		if j.failed.Load() == nil && j.reached(pos) {
 			return nil
 		}
@@ -194,6 +204,13 @@ func (j *Journal) copyToRingLocked() bool {
 // mu held. Every page must be mapped, or the store would be a page fault under mu. A sync
 // unmaps them, and where syncs are rare the kernel may write pages back by itself, which
 // makes a store wait just as well.
+//
+// No leader may be at work: its batch lies before these bytes, and written tells of a prefix.
+// Nor may anybody wait for the next batch (awaitedNo):
+//
+//  1. A leader has led maxLedBatches. X and Y wait for the next batch, and X is woken to lead.
+//  2. Before X runs, Z copies that batch into the ring and raises written.
+//  3. X finds its position reached and returns. It has led nothing, so nobody wakes Y.
 func (j *Journal) canCopyLocked(bytes int) bool {
 	return !j.mu.writing && j.mu.awaitedNo <= j.mu.batchNo && bytes <= smallBatch &&
 		j.mu.end <= j.pages.ready.Load() && !j.mu.syncing && j.cfg.syncsOften()
@@ -236,7 +253,9 @@ func (j *Journal) leadLocked() {
 		}
 		pwrites, err := j.write(&b)
 		if n > 1 {
-			j.batchDone[(no-1)%2].Broadcast() // only now: the disk has its next work first
+			// Only now: the disk has its next work first. Batch no+1 shares the condition;
+			// whoever waits for that one sees a leader at work and waits on.
+			j.batchDone[(no-1)%2].Broadcast()
 			if yields {
 				giveWay()
 			}
@@ -277,7 +296,7 @@ func (j *Journal) stopLeadingLocked() {
 }
 
 // finishBatch makes a batch up to end, whose write returned err, as safe as the mode says.
-// It returns the number of syncs.
+// It returns the number of syncs. The leader calls it without mu, which fail takes.
 func (j *Journal) finishBatch(end Pos, err error) (syncs uint64) {
 	doing, durable := "writing", Pos(0)
 	if err == nil && j.cfg.Sync == SyncAlways {
@@ -309,7 +328,9 @@ func (j *Journal) raise(written, durable Pos) {
 	}
 }
 
-// Sync returns nil once everything appended so far is on disk, whatever the mode.
+// Sync returns nil once everything appended so far is on disk, whatever the mode. A flush
+// calls it before a manifest names its runs: they must not hold what a power loss can take
+// from the journal.
 func (j *Journal) Sync() error {
 	j.mu.Lock()
 	err := j.usableLocked()
@@ -349,10 +370,17 @@ func (j *Journal) syncAll() error {
 
 // syncLocked syncs what was written, in the modes in which leaders do not sync. It lets
 // go of mu meanwhile, and writes go on.
+//
+//  1. syncing is set under mu. From here on nobody copies into the ring with mu held, so
+//     nobody has a page fault there when the pages go.
+//  2. written is read before the sync, which need not cover what is written later.
+//  3. The pages up to there are unmapped, then synced. A leader's copy maps its page again.
+//  4. durable is raised, then syncing is taken back and changed is broadcast, both under mu:
+//     whoever waits for the sync finds durable raised.
 func (j *Journal) syncLocked() {
 	j.mu.syncing = true
 	j.mu.Unlock()
-	upTo := j.written.Load() // read before the sync, which need not cover a later write
+	upTo := j.written.Load()
 	j.unmapWritten(upTo)
 	err := j.file.Sync()
 	j.pages.syncing.Store(false)
