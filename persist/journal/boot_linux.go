@@ -7,7 +7,8 @@ import (
 )
 
 // readBootID identifies the run of the kernel: while it stays the same, what was
-// handed to the operating system is still there. All zero: not known.
+// handed to the operating system is still there. A container has that of its host, which is
+// right, as the page cache is the host's too. All zero: not known.
 func readBootID() (id [16]byte) {
 	text, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {

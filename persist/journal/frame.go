@@ -57,9 +57,20 @@ type Frame struct {
 //	40  4  CRC32C of the payload
 //	44  4  CRC32C of bytes 0 to 43, seeded with the journal's salt
 //	48     payload, filled up with zeroes to a multiple of 8
+//
+// The position tells a frame from the one that lay at the same place a lap ago; the epoch,
+// from one of the same position that an earlier process left behind a torn frame. Generation
+// and time stand in each frame so that a replay needs neither a clock nor a guess.
+//
+// The header has a checksum of its own. So a frame whose payload is torn still says how long
+// it is, and a search for later frames need not read payloads (checkEnd, scan).
+//
+// The lag is there for a power loss. The watermark may be lost with it, and the journal's
+// header is not written while the journal runs; but a frame that is found brings along how far
+// the log was durable before it.
 const (
 	frameHeaderLen = 48
-	frameAlign     = 8
+	frameAlign     = 8 // of positions and lengths: what scan has to try
 	// lagUnknown stands for a lag of 32 GiB and more: it proves nothing.
 	lagUnknown = math.MaxUint32
 )
@@ -119,6 +130,7 @@ func (h *frameHeader) put(b []byte, salt uint32) {
 // bytes, and reports whether it is whole. What it says is not checked.
 func (h *frameHeader) parse(b []byte, salt uint32) bool {
 	b = b[:frameHeaderLen]
+	// Kind 0 is asked for by itself: with some salts zeroes match their checksum.
 	if b[0] == 0 || binary.LittleEndian.Uint32(b[44:]) != crc32c.Update(salt, b[:44]) {
 		return false
 	}

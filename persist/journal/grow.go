@@ -16,13 +16,20 @@ func roundRing(bytes int64) uint64 {
 }
 
 // Grow grows the ring to that many bytes, rounded up to whole pages, but at most to
-// Config.MaxRing; it never shrinks it. Frames can be appended meanwhile. The new part is
-// written and synced before the log gets there, so that no later sync has to write metadata
-// and no write can run out of disk. That takes the disk's time.
+// Config.MaxRing; it never shrinks it. Frames can be appended meanwhile. It takes the disk's
+// time, without mu (I8).
 //
 // From the beginning a position's offset is its remainder by the ring's full size. A lap ends
 // where the file does, with a pad as long as what is missing of the full size. So a lap that
 // is under way simply goes on into the new part, and no frame moves.
+//
+// For each piece, in this order:
+//
+//  1. Zeroes are written behind the file's end. A crash leaves a part of them, and the next
+//     opening takes what the file has: zeroes are no frames.
+//  2. They are synced, so that no later sync has to write metadata for them and no write of
+//     frames can run out of disk.
+//  3. allocated is raised, under mu. Only from here on can a frame get there.
 //
 // An error wraps dedup.ErrDiskFull where there is no room, and dedup.ErrClosed where Close
 // came meanwhile. The ring then works on, as large as it is.
@@ -53,6 +60,7 @@ func (j *Journal) Grow(bytes int64) error {
 		if err == nil && !more() {
 			err = dedup.ErrClosed
 		}
+		// A failed write is of zeroes only. No frame lies there, so the journal goes on.
 		if err != nil {
 			return fmt.Errorf("journal: growing %s: %w", j.cfg.Path, vfs.DiskFull(err))
 		}

@@ -84,6 +84,8 @@ func (h *journalHeader) mayLose() time.Duration {
 // those who choose keys from writing a payload that looks like a frame.
 func (h *journalHeader) salt() uint32 { return binary.LittleEndian.Uint32(h.id[:]) }
 
+// encode writes version 1 where the file has all of the ring: programs that know nothing of
+// growth can read it.
 func (h *journalHeader) encode() []byte {
 	b := make([]byte, headerLen)
 	copy(b, journalMagic)
@@ -111,7 +113,8 @@ func (h *journalHeader) encode() []byte {
 var errHeader = errors.New("no whole copy of the header")
 
 // decodeJournalHeader gives errHeader for damage and wraps
-// dedup.ErrIncompatible for a version that is not known here.
+// dedup.ErrIncompatible for a version that is not known here. A copy with sizes that no writer
+// gives it counts as damage too: everything else divides by the ring and maps it.
 func decodeJournalHeader(b []byte) (journalHeader, error) {
 	var h journalHeader
 	if len(b) != headerLen || string(b[:8]) != journalMagic ||
@@ -143,7 +146,9 @@ func decodeJournalHeader(b []byte) (journalHeader, error) {
 	return h, nil
 }
 
-// readJournalHeader returns the newer whole copy, and how many were whole.
+// readJournalHeader returns the newer whole copy, and how many were whole. A crash between
+// the writes of the two leaves an old one behind a new one, or behind a torn one. Either will
+// do: Replay lets no Append in, and Close does not return, before both are synced.
 func readJournalHeader(f vfs.File) (journalHeader, int, error) {
 	var newest journalHeader
 	whole, last := 0, errHeader
@@ -187,8 +192,11 @@ func writeJournalHeader(f vfs.File, h *journalHeader) error {
 }
 
 // createJournal makes the file: zeroes are written over what there is of the ring, so that
-// no later sync has to write metadata for it and no write can run out of disk.
-// The file gets its name last, so a journal that is there is whole.
+// no later sync has to write metadata for it and no write can run out of disk. A new journal
+// counts as closed cleanly at its start, so the first Replay looks for no frame.
+//
+// The file gets its name last, after the syncs of its header, which cover the zeroes too. So
+// a journal that is there is whole.
 func createJournal(fsys vfs.FS, path string, ring, allocated uint64, start Pos) error {
 	h := journalHeader{ring: ring, allocated: allocated, start: start, epochStart: start, clean: true, cleanEnd: start, sequence: 1}
 	if _, err := rand.Read(h.id[:]); err != nil {

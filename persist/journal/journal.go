@@ -90,6 +90,9 @@ const (
 // the first Append, and Close last. Append may be called with a lock held: it
 // does no I/O and waits for none (I8, and what DESIGN.md says under Locks).
 type Journal struct {
+	// All down to salt is set by Open and then read without a lock. Only head changes later:
+	// in Replay, before there are other calls, and in Close, which leaves the epoch alone,
+	// since a leader's raise reads it.
 	cfg    Config
 	file   vfs.File
 	ring   []byte        // the mapping's part behind the headers; nil where files can't be mapped
@@ -98,25 +101,29 @@ type Journal struct {
 	head   journalHeader // changed by Replay and Close only
 	// intactHeaders counts the copies of the header that were not damaged, of two.
 	intactHeaders int
-	note          markNote // the watermark as it was found at opening
-	boot          [16]byte
+	note          markNote // the watermark as it was found at opening: one of Replay's proofs
+	boot          [16]byte // of this run of the kernel, see readBootID
 	// size is the ring's bytes once it is fully grown. A position's offset in the ring is its
 	// remainder by size from the beginning, so a growth moves no frame.
 	size uint64
 	// allocatedAtOpen is how many of them the file had at opening: what a replay may read.
 	allocatedAtOpen uint64
-	largest         uint64 // the largest frame's bytes
-	salt            uint32
+	// largest is how many bytes a frame takes at most: a quarter of the ring. A reservation
+	// takes half at most, so it fits into an empty ring together with the slack for one frame
+	// (see room), and nobody waits for ever.
+	largest uint64
+	salt    uint32 // seeds the checksums of frames and watermark, see journalHeader.salt
 
 	// Frames below durable are on disk, frames below written are with the operating system.
 	// Both only grow, and raise stores them after the write or the sync has returned. So a
 	// Wait that reads a value high enough may return without taking mu.
 	durable, written atomic.Uint64
-	failed           atomic.Pointer[failure]
+	// failed publishes the first failure, and stays. It is stored before anybody is woken.
+	failed atomic.Pointer[failure]
 
 	mu struct {
 		sync.Mutex
-		stage stage
+		stage stage // from stageClosing on nothing is appended, and end is final
 
 		// The double buffer: frames are appended to pending while the leader, without mu,
 		// writes the batch that it took out. Its memory comes back as spare.
@@ -135,9 +142,11 @@ type Journal struct {
 		awaitedNo uint64 // the latest batch that anybody waits for
 		syncing   bool   // somebody syncs outside of a batch
 
-		room   room
-		writes uint64
-		bytes  uint64
+		room room
+
+		// Since opening, for State.
+		writes uint64 // system calls that wrote frames
+		bytes  uint64 // of frames and pads that the operating system was given
 		syncs  uint64
 	}
 	// Callers wait in batchDone[n%2] for batch n. Two are enough: nobody waits for more than
@@ -149,9 +158,11 @@ type Journal struct {
 	changed sync.Cond
 
 	// The goroutines are started by Replay and ended by Close.
-	stop      chan struct{} // nil before
-	running   sync.WaitGroup
-	growing   sync.Mutex // held by Grow
+	stop    chan struct{} // nil before; set under mu
+	running sync.WaitGroup
+	// growing is held by Grow, and by Close once it has closed stop. So Close waits for the
+	// piece that is being written, and no second Grow writes the same one. It is taken before mu.
+	growing   sync.Mutex
 	pages     ringPages
 	readAhead ringReadAhead
 }
@@ -282,6 +293,15 @@ func (j *Journal) closeFiles() error {
 // leaves the file as a kill would, and who still waits for a frame that was not
 // written gets dedup.ErrClosed. It returns the earlier failure if there was one;
 // a second Close does nothing.
+//
+//  1. stageClosing refuses Append and Reserve, so the end is final. Wait still works, for
+//     those whose frames were appended before.
+//  2. The goroutines and a Grow under way end. From here on only callers in Wait or Sync use
+//     the file.
+//  3. With clean set what was appended is synced, and only then does the header name the end:
+//     after a crash it must not vouch for frames that are not there.
+//  4. The last leader and the last sync are waited for. They use the mapping, which closeFiles
+//     takes away.
 func (j *Journal) Close(clean bool) error {
 	j.mu.Lock()
 	if j.mu.stage >= stageClosing {
@@ -333,7 +353,11 @@ func (j *Journal) closeClean() error {
 	return nil
 }
 
-// fail makes every later call an error (I7). The first failure stays.
+// fail makes every later call an error (I7). The first failure stays. mu must not be held.
+//
+// Nobody sleeps through it. A waiter looks at failed under mu, and is on its condition's list
+// before mu is free again. Here failed is stored before mu is taken. So a waiter either sees it
+// or is on the list when everybody is woken.
 func (j *Journal) fail(doing string, cause error) {
 	err := fmt.Errorf("journal %s: %w: %s: %w", j.cfg.Path, dedup.ErrFailed, doing, vfs.DiskFull(cause))
 	if !j.failed.CompareAndSwap(nil, &failure{err}) {

@@ -30,8 +30,11 @@ type watermark struct {
 	mu   struct {
 		sync.Mutex
 		page []byte // the mapping, nil when there is none or after close
+		// next is where the next note goes, 0 or 1. A process begins with 0, even where that
+		// is the best note it has found: its first note comes after the header of its epoch
+		// was synced (begin), and that proves as much.
 		next int
-		last markNote
+		last markNote // what was noted last: both positions only grow
 	}
 }
 
@@ -75,6 +78,9 @@ func openWatermark(fsys vfs.FS, path string, salt uint32) (w *watermark, best ma
 		return nil, best, err
 	}
 	if size != markLen {
+		// It is new, or a crash came while it was made. What notes it had are given up, which
+		// is harmless. Its name is not synced: a power loss may take the file.
+		//
 		// Written, not truncated to length: a store into a hole of a full disk
 		// would end the process.
 		if _, err := f.WriteAt(make([]byte, markLen), 0); err != nil {

@@ -60,6 +60,8 @@ func (j *Journal) Replay(from Pos, apply func(f *Frame) error) (Replayed, error)
 // proven is the position below which every frame must be there: a torn frame below it is
 // damage and not a crash's unfinished write.
 func (j *Journal) proven() Pos {
+	// The note counts in any epoch: what was synced stays. An older note says less, and a note
+	// of another journal has another salt.
 	p := max(j.head.start, j.head.epochStart, j.note.durable)
 	if j.head.clean {
 		p = max(p, j.head.cleanEnd)
@@ -75,10 +77,14 @@ func (j *Journal) proven() Pos {
 // begin opens the next epoch at end and makes the journal ready. The order matters:
 //
 //  1. The frames that were read are synced. After a kill only the operating system may have
-//     them, and 2 promises them.
+//     them, and 2 promises them. So are the zeroes of a growth that was interrupted: the
+//     header promises the file's length too.
 //  2. The header says where the new epoch begins. From here on what lay behind end is dead,
-//     even if this process is killed before it appends a frame.
-//  3. Appends are let in.
+//     even if this process is killed before it appends a frame. It has this run's boot id and
+//     mode, by which the next opening tells what a power loss could take.
+//  3. The watermark follows. Its first note may overwrite the best one, in whose place the
+//     header now stands.
+//  4. Appends are let in, and the goroutines start.
 func (j *Journal) begin(from, end Pos, hole uint64) error {
 	err := j.file.Sync()
 	if err == nil {
@@ -122,13 +128,18 @@ func (j *Journal) begin(from, end Pos, hole uint64) error {
 // replayer reads the log frame by frame, for one Replay or Scan.
 type replayer struct {
 	j      *Journal
-	from   Pos
-	proven Pos
-	epoch  uint32 // of the last frame
+	from   Pos    // where the log's reading began
+	proven Pos    // frames below it must be there
+	epoch  uint32 // of the last frame: epochs never fall along the log
 	read   ringReader
 	out    Replayed
 }
 
+// run reads to the end of the log, which is one of three:
+//
+//   - the clean end, behind which lie frames of the lap before;
+//   - a place one lap from where it began, since live frames can fill the ring to its last byte;
+//   - the first frame that is not live, where checkEnd has no objection.
 func (r *replayer) run(apply func(f *Frame) error) error {
 	if err := r.checkFrom(); err != nil {
 		return err
@@ -195,6 +206,8 @@ func (r *replayer) frame(pos Pos) (h frameHeader, payload []byte, detail string,
 	if live, detail := r.live(&h); !live {
 		return frameHeader{}, nil, detail, nil
 	}
+	// The ring never shrinks, so no frame of an earlier opening is larger than largest is now.
+	// A pad reaches to the full ring's end, where the next lap begins, and to nowhere else.
 	rest := j.size - pos%j.size
 	switch {
 	case h.kind == kindPad && h.space() != rest, h.kind != kindPad && h.space() > min(j.largest, j.allocatedAtOpen-pos%j.size):
@@ -214,7 +227,15 @@ func (r *replayer) frame(pos Pos) (h frameHeader, payload []byte, detail string,
 }
 
 // live tells a frame of the log from a dead one: one of the lap before, or one behind a
-// torn frame where an earlier process was killed.
+// torn frame where an earlier process was killed. The interleaving that the epochs are for:
+//
+//  1. In epoch 1 the power goes while frames A, B and C are written. C's page has reached the
+//     disk, B's has not.
+//  2. The next opening ends the log behind A and begins epoch 2 there. A frame as long as B
+//     takes its place. Then that process is killed.
+//  3. C is whole and lies where the log would go on. Its epoch gives it away: from where epoch
+//     2 begins only frames of epoch 2 count. Before that only lower epochs do, and they never
+//     fall along the log.
 func (r *replayer) live(h *frameHeader) (bool, string) {
 	now, start := r.j.head.epoch, r.j.head.epochStart
 	switch {
@@ -232,6 +253,7 @@ func (r *replayer) live(h *frameHeader) (bool, string) {
 //   - it lies below what the header or the watermark vouches for (proven);
 //   - a later frame says that everything up to it was durable when it was appended.
 func (r *replayer) checkEnd(pos, at Pos, h frameHeader, detail string) error {
+	// pos, not at: where a lap's rest is too short for a header the log may well end at pos.
 	if pos < r.proven {
 		return r.j.corrupt(at, fmt.Sprintf("%s; frames up to position %d must be there", detail, r.proven))
 	}
@@ -260,6 +282,10 @@ func (r *replayer) checkEnd(pos, at Pos, h frameHeader, detail string) error {
 // scan looks for frames of the current epoch behind a torn one. It returns the end of the
 // last one and the highest position that any of them says was durable. It tries every
 // multiple of frameAlign, since the torn frame's length can't be trusted.
+//
+// Others than those of the current epoch don't count. The hole lies behind the epoch's start
+// (proven), so they are of the lap before or dead. A frame that was written out of order, as a
+// power loss may leave it, claims no more than was durable before it: that is no damage.
 func (r *replayer) scan(hole Pos) (end, claim Pos, err error) {
 	const chunk = 1 << 20
 	j, limit := r.j, r.from+r.j.size
@@ -303,7 +329,8 @@ func (j *Journal) readError(err error) error {
 	return fmt.Errorf("journal: reading journal %s: %w", j.cfg.Path, err)
 }
 
-// ringReader reads pieces of the ring that don't cross its end, ahead by replayChunk.
+// ringReader reads pieces of the ring that don't cross its end, ahead by replayChunk. It reads
+// the file and not the mapping: a page that the disk can't give is an error here, not a fault.
 type ringReader struct {
 	file vfs.File
 	size uint64

@@ -2,7 +2,7 @@ package journal
 
 import "encoding/binary"
 
-// resultsBytes is the payload of a frame of KindResults.
+// resultsBytes is the payload of a frame of KindResults: ID, number and sum, 8 bytes each.
 const resultsBytes = 24
 
 // ResultsWritten says that records of results are durable, so that they must be there

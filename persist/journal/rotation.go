@@ -3,7 +3,7 @@ package journal
 import "encoding/binary"
 
 // rotationBytes is the payload of a frame of KindRotate: the start of the generation
-// and the end of the one before it, which is earlier after an idle time.
+// and the end of the one before it, which is earlier after an idle time; 8 bytes each.
 const rotationBytes = 16
 
 // Rotation is the frame that begins a generation at start; the one before it ended at

@@ -11,7 +11,8 @@ func (j *Journal) Scan(from Pos, apply func(f *Frame) error) (Replayed, error) {
 	return j.read(from, apply)
 }
 
-// leaveOpened lets one Replay or Scan in.
+// leaveOpened lets one Replay or Scan in. The journal counts as broken until begin has written
+// the new epoch, so that a failed Replay is not followed by an Append.
 func (j *Journal) leaveOpened() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -25,6 +26,7 @@ func (j *Journal) leaveOpened() error {
 func (j *Journal) read(from Pos, apply func(f *Frame) error) (Replayed, error) {
 	r := replayer{j: j, from: from, proven: j.proven(), read: ringReader{file: j.file, size: j.size, end: j.allocatedAtOpen}}
 	r.out.Clean = j.head.clean || j.head.epoch == 0
+	// An unknown boot id counts as another one: not to know is no proof that the power stayed.
 	r.out.PowerLoss = !r.out.Clean && (j.head.boot != j.boot || j.boot == [16]byte{})
 	if r.out.PowerLoss {
 		r.out.MayHaveLost = j.head.mayLose()
