@@ -39,7 +39,7 @@ type Plan struct {
 	Cores       float64       `json:"cores"`
 }
 
-// What a Plan assumes, from the measurements that DESIGN.md and this package's
+// What a Plan assumes, from the measurements that docs/performance.md and this package's
 // reports repeat.
 const (
 	planGenerations  = 8
