@@ -233,8 +233,9 @@ func (e *Engine) newSet(m *persist.Manifest) error {
 		Refresh:     e.opts.Refresh,
 		MaxKeys:     keys,
 		MaxSealed:   (shards.TableSets - 1) * e.opts.Shards,
-		Nonce:       binary.LittleEndian.Uint64(nonce[:]) >> 1,
-		Sealed:      e.flusher.wake,
+		// Random, so that a token of an earlier process ends no claim of this one (I6).
+		Nonce:  binary.LittleEndian.Uint64(nonce[:]) >> 1,
+		Sealed: e.flusher.wake,
 	}
 	if e.opts.Mode == Exact {
 		c.Confirmer = e.store

@@ -113,7 +113,9 @@ func (j *Journal) padLocked() {
 
 // Wait returns nil once the frames below pos, a position that Append returned,
 // are as safe as the mode says: SyncAlways on disk, otherwise with the operating
-// system. After an error it is not known whether the frames are safe.
+// system. After an error it is not known whether the frames are safe. pos may be the end of
+// another call's frame, which a duplicate rests on: then there may be nothing to write but a
+// sync to wait for.
 //
 // This is group commit. Whoever finds nobody writing becomes the leader and writes for all.
 // Nobody waits on purpose: the next batch gathers while the one before it is written.
