@@ -21,8 +21,8 @@ import (
 	"github.com/firstseen/firstseen/internal/vfs"
 )
 
-// This file and badger_open.go are the only ones that know Badger. A segment has
-// few entries (one a value of about 1 MiB, one index a run), so everything of
+// The files badger*.go are the only ones that know Badger. A segment has few
+// entries (one for each value of about 1 MiB and for each run's index), so everything of
 // Badger's that serves many small entries is turned off or made small.
 const (
 	memTableSize = 1 << 20 // room for about 8,000 entries
@@ -50,15 +50,20 @@ type store struct {
 	log *storeLog
 	// leaked says that Badger was left, by a panic or by its "Invalid read", with
 	// a lock of a value-log file held for reading. Closing would wait for it for
-	// ever, see close.
+	// ever, see close. Any reader sets it, and nobody takes it back.
 	leaked atomic.Bool
-	// rest is what the value log still takes before it would be rotated.
+	// rest is how many bytes the value log still takes before it would be rotated. It is an
+	// atomic so that Segment.Room can be asked during a put; put lowers it with putting held.
 	rest atomic.Int64
 
-	putting sync.Mutex // holds off other puts while hole is filled and one follows
-	hole    hole
+	// putting lets one put in at a time, from the look at the hole to the end of Badger's
+	// commit. So the log grows in the order of the puts, and hole knows how far it reaches.
+	putting sync.Mutex
+	hole    hole // guarded by putting
 
-	mapped struct { // values that were opened since the last adviseMapped
+	// mapped is a range of addresses: values that were opened since the last adviseMapped, and
+	// what lies between them. It is guarded by its own lock, a leaf.
+	mapped struct {
 		sync.Mutex
 		from, to uintptr
 	}
@@ -79,7 +84,7 @@ func storeOptions(dir string, maxBytes int64, log badger.Logger) badger.Options 
 		WithBlockCacheSize(0).
 		WithIndexCacheSize(0).
 		WithMetricsEnabled(false).
-		WithDetectConflicts(false).
+		WithDetectConflicts(false). // no key is put twice
 		WithNumVersionsToKeep(1).
 		WithMemTableSize(memTableSize).
 		// As many values as possible in the value log, see get.
@@ -99,7 +104,8 @@ func storeOptions(dir string, maxBytes int64, log badger.Logger) badger.Options 
 		WithChecksumVerificationMode(options.NoVerification)
 }
 
-// createStore makes a new Badger directory at dir, which must not exist.
+// createStore makes a new Badger directory at dir, which must not exist: what a crash left
+// under that name would become a part of the store.
 func createStore(dir string, maxBytes int64, logger *slog.Logger) (*store, error) {
 	return createStoreOf(dir, logger, segmentStore(dir, maxBytes))
 }
@@ -127,7 +133,11 @@ func segmentStore(dir string, maxBytes int64) opener {
 
 // put stores a value; it is durable after sync, before which some more bytes of values are
 // expected. value may be reused afterwards. An error that wraps errNotPut says that nothing
-// was written.
+// was written: the flush may be tried again where there is room. After any other it is not
+// known what Badger has (I7).
+//
+// Both refusals come before Badger is asked. It would rotate a full log, and on a full disk it
+// would die of SIGBUS where it writes through its map.
 func (s *store) put(key, value []byte, more int64) error {
 	s.putting.Lock()
 	defer s.putting.Unlock()
@@ -138,7 +148,7 @@ func (s *store) put(key, value []byte, more int64) error {
 	if err := s.hole.fill(need, more); err != nil {
 		return fmt.Errorf("%w: %w", errNotPut, err)
 	}
-	s.rest.Add(-need)
+	s.rest.Add(-need) // before the commit: one that fails may have taken the room all the same
 	txn := s.db.NewTransaction(true)
 	defer txn.Discard()
 	if err := txn.SetEntry(badger.NewEntry(key, value)); err != nil {
@@ -155,7 +165,9 @@ func (s *store) startSync() {
 }
 
 // sync makes everything that was put durable. Badger syncs the contents of its
-// two current files; the directory, in which they may be new, is left to us.
+// two current files; the directory, in which they may be new, is left to us, and so are files
+// that it has left for new ones since the last sync. Some failures it only logs, so its
+// messages are asked too before the sync counts.
 func (s *store) sync() error {
 	s.adviseMapped()
 	if err := s.db.Sync(); err != nil {
@@ -231,8 +243,9 @@ func checkRoom(dir string) error {
 	return fmt.Errorf("%w: %d KB are free, %d are needed", dedup.ErrDiskFull, free>>10, storeRoom>>10)
 }
 
-// close closes Badger. A store with a leaked lock is left as kill -9 would leave
-// it, with its goroutines idle: all that was promised has been synced before.
+// close closes Badger; all pins are gone. A store with a leaked lock is left as kill -9 would
+// leave it, with its goroutines idle: all that was promised has been synced before. So is one
+// on a full disk, since Badger writes a table when it closes.
 func (s *store) close() (err error) {
 	s.hole.close()
 	if s.leaked.Load() {
@@ -254,8 +267,9 @@ func (s *store) close() (err error) {
 	return nil
 }
 
-// giveUp gives the room of the values back where closing would lack it. Nobody
-// reads them any more.
+// giveUp gives the room of the values back where closing would lack it: a store that is left open
+// keeps its files' room even when they are removed, so the disk would stay full. Nobody reads
+// the values any more.
 func (s *store) giveUp() {
 	if checkRoom(s.dir) == nil {
 		return
@@ -328,6 +342,8 @@ func (l *storeLog) Errorf(format string, args ...any) {
 	case strings.HasPrefix(m, "Unable to read"), strings.HasPrefix(m, "Key:"):
 		// A value that can't be read: the reader says so itself.
 	default:
+		// What is not known here may be a write that failed. To take a harmless message for
+		// one costs a new opening; the other way round keys would be lost (I7).
 		l.failed.CompareAndSwap(nil, &m)
 	}
 }

@@ -56,6 +56,8 @@ func openStoreOf(dir string, logger *slog.Logger, open opener) (*store, error) {
 	if s != nil {
 		err = errors.Join(err, s.close())
 	}
+	// An error of the system is the machine's affair, and repair must not give the segment up
+	// for it. ENOENT alone is damage: a file of the segment has gone.
 	var errno syscall.Errno
 	if errors.As(err, &errno) && errno != syscall.ENOENT {
 		return nil, fmt.Errorf("persist: opening segment %s: %w", dir, vfs.DiskFull(err))
@@ -63,7 +65,9 @@ func openStoreOf(dir string, logger *slog.Logger, open opener) (*store, error) {
 	return nil, corrupt(dir, -1, "the store can't be opened: %v", err)
 }
 
-// prepareStore undoes what makes Badger's Open destroy or fail needlessly.
+// prepareStore undoes what makes Badger's Open destroy or fail needlessly. protectLog comes after
+// dropEmptyLogs: while an empty log is the newest one, the one that needs protection is not. A
+// crash in between is harmless, since the next opening does all of it again.
 func prepareStore(dir string) error {
 	// Without a MANIFEST, Open makes an empty store of it and removes the tables.
 	info, err := os.Stat(filepath.Join(dir, badger.ManifestFilename))
@@ -301,7 +305,8 @@ func storeFiles(dir, suffix string) (paths []string, err error) {
 }
 
 // startStore has Badger opened under its own recover: damaged files make it
-// panic here and there.
+// panic here and there. Badger begins a new value log at each opening, so the hole begins
+// behind that one's header.
 func startStore(dir string, logger *slog.Logger, open opener) (s *store, err error) {
 	s = &store{dir: dir, log: &storeLog{}}
 	s.log.logger = logger.With("segment", filepath.Base(dir))

@@ -15,8 +15,8 @@ import (
 	"github.com/firstseen/firstseen/internal/vfs"
 )
 
-// Results have an entry a record, so their memtable is larger than a segment's; each holds some
-// 30,000. A look-up asks one table for every so many records, by its filter first.
+// Results have an entry for each record, so their memtable is larger than a segment's; each holds
+// some 30,000. A look-up asks one table for every so many records, by its filter first.
 const (
 	resultMemTable = 4 << 20
 	resultValueLog = 64 << 20
@@ -28,7 +28,11 @@ const (
 )
 
 // resultStore opens a Badger whose versions are ours, and all kept: nothing that was written is
-// ever replaced or dropped, by compactions neither, as there are none.
+// ever replaced or dropped, by compactions neither, as there are none. So the sums of all that
+// was ever written can be compared with what is there, which is how missing records show.
+//
+// Unlike a segment's, its value log may be rotated: results are copied out of it, and nobody
+// keeps slices of its map.
 func resultStore(dir string) opener {
 	return func(s *store) (*badger.DB, error) {
 		return badger.OpenManaged(storeOptions(dir, 0, s.log).
@@ -47,7 +51,8 @@ func openResultStore(dir string, logger *slog.Logger) (*store, error) {
 }
 
 // Write stores the records of some calls; they are durable after Sync. All of them begin their
-// way at once. After an error nobody knows which of them are there.
+// way at once, so that Badger writes them together. After an error nobody knows which of them
+// are there. The caller has checked the free space for them and ResultsRoom.
 func (r *Results) Write(writes []ResultsWrite) error {
 	if !r.pins.pin() {
 		return ErrRetired
@@ -75,11 +80,12 @@ func (r *Results) Write(writes []ResultsWrite) error {
 }
 
 // begin hands the records of a call to Badger in transactions, and returns how many of them
-// there are. Each tells ended when it is over.
+// there are. Each tells ended when it is over. A kill may leave some of a call's records and not
+// others. They are orphans and are taken back, since the frame that promises them comes later.
 func (s *store) begin(w *ResultsWrite, ended func(error)) (begun int, err error) {
 	txn, bytes := s.db.NewTransactionAt(math.MaxUint64, true), 0
 	commit := func() {
-		_ = txn.CommitAt(w.Seq, ended)
+		_ = txn.CommitAt(w.Seq, ended) // its error goes to ended
 		begun++
 	}
 	for i := range w.Records {
@@ -178,7 +184,8 @@ func (r *Results) record(item *badger.Item, buf []byte) (rec ResultRecord, err e
 	return rec, verr
 }
 
-// recovered makes an error of a panic, Badger's or that of a page that the disk can't give.
+// recovered makes an error of a panic, Badger's or that of a page that the disk can't give. Badger
+// may have panicked with a lock of a log held, so the store counts as leaked.
 func (r *Results) recovered(faults bool, err *error) {
 	debug.SetPanicOnFault(faults)
 	if p := recover(); p != nil {

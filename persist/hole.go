@@ -33,7 +33,10 @@ const (
 )
 
 // fill readies the next n bytes to be written, with more to follow before the next sync.
-// Nobody may write meanwhile. After an error nothing has changed.
+// Nobody may write meanwhile: store.putting is held. After an error nothing has changed.
+//
+// A whole huge page is filled where what follows will use it up before the sync, else small ones:
+// a huge page that is added to after it has gone to the disk is written again as a whole.
 func (h *hole) fill(n, more int64) error {
 	end := h.end + n
 	if end+holeGuard > h.full && h.ready() {
@@ -69,6 +72,8 @@ func (h *hole) ready() bool {
 	if h.full == vlogHeader {
 		return true // nothing was filled yet
 	}
+	// The guard's bytes must still be zero. Should Badger write more than entryOverhead allows
+	// for, filling stops for good before it overwrites an entry.
 	guard := make([]byte, holeGuard)
 	_, err := h.f.ReadAt(guard, h.full-holeGuard)
 	h.off = err != nil || bytes.Count(guard, []byte{0}) < holeGuard

@@ -331,8 +331,9 @@ func (j *Journal) raise(written, durable Pos) {
 }
 
 // Sync returns nil once everything appended so far is on disk, whatever the mode. A flush
-// calls it before a manifest names its runs: they must not hold what a power loss can take
-// from the journal.
+// calls it before a manifest says up to where its runs cover the log. If a power loss could
+// take frames below that position, new ones would be written there, and the next replay would
+// skip them.
 func (j *Journal) Sync() error {
 	j.mu.Lock()
 	err := j.usableLocked()
