@@ -85,7 +85,7 @@ const (
 	// longer. The longer it is, the longer the collector's stops wait for a
 	// page-faulting copy. Readers take any length.
 	valueLimit = 1 << 20
-	// maxRecord is the longest key of a variable record.
+	// maxRecord is the longest key of a variable record: its length has one byte.
 	maxRecord = 255
 )
 
@@ -143,7 +143,7 @@ func readSealed(fsys vfs.FS, path string) ([]byte, error) {
 }
 
 // numbered lists the numbers of the entries of dir that are called prefix,
-// eight digits or more, suffix; in ascending order.
+// eight digits or more, suffix; in the order of their names.
 func numbered(entries []fs.DirEntry, prefix, suffix string, dirs bool) []uint64 {
 	var ids []uint64
 	for _, e := range entries {

@@ -68,7 +68,8 @@ func decodeIdentity(data []byte, path string) (Identity, error) {
 }
 
 // WriteIdentity writes dir's identity, atomically and durably. It is called
-// once, when the directory is made.
+// once, when the directory is made, while CREATING is still there: no key may be hashed under a
+// seed that a power loss could take.
 func WriteIdentity(fsys vfs.FS, dir string, id Identity) error {
 	if id.Shards == 0 || id.Shards > 256 || id.Shards&(id.Shards-1) != 0 {
 		return fmt.Errorf("persist: identity: %d shards, a power of two from 1 to 256 expected", id.Shards)

@@ -11,28 +11,40 @@ import (
 
 // A Manifest says what must be there (I5). What it names was synced before it
 // was written; what it does not name may be removed. It is replaced as a whole,
-// so a crash leaves the old one or the new one.
+// so a crash leaves the old one or the new one. It has no lock of its own: the engine
+// guards the present one by store.mu.
 type Manifest struct {
-	Sequence    uint64 // counts replacements
-	Clock       int64  // the engine's clock, ns
-	Wall        int64  // the wall clock when it was written, Unix ns
-	Window      int64  // ns
-	Span        int64  // of a generation, ns
-	Generations []GenerationMeta
-	Covered     []journal.Pos // per shard: frames of the shard below it are in runs
-	Tail        journal.Pos   // replay starts here
-	NextID      uint64        // of segments and runs
-	NextSeq     uint64        // of tables
-	Capacity    uint64        // keys per window that the filters are sized for
-	Lost        []GapMeta
-	Results     []ResultsMeta // in no particular order
+	Sequence uint64 // counts replacements
+	// Clock and Wall are the engine's clock, in ns, and the wall's, in Unix ns, at one time.
+	// The journal was synced after they were read and before they are written here, so a
+	// power loss takes no mark that was acknowledged by then. The next opening's clock is
+	// Clock and what the wall has moved on since Wall.
+	Clock       int64
+	Wall        int64
+	Window      int64            // of the options at the last opening, ns
+	Span        int64            // of a generation, ns
+	Generations []GenerationMeta // oldest first, numbers without a gap
+	// Covered has a position for each shard: its frames that end at or below it are in runs.
+	// Without a store they are in snapshots. A replay skips them.
+	Covered []journal.Pos
+	// Tail is where replay starts. No frame below it is needed: its keys are in runs or older
+	// than the window, and generations that begin there are listed here. Only what this says
+	// on disk may be given to Journal.Release.
+	Tail journal.Pos
+	// NextID is the highest number given to a segment, a run or results. A crash leaves
+	// directories with higher ones, and an opening raises it above those that it finds.
+	NextID   uint64
+	NextSeq  uint64 // reserved, 0
+	Capacity uint64 // keys per window that the filters are sized for
+	Lost     []GapMeta
+	Results  []ResultsMeta // in no particular order
 }
 
 // GenerationMeta describes one generation that has not been retired.
 type GenerationMeta struct {
 	Number     uint64
-	Start, End int64 // engine clock, ns; End 0: still live
-	Keys       uint64
+	Start, End int64  // engine clock, ns; End 0: still live
+	Keys       uint64 // of its runs, tombstones apart
 	// Snapshot promises, where there are no runs, that the generation's snapshot
 	// is there and holds all that was journaled below; 0 promises nothing.
 	Snapshot journal.Pos
@@ -52,7 +64,7 @@ type RunMeta struct {
 	Form       uint8
 	Tombstones bool
 	Zeros      uint8  // low bits that are 0 in every key's order
-	Seq        uint64 // order of the tables within a shard
+	Seq        uint64 // order of the tables within a shard; a tombstone overrides what has a lower one
 	Keys       uint64
 	MaxPos     journal.Pos // every key of it was journaled below this
 	Blocks     uint32      // at least 1
@@ -85,8 +97,9 @@ func ReadManifest(fsys vfs.FS, dir string) (*Manifest, error) {
 }
 
 // WriteManifest replaces dir's manifest, atomically and durably. Every run that
-// it names must have been synced before (Segment.Sync). When it fails, the old
-// or the new manifest may be in place (I7).
+// it names must have been synced before (Segment.Sync), and the journal up to what Covered
+// says (Journal.Sync). When it fails, the old or the new manifest may be in place (I7), so
+// nothing may be removed that the old one names.
 func WriteManifest(fsys vfs.FS, dir string, m *Manifest) error {
 	if err := vfs.WriteFileAtomic(fsys, filepath.Join(dir, ManifestName), m.Encode()); err != nil {
 		return fmt.Errorf("persist: %w", err)

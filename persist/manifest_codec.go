@@ -25,6 +25,10 @@ import (
 //	manifest    Results: list
 //	results     ID 8, Generation 8, Seq 8, Settled 8, Count 8, Sum 8, flags 1
 //	            (bit 0: lost)
+//
+// Flags that are not named here are damage: a format that has more of them has another version.
+//
+// The constants are the fewest bytes that an element takes, by which list bounds its length.
 const (
 	generationMin = 5*8 + 4
 	segmentMin    = 8 + 4

@@ -24,9 +24,9 @@ type Results struct {
 	config ResultsConfig
 	path   string
 	store  *store
-	pins   pins
-	names  []string // of the files at the last sync; guarded by syncing
-	sync   sync.Mutex
+	pins   pins       // held while the store is used
+	names  []string   // of the files at the last Sync; guarded by sync
+	sync   sync.Mutex // held by Sync, across the disk's; a leaf
 	close  struct {
 		sync.Once
 		err error
@@ -65,13 +65,17 @@ type ResultsWrite struct {
 }
 
 // ResultsMeta is what the manifest promises of results: those numbered up to Seq are Count
-// records whose sums add up to Sum.
+// records whose sums add up to Sum. Those above Seq are promised by frames of the journal, or
+// by nobody.
 type ResultsMeta struct {
 	ID, Generation uint64
 	Seq            uint64
-	Settled        uint64 // the calls numbered up to here have marked their keys, or taken the records back
-	Count, Sum     uint64
-	Lost           bool // records are known to be missing
+	// Settled is the number up to which calls have marked their keys, durably, or taken the
+	// records back. A record above it whose key is not marked is an orphan, which a crash left
+	// between result and mark.
+	Settled    uint64
+	Count, Sum uint64
+	Lost       bool // records are known to be missing
 }
 
 // A Badger key of results is 1 byte resultPrefix, the form, and the key's record: hash (8
@@ -82,6 +86,9 @@ type ResultsMeta struct {
 //	0       1      kind
 //	1       n      the result, with ResultKept
 //	1+n     4      CRC32C of number (8 bytes), Badger key, kind and result
+//
+// Number and key are under the checksum so that a whole value of another key or another write
+// is found out: Badger finds values by places that it has stored.
 const (
 	resultPrefix   = 'a'
 	resultOverhead = 1 + 4
@@ -111,7 +118,8 @@ func SplitResultKey(key []byte, isFixed func(form uint8) bool) (form uint8, hi, 
 	return form, binary.LittleEndian.Uint64(key[2:]), binary.LittleEndian.Uint64(key[10:]), nil, true
 }
 
-// ResultSum is what a record adds to the sum.
+// ResultSum is what a record adds to the sum. Key and number do, without the value: so an
+// opening can compare sums by reading Badger's tree alone. Values have their own checksum.
 func ResultSum(key []byte, seq uint64) uint64 { return hashPair(hashBytes(key), seq) }
 
 // Sum adds up what the records of a write add to the sum.
@@ -165,7 +173,8 @@ func newResults(c ResultsConfig) *Results {
 	return r
 }
 
-// CreateResults makes new results, which must not exist, and makes that durable.
+// CreateResults makes new results, which must not exist, and makes that durable: a manifest
+// names them before anything is written there, and from then on a missing directory is damage.
 func CreateResults(c ResultsConfig) (*Results, error) {
 	r := newResults(c)
 	var err error

@@ -44,6 +44,7 @@ func (ps ResultPromises) Add(f *journal.Frame) (ok bool) {
 		p = newResultPromise(ResultsMeta{ID: r.ID, Generation: f.Generation})
 		ps[r.ID] = p
 	}
+	// The manifest's count has those up to its Seq already.
 	if r.Seq > p.Seq {
 		p.seqs[r.Seq] = true
 		p.Count += uint64(r.Count)

@@ -55,6 +55,11 @@ func OpenSnapshotFile(fsys vfs.FS, dir string, gen uint64) (vfs.File, error) {
 // WriteSnapshot writes the snapshot of generation gen: write gives the content
 // to a buffered writer. Readers see the old file or the whole new one; when
 // WriteSnapshot returns nil it is durable.
+//
+//  1. The content goes to a file of another name. write also has to make durable what the
+//     content rests on, which is the journal, since the name comes right after.
+//  2. That file is synced, so that the name never stands for a part of it.
+//  3. It takes the name, and the directory is synced. Only after that may a manifest promise it.
 func WriteSnapshot(fsys vfs.FS, dir string, gen uint64, write func(io.Writer) error) (err error) {
 	path := SnapshotPath(dir, gen)
 	tmp := path + vfs.TmpSuffix
