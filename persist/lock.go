@@ -51,7 +51,8 @@ func LockDir(dir string) (*DirLock, error) {
 	}
 	l := &DirLock{path: path}
 	l.mu.file = f
-	// The file can be deleted, and another one of its name locked. The directory can't.
+	// The file can be deleted, and another one of its name locked. The directory can't. Where
+	// its file system has no locks for directories, the file alone has to do.
 	if l.mu.dir, err = lockSelf(dir); errors.Is(err, errLockHeld) {
 		return nil, errors.Join(fmt.Errorf("persist: locking %s: %w", dir, dedup.ErrLocked), l.Unlock())
 	}

@@ -23,9 +23,11 @@ type Query struct {
 	Found bool   // set by Confirm: the run holds the key
 	Mark  uint32 // the caller's
 
-	block uint32
+	block uint32 // set by prefetchIndex
 	rest  uint64 // see blockOf
-	data  []byte // the block, with its checksum
+	// data is the block with its checksum, a slice of a mapped file: it may be read only
+	// while Confirm has the segment pinned.
+	data []byte
 }
 
 // A Lookup confirms keys of many runs at once, for one goroutine at a time. The
@@ -36,9 +38,9 @@ type Lookup struct {
 	Waited time.Duration
 
 	qs     []Query
-	at     int // the query under way
-	pinned []*Segment
-	cold   bool // the last Confirm of coldFrom queries or more seems to have waited for the disk
+	at     int        // the query under way, by which leave tells what a fault is of
+	pinned []*Segment // each once; empty between two Confirms
+	cold   bool       // the last Confirm of coldFrom queries or more seems to have waited for the disk
 }
 
 // How many queries ahead of their use the index entry and the block of a query are prefetched.
@@ -56,7 +58,7 @@ const (
 // All segments are pinned before the first block is read and unpinned at the end, so that no
 // mapping goes away in between. Values are slices of mapped files: a page that the disk can't
 // give, or that somebody cut off, is a fault. Here it becomes a panic, and leave makes an
-// error of that.
+// error of that. The setting is the goroutine's, so other code of the process is not concerned.
 func (l *Lookup) Confirm(qs []Query) (err error) {
 	l.qs, l.at, l.Asked, l.Waited = qs, 0, 0, 0
 	defer l.leave(debug.SetPanicOnFault(true), &err)
@@ -103,7 +105,9 @@ const (
 	coldQuery = 3 * time.Microsecond
 )
 
-// took notes how long a Confirm took that began at start.
+// took notes how long a Confirm took that began at start. Where blocks are asked for at once,
+// one whose blocks are all in memory takes twice the time. So it takes twice coldQuery to stay
+// cold, or runs that fit into memory would never count as warm again.
 func (l *Lookup) took(start time.Time) {
 	d, limit := time.Since(start), time.Duration(len(l.qs))*coldQuery
 	if l.cold && d > 2*limit {

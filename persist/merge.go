@@ -46,7 +46,7 @@ func MergeRuns(dst *Segment, spec RunSpec, runs []*Run, hash func(key []byte) (o
 }
 
 func mergeInto(w *RunWriter, sources []*source) error {
-	var last record // the key written last
+	var last record // the key written last, a copy: its source's bytes change as it advances
 	n := 0          // keys written
 	for len(sources) > 0 && w.err == nil {
 		// A heap would pay from about ten runs on; there are a handful.

@@ -15,7 +15,7 @@ import (
 
 // A Run is a sorted, immutable set of keys of one shard and one form. Block b of its n blocks
 // holds the keys with mulhi(order, n) == b, so a look-up finds the block by arithmetic and no
-// search. All methods may be called at once.
+// search. All methods may be called at once: nothing changes after openRun.
 type Run struct {
 	seg    *Segment
 	meta   RunMeta
@@ -179,7 +179,7 @@ func (r *Run) readIndex(p []byte) error {
 }
 
 // checkIndex makes sure that no offset leads out of the values, and that no
-// block lies in two of them.
+// block lies in two of them. blockData and parse slice by the index without looking again.
 func (r *Run) checkIndex() error {
 	end := r.starts[len(r.starts)-1]
 	if r.index[0] != 0 || r.index[len(r.index)-1] != end {

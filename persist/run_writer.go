@@ -24,9 +24,9 @@ type RunSpec struct {
 	Tombstones bool
 	Zeros      uint8 // low bits that are 0 in every order: the shard's
 	Seq        uint64
-	MaxKeys    uint64 // at most so many keys come; it sets the number of blocks
-	MaxPos     journal.Pos
-	Follow     int64 // bytes that other runs of the segment take before its next Sync: a hint
+	MaxKeys    uint64      // at most so many keys come; it sets the number of blocks
+	MaxPos     journal.Pos // every key was journaled below this
+	Follow     int64       // bytes that other runs of the segment take before its next Sync: a hint
 }
 
 // A RunWriter writes one run. It is for one goroutine; several of one segment
@@ -38,7 +38,7 @@ type RunWriter struct {
 	max    uint64 // keys
 	follow int64  // see RunSpec
 	limit  int    // of a value's length
-	err    error
+	err    error  // the first one; nothing is written after it
 	buf    []byte // the value under way
 	start  int    // of the block under way, in buf
 	base   uint64 // where buf begins in the concatenated values
@@ -125,7 +125,8 @@ func (w *RunWriter) addPairs(pairs []Pair) {
 }
 
 // addToBlock adds the leading pairs that belong to the block under way, one at least, and
-// returns how many.
+// returns how many. What the loop changes is kept in variables of its own, so that it stays in
+// registers.
 func (w *RunWriter) addToBlock(pairs []Pair) int {
 	const most = 4 * blockKeys
 	pairs = pairs[:min(most, len(pairs))]
@@ -143,6 +144,8 @@ func (w *RunWriter) addToBlock(pairs []Pair) int {
 		}
 		prev.order, prev.lo = order, lo
 		sum += hashPair(order, lo)
+		// Eight bytes of distance are stored whatever the width. lo overwrites the surplus, and
+		// the next record what lies behind it.
 		record := buf[at:][:fixedRecord]
 		binary.LittleEndian.PutUint64(record, order>>zeros-first)
 		binary.LittleEndian.PutUint64(record[width:], lo)

@@ -15,7 +15,7 @@ type Cursor struct {
 	buf   []byte
 	next  int // the block to come
 	block Block
-	keys  uint64 // of the blocks so far
+	keys  uint64 // of the blocks so far: what the run's end compares with the description
 	sum   uint64
 }
 
@@ -137,6 +137,8 @@ func (r *Run) Salvage(yield func(b *Block) error) (lost uint64, err error) {
 		if loadErr != nil {
 			problems = append(problems, loadErr)
 		}
+		// A damaged value of the right length still has blocks that are whole, and each has a
+		// checksum of its own. In one of another length the index's offsets mean nothing.
 		if loadErr != nil && (!isCorrupt(loadErr) || len(c.buf) != int(r.meta.Values[v].Bytes)) {
 			continue // nothing to look into
 		}

@@ -48,9 +48,11 @@ type Segment struct {
 	config SegmentConfig
 	path   string
 	store  *store
-	bytes  atomic.Int64
-	pins   pins // held while mapped values are read
-	close  struct {
+	bytes  atomic.Int64 // see Bytes; several RunWriters add to it at once
+	// pins are held while the store is used, and while mapped values are read: closing unmaps
+	// them.
+	pins  pins
+	close struct {
 		sync.Once
 		err error
 	}
@@ -118,7 +120,8 @@ func SalvageSegment(c SegmentConfig, meta SegmentMeta) (*Segment, []*Run, error)
 		s.bytes.Add(m.Bytes())
 	}
 	s.store.adviseMapped()
-	// Badger begins another value log at each opening: what the others hold counts too.
+	// Badger begins another value log at each opening: what the others hold counts too, or a
+	// segment that is opened again and again would outgrow MaxSegment.
 	s.store.rest.Store(min(s.store.rest.Load(), MaxSegment-s.bytes.Load()))
 	return s, runs, errors.Join(problems...)
 }
@@ -223,9 +226,11 @@ type pins struct {
 	drained chan struct{} // gets a message when the last pin of a draining segment goes
 }
 
+// pinsClosed is far below any number of pins, so that the count is negative from drain on.
 const pinsClosed = -1 << 62
 
-// pin reports whether the store may be used; then unpin must follow.
+// pin reports whether the store may be used; then unpin must follow. It counts first and looks
+// after: with a look first, drain could find no pin in between and close under the caller.
 func (p *pins) pin() bool {
 	if p.n.Add(1) > 0 {
 		return true
