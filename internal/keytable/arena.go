@@ -8,10 +8,11 @@ import (
 )
 
 // An arena holds the records of variable length of one table, each behind its
-// length in one byte. A place is an offset plus one, so that no place is zero.
+// length in one byte: as the journal and runs store them. A place is an offset plus one, so
+// that no place is zero. It is guarded as its table is.
 type arena struct {
-	buf    []byte
-	used   int
+	buf    []byte // of region; its bytes behind used are of an earlier table
+	used   int    // bytes; it only grows, so a record stays where it is
 	region *mem.Region
 }
 
@@ -29,6 +30,7 @@ func arenaBytes(keys int) int { return max(keys-MaxInsert, 0)*RecordBytes + MaxI
 
 func newArena(region *mem.Region) *arena { return &arena{buf: region.Bytes(), region: region} }
 
+// add copies a record. The caller has asked for room, once for a whole part.
 func (a *arena) add(record []byte) (place uint64) {
 	place = uint64(a.used) + 1
 	a.buf[a.used] = byte(len(record))
@@ -36,7 +38,8 @@ func (a *arena) add(record []byte) (place uint64) {
 	return place
 }
 
-// since returns what was added since used had that value.
+// since returns what was added since used had that value. Its capacity ends with it: an append
+// by the caller must copy, and not write over the records that follow.
 func (a *arena) since(used int) []byte { return a.buf[used:a.used:a.used] }
 
 func (a *arena) record(place uint64) []byte {

@@ -33,7 +33,8 @@ func (t *Table) find(order, hi, lo uint64, record []byte) int {
 }
 
 // match returns the slots of a row whose entries have a tag, as bits; a tag of zero
-// matches empty slots too. There is no branch that depends on which they are.
+// matches empty slots too. There is no branch that depends on which they are: of an entry with
+// the tag, the exclusive or leaves the place, and of others more than a place can be.
 func (t *Table) match(r *[rowSlots]uint32, tag uint32) (slots uint) {
 	p := t.places
 	return bit(r[1]^tag <= p)<<1 | bit(r[2]^tag <= p)<<2 | bit(r[3]^tag <= p)<<3 | bit(r[4]^tag <= p)<<4 |
@@ -57,6 +58,10 @@ const unsure = math.MaxUint32
 
 // Candidates returns in dst's memory, for each of the keys at, what Holds takes, and
 // prefetches the keys that will be compared. The keys' rows should be near.
+//
+// A key that is there has a random line of its own beside its row's. So a part's rows are all
+// looked at first, and the lines arrive together. Where the row is full and has no match, the
+// search would go on behind it: those few are left to find (unsure).
 func (t *Table) Candidates(dst []uint32, orders []uint64, at []int32) []uint32 {
 	dst = dst[:len(at)]
 	for k, i := range at {

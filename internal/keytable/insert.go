@@ -68,6 +68,7 @@ func (t *Table) AddRecords(at []int32, records [][]byte, pairs []Pair) (payload 
 
 // InsertNew adds up to MaxInsert keys that are not there, no two of them equal, and that
 // stand in Unused already. It returns which of them found no place, in the memory of spilled.
+// Those leave holes among the pairs, as deleted keys do.
 //
 // Where in its row a key goes is counted, not searched: a branch would be mispredicted
 // at every other key, and what follows it then starts late on its own cache miss. Keys
@@ -86,6 +87,7 @@ func (t *Table) InsertNew(orders []uint64, spilled []int32) (left []int32) {
 		spilled = append(spilled, int32(i))
 		prefetch.Bytes(uintptr(unsafe.Pointer(r))+rowBytes, 1)
 	}
+	// left may share spilled's memory: it never has more than were looked at.
 	for _, i := range spilled {
 		if !t.enter(orders[i], t.used+int(i)+1) {
 			left = append(spilled[:len(left)], i)
@@ -117,7 +119,9 @@ func (t *Table) enter(order uint64, place int) bool {
 }
 
 // Delete takes a key out. A search goes on behind full rows only, so in those its
-// entry stays, as zero.
+// entry stays, as zero: with the count lowered, keys that found the row full would be lost.
+// In a row that is not full the last entry takes its place, since entries fill a row from its
+// start.
 func (t *Table) Delete(order, hi, lo uint64, record []byte) bool {
 	at := t.find(order, hi, lo, record)
 	if at < 0 {

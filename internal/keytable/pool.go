@@ -16,19 +16,21 @@ import (
 //
 // The zero Pool knows no size: Resize comes first.
 type Pool struct {
+	// mu is held for a few instructions, and while regions are freed: never while memory is
+	// touched or cleared, as callers take it with their shard locked.
 	mu struct {
 		sync.Mutex
-		keys   int // that full tables are made for
-		tables stock
-		arenas stock
-		dirty  []*mem.Region // of tables, to be cleared
+		keys   int           // that full tables are made for
+		tables stock         // their indexes are zero, as newTable wants them
+		arenas stock         // what they hold does not matter
+		dirty  []*mem.Region // of tables, of any size, to be cleared or freed
 		limit  int           // regions of a kind that are kept
 	}
 }
 
-// A stock is regions of one size that are ready for use.
+// A stock is regions of one size that are ready for use. It is guarded by Pool.mu.
 type stock struct {
-	bytes int
+	bytes int // of each
 	list  []*mem.Region
 }
 
@@ -41,7 +43,7 @@ func (p *Pool) SetLimit(tables int) {
 
 // Resize says for how many keys full tables are made from now on, MaxInsert or more, makes
 // some of that size resident, and frees what nobody will ask for again. After an error
-// everything is as it was.
+// everything is as it was: the new regions are made before mu is taken and anything changes.
 func (p *Pool) Resize(keys, resident int) error {
 	var made []*mem.Region
 	for range resident {
@@ -192,7 +194,13 @@ func (p *Pool) keep(to *stock, r *mem.Region) {
 }
 
 // ClearOne clears the index of one table that came back, or frees it; it reports whether
-// there was one.
+// there was one. It clears without mu:
+//
+//  1. The region leaves the list of dirty ones, so nobody else has it.
+//  2. Its index is cleared, a piece at a time with a yield behind each, past the cache, so
+//     that callers keep their lines (docs/decisions/008).
+//  3. Resize may have named another size meanwhile, or the stock have become full: keep asks
+//     again, and frees it then.
 func (p *Pool) ClearOne() bool {
 	p.mu.Lock()
 	r := pop(&p.mu.dirty)

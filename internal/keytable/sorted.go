@@ -75,7 +75,8 @@ func (t *Table) inOrder(memory *[blockRows * rowSlots]uint32, rows []uint32) []u
 	n := 0
 	for ; len(rows) >= rowSlots; rows = rows[rowSlots:] {
 		r := (*[rowSlots]uint32)(rows)
-		// Entries that are zero, of which there is none or of deleted keys, come last.
+		// Entries that are zero, of which there is none or of deleted keys, come last: minus
+		// one they are the largest numbers. The others become places counted from 0.
 		a, b, c, d, e, f, g := sort7(r[1]-1, r[2]-1, r[3]-1, r[4]-1, r[5]-1, r[6]-1, r[7]-1)
 		to := (*[rowKeys]uint32)(memory[n:])
 		to[0], to[1], to[2], to[3], to[4], to[5], to[6] = a&t.places, b&t.places, c&t.places, d&t.places, e&t.places, f&t.places, g&t.places

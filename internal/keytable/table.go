@@ -20,7 +20,8 @@ const (
 	rowBytes  = 32
 	rowSlots  = rowBytes / 4 // of which the first counts the others
 	rowKeys   = rowSlots - 1
-	fillKeys  = 4 // keys per row of a full table; then one row of eight is full
+	// fillKeys is how many keys a full table has per row; then one row of eight is full.
+	fillKeys = 4
 )
 
 var _ [PairBytes]byte = [unsafe.Sizeof(Pair{})]byte{}
@@ -48,12 +49,15 @@ const (
 // product, as many as an entry has room for. Entries fill a row from its start; a search
 // goes on behind full rows only.
 type Table struct {
-	index  []uint32 // home rows and maxProbe more
-	rows   uint64   // home rows
-	places uint32   // the bits of an entry that are a place, counted from 1
+	// index and rows are set by newTable and not changed, so Prefetch and Rows need no lock.
+	index []uint32 // home rows and maxProbe more
+	rows  uint64   // home rows
+	// places are the bits of an entry that are a place. Places are counted from 1, so that an
+	// entry of zero is none; what is above them is the tag.
+	places uint32
 	pairs  []Pair
-	used   int // of pairs; deleted keys leave holes
-	keys   int
+	used   int    // of pairs, the holes of deleted keys included: the next key goes there
+	keys   int    // without them; less than used where there are holes
 	arena  *arena // records of the variable forms; nil for the fixed ones
 	region *mem.Region
 }
@@ -93,7 +97,8 @@ func New(keys int) (*Table, error) {
 	return newTable(region, keys), nil
 }
 
-// newTable makes a table of a region whose index is zero.
+// newTable makes a table of a region whose index is zero. The index comes first, where a page
+// begins, so that no row crosses a cache line. What the pairs hold does not matter.
 func newTable(region *mem.Region, keys int) *Table {
 	base, index := unsafe.Pointer(unsafe.SliceData(region.Uint64s())), indexBytes(keys)
 	return &Table{
@@ -195,8 +200,9 @@ func (t *Table) All() iter.Seq[Pair] {
 func (t *Table) Stored(at int) []Pair { return t.pairs[min(at, t.used):t.used] }
 
 // MoveTo adds all keys to the empty table to, which has room for them, and gives it the
-// arena. An order is the hash without its first shardBits bits. It reports whether all
-// found a place; if not, t is as it was.
+// arena, so that records stay where they are and pairs stay true. An order is the hash without
+// its first shardBits bits. It reports whether all found a place; if not, t is as it was, and
+// to is of no use any more.
 func (t *Table) MoveTo(to *Table, shardBits uint) bool {
 	for p := range t.All() {
 		if !to.add(p.Hi<<shardBits, p) {
