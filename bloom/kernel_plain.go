@@ -4,6 +4,9 @@ package bloom
 
 import "github.com/firstseen/firstseen/internal/prefetch"
 
+// Here there are no kernels: each says that it can't, and the plain loops of sliced_batch.go do
+// the work. The race detector gets those, since it does not see what assembly reads and writes.
+
 const lanesMax = 8
 
 func kernelLanes(int) (lanes [lanesMax]uint64) { return lanes }

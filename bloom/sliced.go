@@ -113,6 +113,7 @@ func (f *sliced) ClearStep() (more bool) {
 			return false
 		}
 		column := f.words[first<<f.shift+uint64(slot):]
+		// A word that an addition has cleared is kept, by a mask and not by a branch.
 		for i := range n {
 			column[i<<f.shift] &= -(keep >> i & 1)
 		}

@@ -140,7 +140,9 @@ func (f *sliced) addWords(slot int, orders []uint64) {
 	}
 }
 
-// AddAbsent puts the mask of each order into masks and adds those that are absent.
+// AddAbsent puts the mask of each order into masks and adds those that are absent. Words of the
+// slot that is being swept are cleared first, for all orders: then kernel and loop need not know
+// of the sweep, and what they test and set counts.
 func (f *sliced) AddAbsent(slot int, held, blind uint8, masks []uint8, orders []uint64, beside *prefetch.Queue) {
 	checkSlot(slot, f.generations)
 	masks = masks[:len(orders)]

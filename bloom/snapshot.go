@@ -62,6 +62,8 @@ func OpenSnapshot(r io.ReaderAt, size int64, name string) (*Snapshot, error) {
 	return s, nil
 }
 
+// checkEnd finds out, without reading the columns, that a snapshot was not finished or that its
+// sections are not those that were written with this end.
 func (s *Snapshot) checkEnd(size int64) error {
 	var end [endBytes]byte
 	at := size - int64(endBytes)
