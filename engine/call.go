@@ -32,7 +32,7 @@ type call struct {
 	verdict [1]dedup.Verdict
 	claimed [1]dedup.Claim
 
-	wait journal.Pos // the journal's position that the answers rest on, 0: none; see finish
+	wait journal.Pos // the journal's position that the answers rest on, 0: on none; see settle
 }
 
 func (c *call) reset() {
@@ -83,15 +83,6 @@ func (e *Engine) beginTurn() {
 
 func (e *Engine) endTurn() { e.batches.Add(-1) }
 
-// finish waits until the journal is as durable as Sync says, up to the position that the
-// answers rest on (I1). No shard is locked, and the waits of many calls share one sync.
-func (c *call) finish() error {
-	if c.wait == 0 {
-		return nil
-	}
-	return c.e.journal.Wait(c.wait)
-}
-
 func doAdmit(c *call, ctx context.Context) error { return c.e.set.Admit(ctx, &c.batch, c.now) }
 func doLook(c *call, ctx context.Context) error  { return c.e.set.Look(ctx, &c.batch, c.now) }
 
@@ -120,10 +111,14 @@ func (c *call) admitOne(ctx context.Context) error {
 	return c.settle(out, c.step(ctx, keys, doAdmit))
 }
 
-// settle ends a call with verdicts: after a failed write none of them holds.
+// settle ends a call whose verdicts are in out, if it has any. It waits until the journal is as durable as Sync says, up to
+// the position that the answers rest on (I1). No shard is locked meanwhile, and the waits of many
+// calls share one sync. After a failed write no verdict holds.
 func (c *call) settle(out []dedup.Verdict, err error) error {
-	if werr := c.finish(); werr != nil {
-		err = werr
+	if c.wait > 0 {
+		if werr := c.e.journal.Wait(c.wait); werr != nil {
+			err = werr
+		}
 	}
 	if err != nil && errors.Is(err, dedup.ErrFailed) {
 		clear(out)
@@ -188,10 +183,7 @@ func (c *call) forget(ctx context.Context, key []byte) error {
 		}
 		return c.e.set.Forget(&c.batch, c.now)
 	})
-	if err == nil {
-		err = c.finish()
-	}
-	if err == nil {
+	if err = c.settle(nil, err); err == nil {
 		err = c.endForget(results)
 	}
 	return err
@@ -264,8 +256,8 @@ func (c *call) commit(ctx context.Context, cs []dedup.Claim) error {
 		}
 		done += n
 	}
-	if werr := c.finish(); werr != nil {
-		return werr
+	if err = c.settle(nil, err); errors.Is(err, dedup.ErrFailed) {
+		return err
 	}
 	if results && err == nil {
 		err = c.resultError(cs)

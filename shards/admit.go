@@ -108,7 +108,9 @@ func (s *shard) insertFresh(b *Batch, t *keytable.Table) (left []int32) {
 	n := b.fresh.len() - len(left)
 	s.active.keys += n
 	s.added += uint64(n)
-	b.fresh.remove(left)
+	if len(left) > 0 {
+		b.fresh.remove(left)
+	}
 	return left
 }
 

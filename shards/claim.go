@@ -42,7 +42,7 @@ func (s *Set) Commit(ctx context.Context, b *Batch, claims []dedup.Claim, now in
 }
 
 func (s *shard) commit(ctx context.Context, b *Batch, from, to int, lost []bool) error {
-	if err := s.lockForMarks(ctx, to-from); err != nil {
+	if err := s.lockFor(ctx, b, to-from); err != nil {
 		return err
 	}
 	defer s.mu.Unlock()
@@ -169,7 +169,7 @@ func (s *Set) Release(b *Batch, claims []dedup.Claim, lost []bool) {
 // routeTokens orders claims by the shards their tokens name. Claims without a
 // shard of ours are lost; claims that hold nothing are left out.
 func (s *Set) routeTokens(b *Batch, claims []dedup.Claim, lost []bool) {
-	b.grow(len(claims))
+	b.resize(len(claims))
 	b.fixed, b.alike = false, false
 	if cap(b.record) < b.n {
 		b.record = make([][]byte, cap(b.order))

@@ -105,8 +105,8 @@ func (s *Set) decideFirst(ctx context.Context, b *Batch) error {
 	}
 	for i := range s.shards {
 		s.prefetchLater(b, i+shardsAhead)
-		s.prefetch(b, i)
 		if from, to := b.part(i); from < to {
+			s.shards[i].prefetch(b.form[from], b.order[from:to])
 			if err := s.shards[i].firstLook(ctx, b, from, to); err != nil {
 				return err
 			}
@@ -148,16 +148,6 @@ func (s *shard) endPart(b *Batch, err error) error {
 		err = lerr
 	}
 	return err
-}
-
-// lockFor locks the shard. Where the call may mark keys there is room for them: it waits for
-// that before it locks, so that nobody waits for a flush with a shard locked.
-func (s *shard) lockFor(ctx context.Context, b *Batch, n int) error {
-	if b.op == opMark || s.refreshes(b) {
-		return s.lockForMarks(ctx, n)
-	}
-	s.mu.Lock()
-	return nil
 }
 
 // secondLook decides the pending keys of one shard, under its lock again. Without the version

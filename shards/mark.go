@@ -2,6 +2,7 @@ package shards
 
 import (
 	"encoding/binary"
+	"math/bits"
 
 	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/internal/hash"
@@ -104,45 +105,32 @@ func (s *shard) logMarks(b *Batch) error {
 	return err
 }
 
-// log appends the keys in b.fresh to the log, a record for each form.
+// log appends the keys in b.fresh to the log, an entry for each form.
 func (s *shard) log(b *Batch, kind Kind) error {
-	if b.alike {
-		return s.logForm(b, kind, b.form[0])
+	forms := uint(1) << b.form[0]
+	if !b.alike {
+		forms = b.fresh.forms(b)
 	}
-	forms := 0
-	for _, i := range b.fresh.at {
-		forms |= 1 << b.form[i]
-	}
-	for form := range hash.Form(hash.Forms) {
-		if forms&(1<<form) == 0 {
-			continue
+	for ; forms != 0; forms &= forms - 1 {
+		form := hash.Form(bits.TrailingZeros(forms))
+		p, n := b.fresh.payload, b.fresh.len()
+		if p == nil {
+			p, n = s.payload(b, form)
+			b.payload = p
 		}
-		if err := s.logForm(b, kind, form); err != nil {
+		r := &b.rec // field by field: an entry made beside it would be copied
+		r.Kind, r.Form, r.Shard, r.Generation, r.Count, r.Now = kind, form, s.index, s.generation, n, b.now
+		r.Payload, r.Alone = p, b.n == 1
+		start, end, err := s.set.c.Log.Append(r)
+		r.Payload = nil // it may be a table's memory
+		if err != nil {
 			return err
 		}
+		b.Logged += int(end - start)
+		s.active.logged(start)
+		s.pos = end
+		b.WaitPos = max(b.WaitPos, end)
 	}
-	return nil
-}
-
-// logForm logs the keys of one form.
-func (s *shard) logForm(b *Batch, kind Kind, form hash.Form) error {
-	p, n := b.fresh.payload, b.fresh.len()
-	if p == nil {
-		p, n = s.payload(b, form)
-		b.payload = p
-	}
-	r := &b.rec // field by field: a record made beside it would be copied
-	r.Kind, r.Form, r.Shard, r.Generation, r.Count, r.Now = kind, form, s.index, s.generation, n, b.now
-	r.Payload, r.Alone = p, b.n == 1
-	start, end, err := s.set.c.Log.Append(r)
-	r.Payload = nil // it may be a table's memory
-	if err != nil {
-		return err
-	}
-	b.Logged += int(end - start)
-	s.active.logged(start)
-	s.pos = end
-	b.WaitPos = max(b.WaitPos, end)
 	return nil
 }
 

@@ -26,12 +26,17 @@ func (m *marks) add(b *Batch, i int) {
 	m.at, m.orders = append(m.at, int32(i)), append(m.orders, b.order[i])
 }
 
+// forms returns the forms of the keys, as bits.
+func (m *marks) forms(b *Batch) (forms uint) {
+	for _, i := range m.at {
+		forms |= 1 << b.form[i]
+	}
+	return forms
+}
+
 // remove takes out the keys at the ascending indexes ks, and puts their places in the batch
 // into ks instead.
 func (m *marks) remove(ks []int32) {
-	if len(ks) == 0 {
-		return
-	}
 	m.payload = nil // it holds the removed keys too
 	n, next := 0, 0
 	for k, i := range m.at {

@@ -73,7 +73,7 @@ func (s *Set) CommitPinned(ctx context.Context, b *Batch, claims []dedup.Claim, 
 }
 
 func (s *shard) commitPinned(ctx context.Context, b *Batch, from, to int, generation uint64, marked []bool) error {
-	if err := s.lockForMarks(ctx, to-from); err != nil {
+	if err := s.lockFor(ctx, b, to-from); err != nil {
 		return err
 	}
 	defer s.mu.Unlock()
@@ -126,7 +126,7 @@ func (s *Set) EachDuplicate(b *Batch, do func(i int, form hash.Form, hi, lo uint
 
 // LookStored is Look for one key that is given as it is stored.
 func (s *Set) LookStored(ctx context.Context, b *Batch, form hash.Form, hi, lo uint64, record []byte) (dedup.Verdict, error) {
-	b.grow(1)
+	b.resize(1)
 	b.single = int(hi >> (64 - s.shardBits))
 	b.order[0], b.lo[0], b.form[0], b.at[0] = hi<<s.shardBits, lo, form, 0
 	b.fixed, b.alike = form.Fixed(), true

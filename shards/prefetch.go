@@ -22,13 +22,6 @@ func (s *shard) prefetch(form hash.Form, orders []uint64) {
 	}
 }
 
-// prefetch prefetches for all keys of a shard.
-func (s *Set) prefetch(b *Batch, shard int) {
-	if from, to := b.part(shard); from < to {
-		s.shards[shard].prefetch(b.form[from], b.order[from:to])
-	}
-}
-
 // prefetchLater is prefetch for few keys. More are left in b.next, to be prefetched one by one
 // between the filter's tests of other keys: a batch of new keys takes 8 % less processor time
 // (75 ns per key against 82, medians of 12 runs in turn with 10 M keys in the window).
@@ -37,11 +30,13 @@ func (s *Set) prefetchLater(b *Batch, shard int) {
 		return
 	}
 	from, to := b.part(shard)
+	sh, next := &s.shards[shard], &b.next
 	if to-from < fewToLeave {
-		s.prefetch(b, shard)
+		if from < to {
+			sh.prefetch(b.form[from], b.order[from:to])
+		}
 		return
 	}
-	sh, next := &s.shards[shard], &b.next
 	next.Filter, next.Orders, next.Row = *sh.filter.Load(), b.order[from:to], nil
 	if t := sh.hint[b.form[from]].Load(); t != nil {
 		next.Row, next.Rows = t.Rows()

@@ -131,15 +131,17 @@ func (s *Set) waitRoom(ctx context.Context, most int64) error {
 	}
 }
 
-// lockForMarks locks the shard with room for n more keys in its active table, sealing a full
-// one. This is the backpressure of a disk that is slower than the callers: while MaxSealed
-// tables wait for their flush it waits, with nothing locked. Rotations seal without asking and
-// may bring about more than MaxSealed; then there is no memory for a table that is not begun.
-func (s *shard) lockForMarks(ctx context.Context, n int) error {
+// lockFor locks the shard. If the call may mark keys, the active table has room for n more
+// then, and a full one was sealed. This is the backpressure of a disk that is slower than the
+// callers: while MaxSealed tables wait for their flush it waits, with nothing locked. Rotations
+// seal without asking and may bring about more than MaxSealed; then there is no memory for a
+// table that is not begun.
+func (s *shard) lockFor(ctx context.Context, b *Batch, n int) error {
+	marks := s.set.c.Confirmer != nil && (b.op == opMark || s.refreshes(b))
 	for waited := false; ; waited = true {
 		s.mu.Lock()
 		begun, most := !s.active.empty(), int64(s.set.c.MaxSealed)
-		if s.set.c.Confirmer == nil || begun && s.active.room(n, int(s.set.maxKeys.Load())) {
+		if !marks || begun && s.active.room(n, int(s.set.maxKeys.Load())) {
 			return nil
 		}
 		// The slot may change here, since nothing of the part is in the filter yet: its

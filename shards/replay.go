@@ -89,7 +89,7 @@ func (s *Set) decode(b *Batch, r *LogEntry) error {
 	if r.Kind >= NoKind || r.Form >= hash.Forms || r.Count < 0 || r.Count > len(r.Payload) {
 		return fmt.Errorf("a record of kind %d, form %d and %d keys in %d bytes: %w", r.Kind, r.Form, r.Count, len(r.Payload), dedup.ErrCorrupt)
 	}
-	b.grow(r.Count)
+	b.resize(r.Count)
 	b.fixed = r.Form.Fixed()
 	b.Out = append(b.out[:0], make([]dedup.Verdict, r.Count)...)
 	b.out = b.Out

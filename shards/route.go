@@ -4,11 +4,8 @@ import (
 	"github.com/firstseen/firstseen/internal/hash"
 )
 
-// grow makes room for n keys.
-func (b *Batch) grow(n int) {
-	if n == b.n {
-		return
-	}
+// resize makes room for n keys.
+func (b *Batch) resize(n int) {
 	if cap(b.order) < n {
 		n := max(n, 64)
 		b.order, b.lo = make([]uint64, n), make([]uint64, n)
@@ -26,7 +23,9 @@ func (b *Batch) grow(n int) {
 // route hashes keys (at most MaxPart, all of valid length) and puts them in the
 // order of their shards by counting. Keys of one shard keep their order.
 func (b *Batch) route(h *hash.Hasher, keys [][]byte, shardBits uint) {
-	b.grow(len(keys))
+	if len(keys) != b.n {
+		b.resize(len(keys))
+	}
 	b.keys = keys
 	b.digest = b.digest[:0]
 	b.fixed, b.alike = true, true

@@ -160,7 +160,9 @@ func (s *Set) Route(b *Batch, keys [][]byte) {
 		return
 	}
 	for i := range min(shardsAhead, len(s.shards)) {
-		s.prefetch(b, i)
+		if from, to := b.part(i); from < to {
+			s.shards[i].prefetch(b.form[from], b.order[from:to])
+		}
 	}
 }
 

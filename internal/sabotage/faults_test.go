@@ -15,7 +15,7 @@ var faults = []fault{
 	// What a mark and its answer rest on.
 	{
 		name: "AnswerEarly", breaks: "a mark's answer does not wait for the journal (I1)",
-		edits: []edit{{"engine/call.go", "return c.e.journal.Wait(c.wait)", "return nil"}},
+		edits: []edit{{"engine/call.go", "if c.wait > 0 {", "if c.wait < 0 {"}},
 		tests: []test{
 			{folder: "engine", name: "TestFaultsPowerLoss", says: missed, tries: 20},
 			{folder: "engine", name: "TestFaultsCrashEverywhere", says: missed},
