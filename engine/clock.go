@@ -19,13 +19,19 @@ import (
 // not: until the manifest tells the new one a kill would make the next opening take
 // the step for time that passed. See Engine.persistStep.
 type clock struct {
+	// Set by start, before there are other goroutines.
 	now    func() time.Time
 	passed func() time.Duration // since base, by now's own monotonic part when nil
-	last   atomic.Int64         // newest time given out
-	off    atomic.Int64         // to add to what passed since base
-	ahead  atomic.Int64         // what the wall is ahead by, as the manifest on disk says
 	base   time.Time
-	mu     sync.Mutex // serialises steps back
+
+	// last is the newest time given out. It only grows, and no reader gives out less (I4).
+	last atomic.Int64
+	// off is what to add to the time that passed since base. It only grows; stored with mu held.
+	off atomic.Int64
+	// ahead is by how much the wall is ahead of this clock as the manifest on disk says. Stored
+	// by store.onManifest, and by an opening: never before a kill would leave that manifest.
+	ahead atomic.Int64
+	mu    sync.Mutex // serialises steps back
 }
 
 // stepTolerance is how much the wall may run ahead of this clock unnoticed: the

@@ -8,7 +8,8 @@ import (
 	"github.com/firstseen/firstseen/shards"
 )
 
-// counts are the engine's counters, added to once a call.
+// counts are the engine's counters. Every caller writes the same cache lines here, so a batch
+// counts in shards.Counts, which is its own, and adds the sums once per part.
 type counts struct {
 	fresh, duplicate, inFlight, unknown, invalid atomic.Uint64
 	unflushed, confirmed, falsePositive          atomic.Uint64
@@ -41,6 +42,8 @@ func (c *counts) add(b *shards.Counts) {
 	addTo(&c.refreshed, b.Refreshed)
 }
 
+// addTo leaves out zeroes, which most counts of most calls are: an addition of nothing would take
+// the cache line from other processors all the same.
 func addTo(to *atomic.Uint64, n uint64) {
 	if n != 0 {
 		to.Add(n)
@@ -49,7 +52,7 @@ func addTo(to *atomic.Uint64, n uint64) {
 
 func (c *counts) took(ns int64) { c.latency.add(uint64(max(ns, 0))) }
 
-// A histogram counts durations in buckets that grow by an eighth: three bits
+// A histogram counts durations, in ns, in buckets that grow by an eighth: three bits
 // below the highest one. It is what Stats needs and costs one atomic addition.
 type histogram struct {
 	buckets [64 * 8]atomic.Uint64
@@ -62,6 +65,8 @@ func (h *histogram) add(ns uint64) {
 	}
 }
 
+// bucket is the inverse of upper. Below 8 ns each value has a bucket; above, a power of two has
+// eight of equal width.
 func bucket(ns uint64) int {
 	if ns < 8 {
 		return int(ns)
@@ -79,6 +84,9 @@ func upper(b int) uint64 {
 	return (uint64(b%8)+9)<<e - 1
 }
 
+// stats may be called beside add. The buckets are copied and Calls is the sum of the copy, so the
+// ranks fit the buckets they are looked for in, whatever is added meanwhile. The maximum may be
+// of a call that came later; a quantile is told as the upper end of its bucket, but not above it.
 func (h *histogram) stats() (s LatencyStats) {
 	var counts [len(h.buckets)]uint64
 	for i := range counts {

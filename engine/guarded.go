@@ -20,6 +20,7 @@ func (o *Options) guardCalls() {
 		o.Now = time.Now
 		return
 	}
+	// Once: the clock is read by every call.
 	now, logger, once := o.Now, o.Logger, new(sync.Once)
 	o.Now = func() (t time.Time) {
 		defer func() {
@@ -32,7 +33,8 @@ func (o *Options) guardCalls() {
 	}
 }
 
-// guardedHandler drops what its handler panics at.
+// guardedHandler drops what its handler panics at. It logs none of it: there is nowhere else to
+// log to. Where WithAttrs or WithGroup panics the handler stays without them.
 type guardedHandler struct{ slog.Handler }
 
 func (h guardedHandler) Enabled(ctx context.Context, level slog.Level) (on bool) {

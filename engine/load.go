@@ -42,9 +42,12 @@ func Load(ctx context.Context, dir string, o Options, marks iter.Seq2[time.Time,
 	at, keys, more := next()
 	clock := loadClock{wall: wall}
 	clock.set(at)
+	// Nothing to load: the directory is opened at the present, as any other would be.
 	if !more {
 		clock.set(wall())
 	}
+	// Close syncs everything, and nobody gets an answer before: a sync per call would only take
+	// time.
 	o.Now, o.Sync = clock.now, SyncNone
 	e, err := openWith(dir, config{Options: o, loading: &clock})
 	if err != nil {
@@ -85,7 +88,8 @@ func (e *Engine) catchUp(clock *loadClock) error {
 // directory: pairs that come again must not move the window on by the time between them.
 type loadClock struct {
 	wall func() time.Time
-	ns   atomic.Int64
+	// ns since 1970; only grows. The load's goroutine sets it, the engine's goroutines read it.
+	ns atomic.Int64
 }
 
 func (c *loadClock) set(t time.Time) {

@@ -171,8 +171,8 @@ type Options struct {
 type config struct {
 	Options
 	hooks
-	hinted  bool       // Capacity was given
-	loading *loadClock // the clock of Load
+	hinted  bool       // Capacity was given: setDefaults fills the field
+	loading *loadClock // the clock of Load, nil otherwise: an opening moves it to the directory's newest time
 }
 
 // hooks are set by tests: small tables and rings make flushes and waits frequent; the own
@@ -208,6 +208,7 @@ func (o config) withDefaults() (config, error) {
 	o.checkSizes(bad)
 	o.checkKinds(bad)
 	o.checkResults(bad)
+	// Before anything calls Now or the Logger.
 	o.guardCalls()
 	if o.fs == nil {
 		o.fs = vfs.OS()
@@ -301,7 +302,8 @@ func (o Options) recordBytes() int64 {
 	return min(int64(o.KeyBytes)+1, shards.ArenaPerKey)
 }
 
-// span is the length of one generation.
+// span is the length of one generation. The live one is beside the window, so that the sealed ones
+// reach back a whole window when it has just begun.
 func (o Options) span() time.Duration { return o.Window / time.Duration(o.Generations-1) }
 
 func orDefault[T comparable](v, def T) T {
