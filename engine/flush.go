@@ -21,7 +21,8 @@ const (
 	yieldEvery = 2048
 	// yieldBehind is of how many such times it uses one where it has fallen behind.
 	yieldBehind = 8
-	// diskRetry is how long a flush waits before it looks for room again.
+	// diskRetry is how long a flush waits before it looks for room again. Nothing tells when
+	// somebody else frees some.
 	diskRetry = 100 * time.Millisecond
 )
 
@@ -29,11 +30,14 @@ const (
 // Close ends; Close then flushes what is left. Where it has fallen behind a second
 // goroutine waits for the disk (syncAndPublish) while it writes on.
 type flusher struct {
-	e         *Engine
-	kick      chan struct{} // wakes the loop
-	roomShort atomic.Bool   // the ring is short of room: writeTail is to see what of it nobody needs
+	e    *Engine
+	kick chan struct{} // wakes the loop; of capacity 1, so that a wake-up during a flush is kept
+	// roomShort is set by the maintenance and cleared by the flusher: the ring is short of room,
+	// and writeTail is to see what of it nobody needs.
+	roomShort atomic.Bool
 
-	// The loop's own, and Close's after it.
+	// The loop's own, and Close's after it. syncAndPublish must not use them, since it may run
+	// beside the loop.
 	sorted []shards.Pair // scratch: the keys of a table in the order of a run
 	yields uint          // how often it might have yielded
 }
@@ -41,7 +45,9 @@ type flusher struct {
 // wake has the loop look for sealed tables.
 func (fl *flusher) wake() { wake(fl.kick) }
 
-// loop flushes until Close. Tables that it leaves are in the journal.
+// loop flushes until Close. Tables that it leaves are in the journal. An error that flushSealed
+// returns ends the engine (I7): a table that nobody flushes would keep its frames' room for ever,
+// and callers would wait for memory without end.
 func (fl *flusher) loop() {
 	defer fl.e.running.Done()
 	for {
@@ -75,6 +81,8 @@ func (fl *flusher) flushSealed() error {
 		}
 		f, err := fl.writeTables(tables)
 		if atDisk != nil {
+			// The later flush must not go first, though its runs are written. They become orphans in
+			// their segment, and its tables are written once more.
 			if derr := <-atDisk.done; derr != nil {
 				fl.endFlush(f)
 				tables, err = append(atDisk.tables, tables...), errors.Join(derr, err)
@@ -102,6 +110,8 @@ func (fl *flusher) flushSealed() error {
 	}
 }
 
+// takeTables takes sealed tables in the order in which they were sealed. Whoever does not flush
+// them gives them back by PutBack.
 func (fl *flusher) takeTables() (tables []*shards.Unflushed) {
 	for len(tables) < flushAtOnce {
 		u := fl.e.set.Next()
@@ -138,7 +148,8 @@ func (fl *flusher) flushWhenRoom(tables []*shards.Unflushed, err error) error {
 // 50 ms to replay at the next opening, and make runs that are worth it.
 const lastFlush = 500_000
 
-// flushForClose is the flush of Close, after the loop has ended.
+// flushForClose is the flush of Close, after the loop has ended. It does not wait at a full disk:
+// the journal has the keys, and an opening that has room replays them.
 func (fl *flusher) flushForClose() error {
 	if fl.e.opts.Mode != Exact || fl.e.set.Sizes().Unflushed < orDefault(fl.e.opts.lastFlush, lastFlush) {
 		return nil
@@ -158,14 +169,17 @@ func (fl *flusher) flushForClose() error {
 // A flush is tables on their way to the disk.
 type flush struct {
 	tables []*shards.Unflushed
-	runs   []flushed // what became of them
-	at     moment    // when it began
-	done   chan error
+	runs   []flushed  // what became of them; emptied by endFlush
+	at     moment     // when it began, before the journal's sync: see moment
+	done   chan error // of capacity 1: gets what syncAndPublish returned
 }
 
 // flushed is a table and the runs it became.
 type flushed struct {
-	table   *shards.Unflushed
+	table *shards.Unflushed
+	// segment is held by beginWrite until endFlush. It is nil where the generation had left the
+	// window: then there are no runs, but the table is published all the same, to give back its
+	// memory and its frames' room.
 	segment *persist.Segment
 	runs    []*persist.Run
 }
@@ -188,7 +202,8 @@ func (fl *flusher) flush(tables []*shards.Unflushed) error {
 	return fl.syncAndPublish(f)
 }
 
-// writeTables is step 1 of a flush, most of it work of the processor.
+// writeTables is step 1 of a flush, most of it work of the processor. After an error the flush
+// holds no segment.
 func (fl *flusher) writeTables(tables []*shards.Unflushed) (*flush, error) {
 	f := &flush{tables: tables, at: fl.e.moment(), done: make(chan error, 1)}
 	if len(tables) == 0 {
@@ -275,7 +290,9 @@ func (fl *flusher) syncAndPublish(f *flush) error {
 	return nil
 }
 
-// syncSegments makes what was written durable, with one sync a segment.
+// syncSegments makes what was written durable, with one sync a segment. A segment whose
+// generation has left the window may be gone, and nobody asks for its runs: its error counts for
+// nothing.
 func (fl *flusher) syncSegments(done []flushed) error {
 	synced := map[*persist.Segment]bool{}
 	for i := range done {
@@ -320,5 +337,6 @@ func (fl *flusher) giveWay() {
 	}
 }
 
-// isBehind reports whether more tables wait for the flush than a rotation seals.
+// isBehind reports whether more tables wait for the flush than a rotation seals, which is one for
+// each shard. Fewer are no sign of a slow disk.
 func (fl *flusher) isBehind() bool { return fl.e.set.Sealed() > fl.e.opts.Shards }

@@ -19,6 +19,8 @@ const recordsAhead = 16
 // generation is older than the window, even if it became so on the way. follow: see persist.RunSpec.
 func (fl *flusher) write(u *shards.Unflushed, follow int64) (f flushed, err error) {
 	f.table = u
+	// Its marks are out of all answers. This also spares a segment for a generation that no
+	// manifest will name again.
 	if !fl.e.window.holds(u.Generation) {
 		return f, nil
 	}
@@ -32,7 +34,8 @@ func (fl *flusher) write(u *shards.Unflushed, follow int64) (f flushed, err erro
 	return f, err
 }
 
-// writeRuns writes one run for each form of a table and of its tombstones.
+// writeRuns writes one run for each form of a table and of its tombstones. The table is sealed, so
+// it is read without its shard's lock.
 func (fl *flusher) writeRuns(seg *persist.Segment, u *shards.Unflushed, follow int64) (runs []*persist.Run, err error) {
 	add := func(w *persist.RunWriter) error {
 		r, err := w.Finish()
@@ -95,6 +98,9 @@ func (fl *flusher) addRecords(w *persist.RunWriter, u *shards.Unflushed, form ha
 	}
 }
 
+// runSpec describes the run that a table becomes. All runs of a table have its Seq, which
+// tombstones are compared with, and its MaxPos, which a snapshot's position is compared with
+// (restoreFilter).
 func (fl *flusher) runSpec(u *shards.Unflushed, form hash.Form, keys int, tombstones bool) persist.RunSpec {
 	return persist.RunSpec{
 		ID:         fl.e.store.nextID(),
@@ -108,10 +114,12 @@ func (fl *flusher) runSpec(u *shards.Unflushed, form hash.Form, keys int, tombst
 	}
 }
 
-// shardBits is how many bits of a hash its shard tells.
+// shardBits is how many bits of a hash its shard tells. An order lacks them and has as many zeros
+// at its end, which a run need not store.
 func (e *Engine) shardBits() uint8 { return uint8(bits.TrailingZeros(uint(e.opts.Shards))) }
 
-// tombstonesByForm sorts tombstones as runs want them, each once.
+// tombstonesByForm sorts tombstones as runs want them, each once: a key may have been forgotten
+// twice while its table was active.
 func tombstonesByForm(stones []shards.Tombstone) (out [hash.Forms][]shards.Tombstone) {
 	for _, t := range stones {
 		out[t.Form] = append(out[t.Form], t)
@@ -126,7 +134,9 @@ func tombstonesByForm(stones []shards.Tombstone) (out [hash.Forms][]shards.Tombs
 	return out
 }
 
-// segmentBytes is what a generation's runs are expected to take.
+// segmentBytes is what a generation's runs are expected to take: its share of the capacity, with 8
+// bytes per key to spare. A segment can't grow beyond it, since Badger would have to move the map
+// that confirms read (docs/decisions/005): a generation that needs more gets another segment.
 func (e *Engine) segmentBytes() int64 {
 	return max(minSegment, int64(e.capacity.Load())/int64(e.opts.Generations-1)*(e.opts.recordBytes()+8))
 }

@@ -28,6 +28,8 @@ func (e *Engine) grow() error {
 	next := min(growTo*capacity, e.largestFilter())
 	e.opts.Logger.Info("the stream is denser than expected: filters grow", "from", capacity, "to", next)
 	for shard := range e.opts.Shards {
+		// One shard after the other, so that only one filter is there twice. A crash, or an error,
+		// between two of them costs nothing: filters are in memory only, and a look-up asks one shard.
 		if err := e.set.Grow(shard, e.filterConfig(next), func(add func(uint64, uint8, []uint64)) error {
 			return e.eachOrder(shard, add)
 		}, func(moved func(uint8) uint8) { e.store.move(shard, moved) }); err != nil {
@@ -36,7 +38,8 @@ func (e *Engine) grow() error {
 	}
 	e.capacity.Store(next)
 	e.counts.growths.Add(1)
-	// The snapshots that there are, are of the old size.
+	// The snapshots that there are, are of the old size: no opening can use them, and Close
+	// would take their generations for written.
 	e.snapshots.Clear()
 	numbers, err := persist.ListSnapshots(e.fs, e.dir)
 	e.removeSnapshots(numbers)
@@ -48,16 +51,19 @@ func (e *Engine) canGrow() bool {
 	return float64(e.largestFilter()) >= growAt*float64(e.capacity.Load())
 }
 
-// largestFilter is the capacity whose filters take half of the memory budget.
+// largestFilter is the capacity whose filters take half of the memory budget. The other half is
+// left to the tables and to what else the process needs (mostTableKeys).
 func (e *Engine) largestFilter() uint64 {
 	return uint64(float64(e.opts.MemoryBudget) / 2 / e.filterBytes(1))
 }
 
 func (e *Engine) filterBytes(capacity uint64) float64 { return e.opts.filterBytes(capacity) }
 
-// eachOrder gives the orders of all runs of a shard. A run that is retired on the
-// way has no keys of the window any more; one that was merged is found in the
-// new list.
+// eachOrder gives the orders of all runs of a shard, some of them more than once, which a filter
+// does not mind. A run that is retired on the way has no keys of the window any more; one that
+// was merged is found in the new list. So the list is gone through anew until no run was taken
+// away on the way. The list must be read after the tables (shards.Set.Grow): a table that was
+// flushed in between is a run in it.
 func (e *Engine) eachOrder(shard int, add func(generation uint64, slots uint8, orders []uint64)) error {
 	for {
 		err := error(nil)

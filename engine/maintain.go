@@ -12,8 +12,12 @@ import (
 )
 
 const (
+	// maintainEvery is for what nobody wakes the maintenance for: sizes, ended leases, the disk,
+	// and a generation that ends while no call comes.
 	maintainEvery = 50 * time.Millisecond
-	diskEvery     = 250 * time.Millisecond
+	// diskEvery is how often the free space is asked for. MinFreeDisk has to cover what
+	// everybody on the disk writes in between.
+	diskEvery = 250 * time.Millisecond
 	// refusalCheck is how often a call that waits for room looks whether the
 	// engine has begun to refuse marks.
 	refusalCheck = 50 * time.Millisecond
@@ -24,13 +28,17 @@ const (
 // starts and Close ends.
 type maintainer struct {
 	e          *Engine
-	kick       chan struct{} // wakes the loop
+	kick       chan struct{} // wakes the loop; of capacity 1, so that a wake-up during a pass is kept
 	persisting atomic.Bool   // a goroutine of its own is at persistStep
 
-	// The loop's own.
-	lastTold []generation // those that afterRotation was told of last; at first those of the manifest opened
-	sweptAt  int64        // by the engine's clock
-	diskAt   time.Time    // by the monotonic clock: a wall that is set back must not put the guard to sleep
+	// The loop's own, but for start, which sets lastTold before it.
+
+	// lastTold are the generations that afterRotation was told of last. At first they are those
+	// of the manifest that was opened: the replay may have rotated, and the disk must follow.
+	lastTold []generation
+	sweptAt  int64 // by the engine's clock, as leases are
+	// diskAt is by the monotonic clock: a wall that is set back must not put the guard to sleep.
+	diskAt time.Time
 }
 
 // wake has the loop look at once.
@@ -67,6 +75,7 @@ func (mt *maintainer) pass() error {
 			return err
 		}
 	}
+	// Clearing may take many pieces, and callers must not wait for room in the journal so long.
 	for e.set.Clear() && e.stop.Err() == nil {
 		e.relieveJournal()
 		runtime.Gosched()
@@ -74,6 +83,7 @@ func (mt *maintainer) pass() error {
 	mt.postAfterRotation()
 	e.relieveJournal()
 	e.watchSizes()
+	// Crowded comes last: it takes the lock of each shard.
 	if e.opts.Mode == Exact && !e.growing.Load() && e.canGrow() && e.set.Crowded() {
 		e.growing.Store(true)
 		e.worker.post(e.grow)
@@ -133,6 +143,8 @@ func (e *Engine) promisedGenerations() (gs []generation) {
 // back. Without a store a snapshot takes the place of a flush.
 func (e *Engine) relieveJournal() {
 	s := e.journal.State()
+	// Cleared before the work: one that is set meanwhile is kept for the next pass. A call that
+	// waits sets it again each refusalCheck.
 	wanted := e.roomWanted.Swap(false)
 	if s.Used < s.RingBytes/2 && !wanted {
 		return
@@ -150,15 +162,18 @@ func (e *Engine) relieveJournal() {
 	if wanted {
 		below = s.End // somebody waits: in a small ring even the newest keys stand in the way
 	}
+	// A ring that is full before the tables are makes them flush early, as many small runs.
 	if s.RingBytes < e.ringMost() && s.RingBytes < s.MaxRing {
 		e.resize(e.growRing)
 	}
 	e.set.Seal(below)
+	// Before the wake-up: the flusher looks at it when it has nothing to flush.
 	e.flusher.roomShort.Store(true)
 	e.flusher.wake()
 }
 
-// phase tells a test that it begins, and that it ended by what it returns.
+// phase tells a test that it begins, and that it ended by what it returns. Outside of tests it
+// does nothing.
 func (e *Engine) phase(name string) (end func()) {
 	if e.opts.phase == nil {
 		return func() {}
@@ -179,6 +194,7 @@ func (e *Engine) afterRotation() error {
 	}
 	defer e.phase("rotation")()
 	if err := e.persistMoment(); err != nil {
+		// Nothing was removed, and the manifest that is there names all of it.
 		if errors.Is(err, dedup.ErrDiskFull) {
 			e.rotated.Store(true) // worker.idle tries again
 		}
@@ -221,6 +237,7 @@ func (e *Engine) persistStep(ctx context.Context) error {
 		}
 	}
 	defer func() { <-e.stepLock }()
+	// Again, with stepLock held: another call may have written the manifest meanwhile.
 	if _, stepped := e.clock.look(); !stepped {
 		return nil
 	}
@@ -242,6 +259,8 @@ func (e *Engine) persistMoment() error {
 	if err == nil {
 		e.releaseJournal()
 	}
+	// A full disk leaves the manifest before, which holds still. After any other error nobody knows
+	// which of the two is there (I7).
 	if err != nil && (!errors.Is(err, dedup.ErrDiskFull) || errors.Is(err, dedup.ErrFailed)) {
 		e.fail("writing the manifest", err)
 	}
@@ -249,7 +268,8 @@ func (e *Engine) persistMoment() error {
 }
 
 // removeDropped takes segments that the manifest no longer names out of the look-ups, and then
-// off the disk. A look-up that still has an older list gets ErrRetired and asks again.
+// off the disk. A look-up that still has an older list gets ErrRetired and asks again. Only the
+// worker calls it. What can't be removed costs room until the next opening, which finds an orphan.
 func (e *Engine) removeDropped() {
 	gone := e.store.takeDropped()
 	if len(gone) == 0 {

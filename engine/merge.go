@@ -19,7 +19,8 @@ const (
 	// What merging a key costs and asking one more run costs, ns (BenchmarkMerge,
 	// BenchmarkConfirm); a wait for the disk comes on top of it.
 	mergeCost, askCost = 60, 150
-	// mergePays is how many times its cost a merge has to save.
+	// mergePays is how many times its cost a merge has to save. The rate of look-ups is
+	// the last interval's and may not last.
 	mergePays = 4
 )
 
@@ -29,6 +30,8 @@ const (
 // Badger, no compaction.
 func (wk *worker) mergeDue() error {
 	e := wk.e
+	// In ns, since Open. The rate is that of the time since the last call, which idle makes every
+	// scrubEvery unless there are jobs.
 	took := e.counts.runsAsked.Load()*askCost + e.counts.diskWait.Load()
 	now := e.clock.read()
 	cost := 0.0 // of asking runs, ns a second
@@ -48,9 +51,11 @@ func (wk *worker) mergeDue() error {
 			continue
 		}
 		live := i == len(gs)-1
+		// Look-ups are taken to ask all generations alike. Of n runs a merge saves all but one.
 		left := float64(g.end+int64(e.opts.Window)-now) / float64(time.Second)
 		saves := cost / float64(len(gs)) * (1 - 1/float64(runs)) * left
 		if runs > maxRuns || !live && saves > mergePays*mergeCost*float64(keys) {
+			// One merge per call: the worker's other jobs have waited long enough by then.
 			if merged, err := e.merge(g.number, !live); merged || err != nil {
 				return err
 			}
@@ -101,6 +106,8 @@ func (e *Engine) merge(generation uint64, all bool) (merged bool, err error) {
 	m := merger{e: e, generation: generation, old: old, dst: dst, runs: make([][]*persist.Run, e.opts.Shards), took: map[uint64]bool{}}
 	err = m.write()
 	if err == nil {
+		// Before the manifest names the runs (I5). The journal need not be synced first, as it is by
+		// a flush: the old runs are in a manifest already, so their frames are on disk.
 		err = dst.Sync()
 	}
 	if err == nil {
@@ -116,11 +123,11 @@ func (e *Engine) merge(generation uint64, all bool) (merged bool, err error) {
 type merger struct {
 	e          *Engine
 	generation uint64
-	old        map[uint64]bool // segments
-	dst        *persist.Segment
+	old        map[uint64]bool  // the segments that are replaced, by ID
+	dst        *persist.Segment // in no generation's list of segments before replace
 	runs       [][]*persist.Run // merged, by shard
-	took       map[uint64]bool  // runs
-	keys       uint64           // after the merge
+	took       map[uint64]bool  // the old runs that are in them, by ID
+	keys       uint64           // in runs; a key that was in two of the old ones counts once
 }
 
 func (m *merger) write() error {
@@ -148,6 +155,9 @@ func (m *merger) write() error {
 	return nil
 }
 
+// mergeRuns merges the runs of a shard and form. The new run has the highest Seq and MaxPos of the
+// old ones. So a snapshot covers it only if it covers all of them (restoreFilter), and its place in
+// the order of runs is that of its newest keys. Tombstones ask for more: see replace.
 func (m *merger) mergeRuns(shard int, form hash.Form, runs []*persist.Run) (*persist.Run, error) {
 	spec := persist.RunSpec{ID: m.e.store.nextID(), Shard: uint16(shard), Form: uint8(form), Zeros: m.e.shardBits()}
 	for _, r := range runs {
@@ -201,8 +211,11 @@ func (m *merger) replace() error {
 	if stale {
 		return m.e.store.remove(map[uint64]bool{m.dst.ID(): true})
 	}
+	// The old runs answer until their shard's turn comes, since their segments are still open. New
+	// and old change in one step, so no look-up finds neither.
 	for shard, runs := range m.runs {
 		m.e.set.Install(shard, func() {
+			// Retired since: see syncAndPublish.
 			held := m.e.window.holds(m.generation)
 			for _, r := range runs {
 				if slots := m.e.store.slotsOf(shard, hash.Form(r.Meta().Form), m.old); held {

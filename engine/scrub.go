@@ -14,8 +14,11 @@ const scrubEvery = 250 * time.Millisecond
 
 // A scrubber goes round the runs of sealed generations, one after the other.
 type scrubber struct {
-	sync.Mutex
-	stats ScrubStats
+	sync.Mutex            // guards stats alone, which Stats reads
+	stats      ScrubStats // written by the worker
+
+	// The worker's own: where it goes on. Runs are taken by their numbers, which only grow, so a
+	// run that comes or goes meanwhile makes it leave out no other.
 	shard int
 	run   uint64 // last one checked in shard
 }
@@ -38,6 +41,7 @@ func (e *Engine) scrubOne() {
 			meta := next.run.Meta()
 			s.run = meta.ID
 			err := next.run.Verify()
+			// It left the window or was merged, which is no damage.
 			if errors.Is(err, persist.ErrRetired) {
 				return
 			}

@@ -104,7 +104,9 @@ func (e *Engine) tableKeys(generation uint64) int {
 	return max(minTableKeys, int(share/parts))
 }
 
-// mostTableKeys is what the memory budget leaves for a table beside the filters.
+// mostTableKeys is what the memory budget leaves for a table beside the filters. An eighth of the
+// budget is for tables in any case: filters that fill it must not leave tables of a few keys, of
+// which each becomes a run.
 func (e *Engine) mostTableKeys() float64 {
 	budget := float64(e.opts.MemoryBudget)
 	budget = max(budget-e.filterBytes(e.capacity.Load())-float64(fixedMemory), budget/8)
@@ -152,7 +154,9 @@ func (e *Engine) watchSizes() {
 	}
 }
 
-// resize does something to the sizes of tables and ring, one thing at a time.
+// resize does something to the sizes of tables and ring, one thing at a time. Only the maintenance
+// calls it. While it is at work others are dropped, not queued: the next pass finds that the size
+// still does not fit, and fitDue and the counts of full tables are kept until then.
 func (e *Engine) resize(do func() error) {
 	if !e.resizing.CompareAndSwap(false, true) {
 		return
@@ -165,7 +169,9 @@ func (e *Engine) resize(do func() error) {
 	})
 }
 
-// fitTables sizes the tables by the fullest generation of the window that is over.
+// fitTables sizes the tables by the fullest generation of the window that is over. The manifest
+// counts only keys in runs, and those of the last generation may still be waiting for their flush,
+// so the set is asked for that one.
 func (e *Engine) fitTables() error {
 	fullest, sealed := e.set.LastKeys(), 0
 	e.store.view(func(m *persist.Manifest) {

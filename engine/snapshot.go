@@ -14,6 +14,8 @@ import (
 // snapshot writes the filters of sealed generations that have no snapshot yet, and with live
 // also that of the live one. Only the worker calls it, and Close when the worker has ended.
 func (e *Engine) snapshot(live bool) error {
+	// Read before any bits (see writeSnapshot), and before the generations: one whose frame lies
+	// below end is in the list then, and coverBySnapshots speaks for it.
 	end, at := e.journal.State().End, e.moment()
 	gs := e.window.held()
 	for i, g := range gs {
@@ -29,7 +31,8 @@ func (e *Engine) snapshot(live bool) error {
 			return err
 		}
 		if !e.window.holds(g.number) {
-			// It was retired meanwhile, and its slot may have been reused.
+			// It was retired meanwhile, and its slot may have been reused: the bits may be of another
+			// generation.
 			e.removeSnapshots([]uint64{g.number})
 			continue
 		}
@@ -44,7 +47,7 @@ func (e *Engine) snapshot(live bool) error {
 }
 
 // hasSnapshot reports whether a sealed generation has a snapshot of the present
-// filter.
+// filter. One of the live generation does not count, since keys have come after it.
 func (e *Engine) hasSnapshot(number uint64) bool {
 	_, ok := e.snapshots.Load(number)
 	return ok
@@ -98,6 +101,7 @@ func (e *Engine) writeSnapshot(g generation) error {
 		return sw.Close()
 	})
 	if err == nil {
+		// For coverBySnapshots, which promises the file only when all generations have theirs.
 		e.worker.snapshotEnds[g.number] = end
 	}
 	return err
@@ -125,7 +129,8 @@ func (e *Engine) coverBySnapshots(end journal.Pos, at moment) error {
 }
 
 // loadSnapshot merges a generation's snapshot into the filter and returns the
-// positions up to which it holds each shard's keys.
+// positions up to which it holds each shard's keys. After an error some shards' bits may have been
+// merged already: right ones, since each shard is checked as a whole, and more never hurt.
 func (e *Engine) loadSnapshot(g generation) (positions []uint64, sealed bool, err error) {
 	f, err := persist.OpenSnapshotFile(e.fs, e.dir, g.number)
 	if err != nil {
@@ -160,7 +165,8 @@ func (e *Engine) loadSnapshot(g generation) (positions []uint64, sealed bool, er
 	return slices.Clone(h.Positions), h.End != 0, nil
 }
 
-// removeOldSnapshots removes the snapshots of generations that the manifest no longer names.
+// removeOldSnapshots removes the snapshots of generations that the manifest no longer names. The
+// window does not count here: until a manifest without them is on disk an opening reads them.
 func (e *Engine) removeOldSnapshots() {
 	oldest := uint64(0)
 	e.store.view(func(m *persist.Manifest) { oldest = m.Generations[0].Number })
@@ -171,6 +177,7 @@ func (e *Engine) removeOldSnapshots() {
 	e.removeSnapshots(slices.DeleteFunc(numbers, func(n uint64) bool { return n >= oldest }))
 }
 
+// removeSnapshots is for the worker, which owns snapshotEnds, and for Open and Close.
 func (e *Engine) removeSnapshots(numbers []uint64) {
 	for _, n := range numbers {
 		e.snapshots.Delete(n)

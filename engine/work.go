@@ -13,7 +13,8 @@ import (
 // job after the other, so that none of them has to expect another one. Its loop is one
 // goroutine, which Open starts and Close ends.
 type worker struct {
-	e    *Engine
+	e *Engine
+	// jobs has room for a few, so that the maintenance, which posts them, need not wait for a merge.
 	jobs chan job
 
 	// The loop's own, but for Open before it and Close after it.
@@ -27,7 +28,7 @@ type worker struct {
 // job is one piece of work; done, when not nil, gets its error.
 type job struct {
 	run  func() error
-	done chan error
+	done chan error // of capacity 1: who waits may have gone
 }
 
 // post gives the worker something to do. After Close it is dropped: nothing here is needed by
@@ -39,7 +40,9 @@ func (wk *worker) post(run func() error) {
 	}
 }
 
-// do has the worker do something and waits for it.
+// do has the worker do something and waits for it. A ctx that ends ends the waiting; the job is
+// done all the same. It is for calls, which hold the gate: Close comes after them, so the worker is
+// there to answer.
 func (wk *worker) do(ctx context.Context, run func() error) error {
 	j := job{run, make(chan error, 1)}
 	select {
