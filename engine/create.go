@@ -16,7 +16,9 @@ import (
 	"github.com/firstseen/firstseen/persist/journal"
 )
 
-// identify reads the directory's identity, or creates the directory's files if it is new.
+// identify reads the directory's identity, or creates the directory's files if it is new. The
+// directory is locked. CREATING is looked for first: beside it any other file, an identity too,
+// is what an interrupted creation left.
 func (e *Engine) identify() error {
 	if _, err := e.fs.Stat(filepath.Join(e.dir, persist.CreatingName)); err == nil {
 		return e.create()
@@ -38,7 +40,9 @@ func (e *Engine) identify() error {
 	return e.accept(id)
 }
 
-// accept checks the options that can't be changed: they decide where a key's marks lie.
+// accept checks the options that can't be changed: they decide where a key's marks lie. With
+// another number of shards or another hash every mark would be looked for in a wrong place, and
+// duplicates would be Fresh. Shards of 0 asks for what is there.
 func (e *Engine) accept(id persist.Identity) error {
 	var problems []error
 	if e.opts.Shards != 0 && e.opts.Shards != int(id.Shards) {
@@ -95,8 +99,17 @@ func (e *Engine) remains() (string, error) {
 
 // create makes the directory's files. A marker, CREATING, comes first and goes last. While it
 // is there nothing can have been marked, so an opening that finds it throws away what an
-// interrupted one has left and begins anew. Without it a missing file is damage (I5).
+// interrupted one has left and begins anew. Without it a missing file is damage (I5):
+//
+//  1. The marker, durable.
+//  2. What an interrupted creation left is removed. There are no segments, results or snapshots
+//     among it: those are made by an engine that has opened, and by then the marker is gone.
+//  3. Manifest, identity and journal, each durable before the next.
+//  4. The marker goes, and the directory is synced. A crash before that costs an empty directory.
+//
+// The open that follows reads all of it as it reads any directory, so there is one way to open.
 func (e *Engine) create() error {
+	// The caller knows of marks, so this is the wrong directory or an emptied one.
 	if e.opts.NotBefore > 0 {
 		return &dedup.CorruptError{File: e.dir, Offset: -1,
 			Detail: fmt.Sprintf("nothing was ever marked in it, position %d of the journal must be there", e.opts.NotBefore)}
@@ -143,9 +156,11 @@ func (e *Engine) create() error {
 		return err
 	}
 	e.settleCapacity(m)
+	// The ring's size follows from the capacity and the number of shards, both settled above.
 	if err := e.openJournal(m); err != nil {
 		return err
 	}
+	// Not a clean close: no frame was appended, and open is going to open it anew.
 	err := e.journal.Close(false)
 	e.journal = nil
 	if err == nil {

@@ -22,10 +22,12 @@ import (
 
 const (
 	defaultShards = 16
-	minTableKeys  = 8192
-	warmFrom      = 4 * minTableKeys // smaller tables are quick to touch and to grow
-	minRing       = 16 << 20
-	firstNumber   = 1 // of the first generation
+	minTableKeys  = 8192 // per shard
+	// warmFrom is from how many keys per table on all tables are made resident before calls
+	// come. Smaller tables are quick to touch and to grow.
+	warmFrom    = 4 * minTableKeys
+	minRing     = 16 << 20 // see docs/decisions/015
+	firstNumber = 1        // of the first generation
 )
 
 // Open opens the directory dir, or makes it if it doesn't exist or is empty, and
@@ -62,7 +64,11 @@ func openWith(dir string, opts config) (*Engine, error) {
 	return e, nil
 }
 
+// open does what Open does. Until a comment below says otherwise it changes nothing in a directory
+// that has an identity, LOCK apart, so that one which this program must not open is left as it
+// is. After an error abandon frees what was taken so far.
 func (e *Engine) open() error {
+	// Before the lock, which makes a file: a directory of somebody else's gets none.
 	err := e.checkOurs()
 	if err == nil {
 		err = e.makeDir()
@@ -82,6 +88,7 @@ func (e *Engine) open() error {
 	e.worker = worker{e: e, jobs: make(chan job, 16), snapshotEnds: map[uint64]journal.Pos{}}
 	e.store = newStore(e.dir, e.fs, e.opts.Logger)
 	e.store.unsynced = e.opts.Temporary
+	// Set before anything writes a manifest: ahead has to be what the one on disk says.
 	e.store.onManifest = func(m *persist.Manifest) { e.clock.ahead.Store(m.Wall - m.Clock) }
 	m, err := persist.ReadManifest(e.fs, e.dir)
 	if err != nil {
@@ -95,7 +102,7 @@ func (e *Engine) open() error {
 	}
 	e.store.manifest = *m
 	e.settleCapacity(m)
-	// OpenJournal would make a new one.
+	// openJournal would make a new one, and every key in no run would be forgotten (I5).
 	path := filepath.Join(e.dir, persist.JournalName)
 	if _, err := e.fs.Stat(path); err != nil {
 		return persist.Required(err, path)
@@ -114,6 +121,8 @@ func (e *Engine) open() error {
 	if err := e.warm(); err != nil { // the replay fills this memory already
 		return err
 	}
+	// From here to start nobody else is at work. So what locks and atomics guard otherwise is
+	// changed freely.
 	rc := recovery{e: e, m: m}
 	if err := rc.run(); err != nil {
 		return err
@@ -142,6 +151,8 @@ func (e *Engine) warm() error {
 
 func (e *Engine) warmShard(shard int) error {
 	tables := 0
+	// Without a store there are no tables. Tests set tableKeys, and want no memory touched for
+	// their small ones.
 	switch keys := e.set.MaxKeys(); {
 	case e.opts.Mode != Exact:
 	case keys > warmFrom:
@@ -193,6 +204,7 @@ func (e *Engine) makeDir() error {
 }
 
 func (e *Engine) openJournal(m *persist.Manifest) error {
+	// For a new file: an existing ring keeps its size, and grows with the tables.
 	ring, most := e.ringFor(e.firstTables(m)), int64(math.MaxInt64)
 	if e.opts.Mode == Approximate {
 		ring = max(int64(minRing), min(ring, 64<<20))
@@ -232,7 +244,8 @@ func (e *Engine) newSet(m *persist.Manifest) error {
 		Log:         log{e.journal},
 		Refresh:     e.opts.Refresh,
 		MaxKeys:     keys,
-		MaxSealed:   (shards.TableSets - 1) * e.opts.Shards,
+		// One set is active; all others wait for their flush before callers wait for memory.
+		MaxSealed: (shards.TableSets - 1) * e.opts.Shards,
 		// Random, so that a token of an earlier process ends no claim of this one (I6).
 		Nonce:  binary.LittleEndian.Uint64(nonce[:]) >> 1,
 		Sealed: e.flusher.wake,
@@ -254,6 +267,7 @@ func (e *Engine) newSet(m *persist.Manifest) error {
 
 // start starts the goroutines: Open's last step. Close ends them through stop.
 func (e *Engine) start() {
+	// With one processor a helper could only take it from the caller that waits for it.
 	if runtime.GOMAXPROCS(0) > 1 {
 		offers := e.store.help
 		for range helpers {
@@ -265,6 +279,7 @@ func (e *Engine) start() {
 	go e.maintainer.loop()
 	go e.flusher.loop()
 	go e.worker.loop()
+	// The replay may have sealed tables, and rotated.
 	e.flusher.wake()
 	e.maintainer.wake()
 }
@@ -272,6 +287,10 @@ func (e *Engine) start() {
 // shut closes everything, after the goroutines have ended. A flush or a snapshot that fails
 // here loses nothing: the journal and the runs have it all, and the next opening takes longer.
 // After a failure (I7) nothing is written, and the directory is left as a kill would leave it.
+//
+// A manifest comes after all else that is written, with the newest time: what the wall moves on by
+// until the next opening counts from there. The lock goes last: whoever gets it finds nobody at
+// work.
 func (e *Engine) shut() error {
 	var errs []error
 	failed := e.failure.Load() != nil
@@ -280,7 +299,7 @@ func (e *Engine) shut() error {
 			e.opts.Logger.Warn("keys were left to the journal at the close", "error", err)
 		}
 		if err := e.snapshot(true); err != nil {
-			// The runs and the journal hold everything; opening takes longer.
+			// Without a store the journal holds what the last snapshot lacks.
 			e.opts.Logger.Warn("the filters could not be written at the close", "error", err)
 		}
 		errs = append(errs, e.results.sync(), e.persistMoment())
@@ -294,7 +313,8 @@ func (e *Engine) shut() error {
 	return nil
 }
 
-// abandon frees what a failed open had taken.
+// abandon frees what a failed open had taken. It writes nothing: the next opening, with other
+// options or of another version, must find what this one found.
 func (e *Engine) abandon() error {
 	var errs []error
 	if e.journal != nil {

@@ -13,10 +13,12 @@ import (
 	"github.com/firstseen/firstseen/persist/journal"
 )
 
-// creatingText is what the file CREATING holds.
+// creatingText is what the file CREATING holds. A file of that name with another text is somebody
+// else's. An engine that took it for its own would remove what lies beside it.
 const creatingText = "firstseen: this directory is being made\n"
 
-// isFile reports whether name is one of a file of ours, exactly.
+// isFile reports whether name is one of a file of ours, exactly: an opening removes what a crash has
+// left of such a file (vfs.RemoveLeftovers), and no .tmp of somebody else's.
 func isFile(name string) bool {
 	switch name {
 	case persist.LockName, persist.IdentityName, persist.ManifestName, persist.CreatingName, persist.JournalName, persist.JournalName + journal.MarkSuffix:
@@ -26,7 +28,9 @@ func isFile(name string) bool {
 }
 
 // checkOurs refuses a directory that is neither empty nor one of an engine, before
-// anything in it is touched: it is somebody else's.
+// anything in it is touched: it is somebody else's. It runs without the lock, so another process
+// may be creating the directory meanwhile. What it lets through is looked at again with the
+// lock held (identify).
 func (e *Engine) checkOurs() error {
 	entries, err := e.fs.ReadDir(e.dir)
 	if errors.Is(err, fs.ErrNotExist) {

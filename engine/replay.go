@@ -29,12 +29,14 @@ func (rc *recovery) replay(results persist.ResultPromises) error {
 			return nil
 		}
 		r, start := record(f)
+		// A frame that a replay once split between two tables ends behind the position that the older
+		// one's run covers. It is applied again, as a whole.
 		if r.Shard < len(m.Covered) && f.End <= m.Covered[r.Shard] {
 			return nil
 		}
 		gs := rc.e.window.generations
 		if r.Generation < gs[0].number {
-			return nil // older than the window
+			return nil // older than the window: its slot may be another generation's by now (I4)
 		}
 		if r.Generation > gs[len(gs)-1].number {
 			return rc.e.store.damaged("the journal names generation %d, the newest is %d", r.Generation, gs[len(gs)-1].number)
@@ -47,11 +49,13 @@ func (rc *recovery) replay(results persist.ResultPromises) error {
 		return err
 	}
 	rc.e.set.EndReplay()
+	// What was read keeps its room until a flush has put it into runs.
 	rc.e.journal.Release(m.Tail)
 	rc.stats.Clean, rc.stats.DroppedBytes = found.Clean, found.Dropped
 	if found.MayHaveLost != 0 {
 		rc.noteLoss(found.MayHaveLost, max(m.Clock, newest))
 	}
+	// Time goes on from the newest mark at the earliest: a key's mark must not lie in the future.
 	live := m.Generations[len(m.Generations)-1]
 	rc.newest = max(m.Clock, newest)
 	rc.e.window.dueAt.Store(0) // the first call looks

@@ -27,7 +27,14 @@ type recovery struct {
 	newest  int64             // no mark is younger, by the engine's clock
 }
 
-// run brings everything back.
+// run brings everything back, in this order:
+//
+//   - Generations before gaps: a gap is noted at its generation's slots.
+//   - Runs before the journal: the tables of a replay get higher sequence numbers than every run, and
+//     so do its tombstones, which override the runs.
+//   - The journal before results: only then it is known which of them were promised, and which
+//     keys are marked.
+//   - What may be removed goes last.
 func (rc *recovery) run() error {
 	if err := rc.window(); err != nil {
 		return err
@@ -64,7 +71,8 @@ func (rc *recovery) run() error {
 	return rc.persistGaps()
 }
 
-// window sets the clock and begins the manifest's generations, without their keys.
+// window sets the clock and begins the manifest's generations, without their keys. The clock is set
+// once more after the replay, which may find frames that are newer.
 func (rc *recovery) window() error {
 	e, m := rc.e, rc.m
 	e.clock.ahead.Store(m.Wall - m.Clock)
@@ -91,6 +99,8 @@ func (rc *recovery) window() error {
 // that is known.
 func (rc *recovery) startClock(newest int64) error {
 	e, m := rc.e, rc.m
+	// Time moves on by what the wall has moved on since the manifest, and never goes back (I4): not
+	// with a wall that was set back, nor behind a frame that was read.
 	if e.opts.loading != nil { // what was marked before that counts as marked then
 		e.opts.loading.set(time.Unix(0, nanotime.Add(m.Wall, newest-m.Clock)))
 	}
@@ -135,6 +145,7 @@ func (rc *recovery) findOrphans() (orphans map[uint64]bool, err error) {
 		if !promised[id] {
 			orphans[id] = true
 		}
+		// A number is not used again while the directory of that name is there.
 		rc.e.store.manifest.NextID = max(rc.e.store.manifest.NextID, id)
 	}
 	snaps, err := persist.ListSnapshots(rc.e.fs, rc.e.dir)
@@ -176,6 +187,7 @@ func (rc *recovery) restoreGeneration(g *persist.GenerationMeta) error {
 func (rc *recovery) openRuns(g *persist.GenerationMeta) (byShard [][]*persist.Run, lost map[uint64]persist.RunMeta, err error) {
 	byShard, lost = make([][]*persist.Run, rc.e.opts.Shards), map[uint64]persist.RunMeta{}
 	for _, sm := range g.Segments {
+		// All count as lost until they are opened, so none is forgotten where a segment is gone.
 		for _, m := range sm.Runs {
 			lost[m.ID] = m
 		}
@@ -210,6 +222,8 @@ func (rc *recovery) install(g *persist.GenerationMeta, shard int, r *persist.Run
 		slot = e.set.PlaceRun(shard, g.Number, meta.Keys, whole)
 	}
 	e.set.Install(shard, func() { e.store.install(shard, g.Number, 1<<slot, []*persist.Run{r}) })
+	// What is marked from here on is newer than the run: a tombstone of the run overrides older
+	// runs only, and a tombstone to come overrides the run.
 	e.set.SetSeq(shard, meta.Seq+1)
 	if meta.Tombstones {
 		return rc.restoreTombstones(r, g)
@@ -227,7 +241,8 @@ func (rc *recovery) openSegment(sm persist.SegmentMeta) (*persist.Segment, []*pe
 	return persist.OpenSegment(c, sm)
 }
 
-// restoreTombstones brings back the tombstones of a run: unlike marks they are all in memory.
+// restoreTombstones brings back the tombstones of a run: unlike marks they are all in memory. A run
+// of a fixed form keeps orders, which lack the shard's bits; Hash gives those back.
 func (rc *recovery) restoreTombstones(r *persist.Run, g *persist.GenerationMeta) error {
 	m := r.Meta()
 	form := hash.Form(m.Form)

@@ -23,6 +23,8 @@ func (rc *recovery) restoreFilter(g *persist.GenerationMeta, byShard [][]*persis
 	if err != nil || rc.e.opts.Mode == Approximate {
 		return err
 	}
+	// A snapshot holds every key journaled below its position, so it has a run's keys if all of
+	// them were journaled below it.
 	covers := func(m persist.RunMeta) bool { return usable && m.MaxPos <= positions[m.Shard] }
 	blind := !usable && rc.hasGap(g.Number)
 	for _, m := range lost {
@@ -58,7 +60,8 @@ func (rc *recovery) restoreBits(g *persist.GenerationMeta) (positions []journal.
 	}
 	switch {
 	case err == nil:
-		if sealed { // one made while the generation was live lacks its end
+		// One made while the generation was live lacks its last keys: Close is to write another.
+		if sealed {
 			e.snapshots.Store(g.Number, true)
 		}
 		return positions, true, nil
@@ -86,7 +89,7 @@ type youngerRun struct {
 	run  *persist.Run
 	slot int // of the filter
 	g    *persist.GenerationMeta
-	err  error
+	err  error // set by the worker that has the run's shard; read when all workers have ended
 }
 
 // rebuild adds the keys of all younger runs to the filters, on all processors, a shard at a
@@ -117,6 +120,7 @@ func (rc *recovery) rebuild() error {
 		if err := rc.gap(r.g, r.err); err != nil {
 			return err
 		}
+		// Some of the run's keys may be in the filter, but nobody knows which.
 		rc.blind(r.g.Number)
 	}
 	rc.younger = nil
