@@ -23,13 +23,18 @@ import (
 // mark, and by the next manifest. Badger drops damaged records without an error. A directory
 // that lacks what was promised counts as lost for good, and its answer is ErrResultLost.
 type results struct {
-	e    *Engine
-	dirs atomic.Pointer[[]*resultDir] // newest first; a list never changes
+	e *Engine
+	// dirs are newest first. A list never changes: it is replaced with lead held, but for an
+	// opening, and read without any lock. No list, or an empty one, says that no claim has to look
+	// for a result.
+	dirs atomic.Pointer[[]*resultDir]
 
 	// lead is held by the caller that writes, for itself and for all others that have queued
 	// (group commit): one sync serves all that came while the one before it was under way. It
 	// is taken before a shard's lock, never after.
-	lead  sync.Mutex
+	lead sync.Mutex
+	// queue is what the next leader writes. Its lock is not lead, or nobody could queue while one
+	// is at the disk.
 	queue struct {
 		sync.Mutex
 		puts []*resultPut
@@ -43,12 +48,19 @@ type results struct {
 type resultDir struct {
 	id, generation uint64
 	store          *persist.Results // nil: it can't be opened
-	lost           atomic.Bool      // records are missing
+	lost           atomic.Bool      // records are missing; never taken back, since nobody knows which
 
-	mu        sync.Mutex
-	put       persist.ResultsMeta // what was written; guarded by mu
-	synced    persist.ResultsMeta // what may be promised; guarded by mu
-	unsettled map[uint64]bool     // calls whose marks are not made yet; guarded by mu
+	mu sync.Mutex
+	// put is what was written, by whoever holds lead; guarded by mu. Raised after the write, so a
+	// sync that begins after it was read covers it.
+	put persist.ResultsMeta
+	// synced is what a manifest may promise: a put that a sync has covered since; guarded by mu.
+	// Its Settled is what a manifest may call settled, see promiseSettled.
+	synced persist.ResultsMeta
+	// unsettled are the numbers of calls whose marks are not made yet; guarded by mu. A number
+	// comes in together with put, so nobody finds one in put that is not among these and not
+	// settled.
+	unsettled map[uint64]bool
 }
 
 func newResultDir(id, generation uint64) *resultDir {
@@ -122,7 +134,8 @@ func (r *results) settled() (all []settled) {
 	return all
 }
 
-// promiseSettled has manifests tell from now on what settled returned.
+// promiseSettled has manifests tell from now on what settled returned. The caller has synced the
+// journal since.
 func (r *results) promiseSettled(all []settled) {
 	for _, s := range all {
 		s.d.mu.Lock()
@@ -159,6 +172,7 @@ func (r *results) find(generation uint64, key []byte) ([]byte, error) {
 			r.e.opts.Logger.Error("a result can't be read", "generation", d.generation, "error", err)
 			r.counts.lost.Add(1)
 			return nil, dedup.ErrResultLost
+		// Also where a record was found: one that is missing may have been newer.
 		case d.lost.Load() || ok && rec.Kind == persist.ResultForgotten:
 			r.counts.lost.Add(1)
 			return nil, dedup.ErrResultLost
@@ -212,6 +226,8 @@ func (r *results) syncDir(d *resultDir) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	// Another sync, of a later put, may have come first. Settled is none of this one's business:
+	// it needs the journal's sync, not the results'.
 	if at.Seq >= d.synced.Seq {
 		at.Settled = d.synced.Settled
 		d.synced = at
@@ -223,6 +239,7 @@ func (r *results) syncDir(d *resultDir) error {
 func (r *results) removeOld() {
 	oldest, gone := uint64(0), []*resultDir(nil)
 	r.e.store.view(func(m *persist.Manifest) { oldest = m.Generations[0].Number })
+	// With lead, as every change of the list. The files go without it: calls need not wait for that.
 	r.lead.Lock()
 	var kept []*resultDir
 	for _, d := range r.list() {

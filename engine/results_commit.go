@@ -14,11 +14,13 @@ import (
 // keeping is the scratch of a commit with results.
 type keeping struct {
 	plain, held     []dedup.Claim // claims without and with a result
-	plainAt, heldAt []int         // where they stand in the call
-	lost            []bool
-	records         []persist.ResultRecord // of the claims in held that are pinned
+	plainAt, heldAt []int         // where they stand in the part of the call
+	lost            []bool        // of the step at hand, beside plain or held
+	// records are those of held, from pin on one for each and in the same order.
+	records []persist.ResultRecord
 }
 
+// reset lets go of the callers' keys and results, which the scratch would keep alive in the pool.
 func (k *keeping) reset() {
 	clear(k.plain)
 	clear(k.held)
@@ -89,6 +91,8 @@ func (c *call) commitHeld(ctx context.Context, k *keeping, lost []bool) error {
 	c.batch.Logged = 0
 	defer func() { c.e.journal.Unreserve(space - c.batch.Logged) }()
 	c.pin(k, lost)
+	// Once, but for rotations: each round marks the claims whose shards are still in the generation
+	// that the results went to.
 	for len(k.held) > 0 {
 		d, seq, err := c.e.results.write(k.records)
 		if err == nil {
@@ -111,6 +115,8 @@ func (c *call) commitHeld(ctx context.Context, k *keeping, lost []bool) error {
 			c.e.set.Unpin(k.held)
 			return context.Cause(ctx)
 		}
+		// The frames of the round before have used up room, and no more than was set aside may be
+		// appended.
 		more := c.e.claimSpace(len(k.held)) + journal.ResultsSpace()
 		if err := c.e.reserve(ctx, more); err != nil {
 			c.e.set.Unpin(k.held)
@@ -121,6 +127,7 @@ func (c *call) commitHeld(ctx context.Context, k *keeping, lost []bool) error {
 	return nil
 }
 
+// promiseResults is step 3 of commitHeld, in the room that it has reserved.
 func (c *call) promiseResults(d *resultDir, seq uint64, records []persist.ResultRecord) error {
 	if err := c.e.results.promise(d, seq, records, c.now); err != nil {
 		return err
@@ -156,7 +163,7 @@ func (c *call) pin(k *keeping, lost []bool) {
 	}
 }
 
-// drop takes claims out of held.
+// drop takes the claims with gone[i] out of held, with their places and records.
 func (k *keeping) drop(gone []bool) {
 	n := 0
 	for i := range k.held {
@@ -212,7 +219,9 @@ func (c *call) resultError(cs []dedup.Claim) error {
 }
 
 // giveResults puts the results of duplicates into claims, one for each key of the batch. The
-// first of them is the call's key number base.
+// first of them is the call's key number base. It reads from disk, so no shard is locked (I8), and
+// a duplicate's mark tells its generation, so one directory is asked. The batch must not have been
+// routed anew since it was decided.
 func (c *call) giveResults(cs []dedup.Claim, base int) {
 	c.e.set.EachDuplicate(&c.batch, func(i int, form hash.Form, hi, lo uint64, record []byte, generation uint64) {
 		c.resultKey = resultKey(c.resultKey[:0], form, hi, lo, record)
@@ -226,9 +235,9 @@ func (c *call) giveResults(cs []dedup.Claim, base int) {
 
 // A forgetting is a Forget whose key may have a result.
 type forgetting struct {
-	key  []byte
-	dirs []*resultDir
-	seqs []uint64
+	key  []byte       // see resultKey
+	dirs []*resultDir // those that had a result of it
+	seqs []uint64     // of the records that say ResultForgotten, beside dirs
 }
 
 // beginForget notes that the results of the batch's key are being forgotten. From here on a
@@ -244,6 +253,8 @@ func (c *call) beginForget() (f forgetting, err error) {
 	f.key = resultKey(nil, form, hi, lo, record)
 	r.lead.Lock()
 	defer r.lead.Unlock()
+	// With lead held: a commit whose claim comes after this look writes its result after this
+	// call's records, and the newest record counts.
 	if c.e.set.Claimed(&c.batch) {
 		return forgetting{}, nil
 	}
@@ -278,7 +289,7 @@ func (c *call) endForget(f forgetting) error {
 	r.lead.Lock()
 	defer r.lead.Unlock()
 	for i, d := range f.dirs {
-		// A commit may have come since.
+		// A commit may have come since. Its record is newer, and goes with a mark that stands.
 		_, seq, ok, err := d.store.Get(f.key, nil)
 		if err == nil && ok && seq == f.seqs[i] {
 			p := &resultPut{records: []persist.ResultRecord{{Key: f.key, Kind: persist.ResultNone}}}

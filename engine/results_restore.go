@@ -23,7 +23,7 @@ func (rc *recovery) restoreResults(promises persist.ResultPromises) error {
 			continue
 		}
 		d, news, err := rc.restoreResultDir(p)
-		if err != nil {
+		if err != nil { // d is in no list yet, so abandon would not close it
 			return errors.Join(err, d.close())
 		}
 		dirs = append(dirs, d)
@@ -36,6 +36,8 @@ func (rc *recovery) restoreResults(promises persist.ResultPromises) error {
 	if !changed {
 		return nil
 	}
+	// Losses are noted at once: a later opening could not tell them from what was never promised,
+	// once the frames that promised it are released.
 	if err := rc.e.results.sync(); err != nil {
 		return err
 	}
@@ -62,6 +64,8 @@ func (rc *recovery) restoreResultDir(p *persist.ResultPromise) (d *resultDir, ne
 		if !errors.Is(err, dedup.ErrCorrupt) {
 			return d, false, err
 		}
+		// It stays in the list, so that claims are told of the loss. Later results of its
+		// generation get a directory of their own (liveDirLocked).
 		rc.lostResults(d, err)
 		return d, !p.Lost, nil
 	}
@@ -79,6 +83,8 @@ func (rc *recovery) restoreResultDir(p *persist.ResultPromise) (d *resultDir, ne
 	d.put = scan.All // more than d.synced: what no manifest names is not known to be durable
 	orphans, err := rc.orphanedResults(d, scan.Unsettled)
 	if err == nil && len(orphans) > 0 {
+		// Without lead: nobody else is at work. Like every record these are durable when the
+		// manifest promises them, and until then the next opening finds the same orphans.
 		p := &resultPut{records: orphans}
 		if err = rc.e.results.putLocked(d, []*resultPut{p}); err == nil {
 			d.settle(p.seq)
@@ -103,6 +109,7 @@ func (rc *recovery) orphanedResults(d *resultDir, keys [][]byte) (orphans []pers
 		if err != nil && !errors.Is(err, dedup.ErrCorrupt) {
 			return nil, err
 		}
+		// A damaged record is taken back as well: it must not answer a later mark.
 		if err == nil && (!ok || rec.Kind != persist.ResultKept && rec.Kind != persist.ResultTooLarge) {
 			continue
 		}

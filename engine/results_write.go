@@ -14,9 +14,9 @@ import (
 type resultPut struct {
 	records []persist.ResultRecord
 	dir     *resultDir // where they went
-	seq     uint64
+	seq     uint64     // the number that all of them have; counts the puts of a directory, from 1
 	err     error
-	done    bool
+	done    bool // a leader has had it, whatever became of it
 }
 
 // write writes the records of a call, as durable as Sync says, to the results of the live
@@ -41,7 +41,8 @@ func (r *results) write(records []persist.ResultRecord) (d *resultDir, seq uint6
 	return p.dir, p.seq, p.err
 }
 
-// writeLocked writes what is queued with one sync.
+// writeLocked writes what is queued with one sync. lead is held, by one of those who queued, and
+// an error is everybody's: which records were written is not known.
 func (r *results) writeLocked(puts []*resultPut) {
 	d, err := r.liveDirLocked()
 	if err == nil {
@@ -56,7 +57,9 @@ func (r *results) writeLocked(puts []*resultPut) {
 	}
 }
 
-// putLocked numbers records and hands them to Badger.
+// putLocked numbers records and hands them to Badger. lead is held, so the numbers that are read
+// first are still free when put is raised at the end. mu is not held meanwhile: those who write
+// manifests must not wait for the disk behind it.
 func (r *results) putLocked(d *resultDir, puts []*resultPut) error {
 	bytes := int64(persist.ResultsRoom)
 	writes := make([]persist.ResultsWrite, len(puts))
@@ -119,6 +122,8 @@ func (r *results) liveDirLocked() (*resultDir, error) {
 	r.setList(append([]*resultDir{d}, dirs...))
 	err = r.e.store.update(func(m *persist.Manifest) { m.Results = r.metas(m.Generations[0].Number) })
 	if err != nil {
+		// Also at a full disk: a later commit would find the directory in the list and write to
+		// it, though no manifest names it.
 		return nil, fmt.Errorf("promising results: %w: %w", dedup.ErrFailed, err)
 	}
 	return d, nil
@@ -133,6 +138,8 @@ func (r *results) takeBack(d *resultDir, seq uint64, records []persist.ResultRec
 	}
 	r.lead.Lock()
 	defer r.lead.Unlock()
+	// Not through the queue: they go to the directory that has the records, even if its generation
+	// is not live any more.
 	p := &resultPut{records: none}
 	err := r.putLocked(d, []*resultPut{p})
 	if err == nil {
