@@ -12,12 +12,17 @@ import (
 )
 
 // A runEntry is a run in the list of what a shard's look-ups ask.
+//
+// The fields that collect compares are copies, because it compares them for each pending key
+// and each run of the shard.
 type runEntry struct {
 	generation uint64
-	slots      uint8 // of the shard's filter that its keys are in
-	form       hash.Form
-	seq        uint64
-	run        *persist.Run
+	// slots are those of the shard's filter that the run's keys are in: one bit for a table's
+	// run, several after a merge. They change when the filter grows, see move.
+	slots uint8
+	form  hash.Form
+	seq   uint64 // of the table that it was, or of the newest one merged into it
+	run   *persist.Run
 }
 
 // lookup is the scratch of one Confirm, or of a helper.
@@ -31,6 +36,8 @@ type lookup struct {
 func (s *store) Confirm(b *shards.Batch, pending []shards.Pending) error {
 	l := s.lookups.Get().(*lookup)
 	defer s.lookups.Put(l)
+	// Offer has shown the helpers a beginning of pending. Now the rest counts too, and whoever
+	// comes first takes it.
 	if h, _ := b.Aside.(*sharedBatch); h != nil && h.open() {
 		h.offered.Store(int64(len(pending)))
 		return s.finishShared(l, h)
@@ -54,9 +61,15 @@ func (s *store) ask(l *lookup, b *shards.Batch, pending []shards.Pending, oldest
 		if !errors.Is(err, persist.ErrRetired) {
 			return err
 		}
-		// The segment was retired or merged since the list was read, and its runs are out
-		// of the list now: ask again. If the list still has the run, nobody replaced it
-		// and the store was closed.
+		// The segment was closed since the list was read. Whoever removes a segment does it
+		// in this order:
+		//
+		//  1. The manifest stops naming it.
+		//  2. Its runs leave the lists; after a merge the new run comes in the same step.
+		//  3. The segment is closed. From here on it answers ErrRetired.
+		//
+		// So the list that is there now lacks the run, and asking it again answers. If the list
+		// still has the run nobody took step 2: the store was closed.
 		q := l.Refused()
 		if s.asks(int(pending[q.Index].Shard), q.Run) {
 			return err
@@ -77,7 +90,8 @@ func (s *store) collect(l *lookup, b *shards.Batch, pending []shards.Pending, ol
 		older := false
 		for i := range *list {
 			// The slot's bit alone does not tell the generation: a retired one may have
-			// had the slot before, and its runs leave the list later.
+			// had the slot before, and its runs leave the list later. And runs of another
+			// form may share the slot: a shard's filter has one set of bits for all forms.
 			r := &(*list)[i]
 			if p.Mask&r.slots == 0 || r.generation < oldest || r.form != form {
 				continue
@@ -89,7 +103,8 @@ func (s *store) collect(l *lookup, b *shards.Batch, pending []shards.Pending, ol
 	l.queries = qs
 }
 
-// tell notes which keys were found.
+// noteFound tells pending which keys were found. It is called after a whole Confirm without an
+// error: what one that met ErrRetired had found is found again.
 func (l *lookup) noteFound(pending []shards.Pending) {
 	for i := range l.queries {
 		if q := &l.queries[i]; q.Found {
@@ -106,6 +121,8 @@ func (s *store) asks(shard int, run *persist.Run) bool {
 
 // install adds runs to the shard's list, whose keys are in the given slots of its filter. The
 // shard is locked, so two writers can't lose each other's change; readers keep the old list.
+// Tombstones are left out: all of them are in memory, where look-ups ask for them
+// (shards.Set.AddTombstone), and a run of them holds no marks.
 func (s *store) install(shard int, generation uint64, slots uint8, runs []*persist.Run) {
 	list := s.list(shard)
 	for _, r := range runs {
@@ -119,7 +136,9 @@ func (s *store) install(shard int, generation uint64, slots uint8, runs []*persi
 	s.runs[shard].Store(&list)
 }
 
-// move changes the slots of all runs of a shard. It is called with the shard locked.
+// move changes the slots of all runs of a shard, when a larger filter takes the place of the one
+// before and hands the slots out anew. It is called with the shard locked, in the same step as
+// the filters' exchange: masks of one filter against slots of the other would miss runs (I1).
 func (s *store) move(shard int, moved func(slots uint8) uint8) {
 	list := s.list(shard)
 	for i := range list {
@@ -128,7 +147,8 @@ func (s *store) move(shard int, moved func(slots uint8) uint8) {
 	s.runs[shard].Store(&list)
 }
 
-// slot returns the slot of a run as an opening placed it.
+// slot returns the slot of a run as an opening placed it. Only an opening may ask: there no run
+// has been merged yet, so each has one slot.
 func (s *store) slot(run *persist.Run) int {
 	for _, r := range s.list(int(run.Meta().Shard)) {
 		if r.run == run {
@@ -138,7 +158,8 @@ func (s *store) slot(run *persist.Run) int {
 	return 0
 }
 
-// slotsOf returns the slots of a shard's runs of a form that lie in some segments.
+// slotsOf returns the slots of a shard's runs of a form that lie in some segments. A run merged
+// of them has keys in all of these slots and is asked when any of them is in a mask.
 func (s *store) slotsOf(shard int, form hash.Form, segments map[uint64]bool) (slots uint8) {
 	for _, r := range s.list(shard) {
 		if r.form == form && segments[r.run.Segment().ID()] {
@@ -154,7 +175,8 @@ func (s *store) uninstall(shard int, gone map[uint64]bool) {
 	s.runs[shard].Store(&list)
 }
 
-// list returns a copy of a shard's list.
+// list returns a copy of a shard's list, which the caller may change: readers without a lock may
+// be at the list itself.
 func (s *store) list(shard int) []runEntry {
 	if l := s.runs[shard].Load(); l != nil {
 		return slices.Clone(*l)

@@ -31,19 +31,32 @@ const (
 // A sharedBatch is what the helpers have to know of a batch. It is kept with the batch:
 // a helper that comes late finds it closed, or meets the next one.
 type sharedBatch struct {
-	b       *shards.Batch
+	b *shards.Batch // set once
+
+	// pending has room for all that will be pending of the batch, so what a helper works at never
+	// moves. It is set before state opens the batch, which publishes it. Only the first offered
+	// of it may be read.
 	pending []shards.Pending
 	oldest  atomic.Uint64 // see Batch.Oldest
-	offered atomic.Int64  // how many of pending may be confirmed
-	taken   atomic.Int64  // how many of these somebody confirms, or has confirmed
-	state   atomic.Int64  // sharedOpen while the batch is shared, plus the helpers inside
-	asked   atomic.Uint64
-	waited  atomic.Uint64
-	helped  atomic.Uint64 // how many of taken a helper took
-	err     atomic.Pointer[error]
-	gone    chan struct{} // the last helper has left a batch that was closed
+	// offered is how many of pending may be confirmed. The caller stores it, after it has written
+	// those keys: it publishes them.
+	offered atomic.Int64
+	// taken is how many of these somebody confirms, or has confirmed. It is moved by
+	// compare-and-swap, so no two work at one key.
+	taken atomic.Int64
+	// state is sharedOpen while the batch is shared, plus the helpers inside. Both are in one
+	// word, so that no helper can enter between the caller's looking and its closing.
+	state atomic.Int64
+
+	// What helpers and caller have to tell, added up; the caller reads it when all have left.
+	asked, waited atomic.Uint64
+	helped        atomic.Uint64 // how many of taken a helper took
+	err           atomic.Pointer[error]
+
+	gone chan struct{} // the last helper has left a batch that was closed; of capacity 1
 }
 
+// sharedOpen is far above the number of helpers, which it is added to.
 const sharedOpen = 1 << 32
 
 // Offer implements shards.Confirmer: it wakes the helpers when enough is pending.
@@ -68,9 +81,12 @@ func (s *store) Offer(b *shards.Batch, pending []shards.Pending) {
 		h.err.Store(nil)
 		h.state.Store(sharedOpen)
 	}
+	// With a helper inside nobody is woken: it goes on with what is offered now.
 	if h.state.Load() != sharedOpen || len(pending)-int(h.taken.Load()) < least {
 		return
 	}
+	// The channel has no buffer, so only an idle helper takes the batch. One that lay in a buffer
+	// would be over when somebody came for it.
 	for range helpers {
 		select {
 		case s.help <- h:
@@ -81,7 +97,8 @@ func (s *store) Offer(b *shards.Batch, pending []shards.Pending) {
 
 func (h *sharedBatch) open() bool { return h.state.Load()&sharedOpen != 0 }
 
-// helpLoop confirms for who offers, until stop.
+// helpLoop confirms for who offers, until stop. Open starts the helpers, each with a lookup of its
+// own.
 func (s *store) helpLoop(offers <-chan *sharedBatch, stop <-chan struct{}) {
 	l := new(lookup)
 	for {
@@ -93,7 +110,7 @@ func (s *store) helpLoop(offers <-chan *sharedBatch, stop <-chan struct{}) {
 				for s.helpPiece(l, h) {
 				}
 				h.leave()
-				clear(l.queries[:cap(l.queries)]) // keys and runs
+				clear(l.queries[:cap(l.queries)]) // keys and runs, which must not live as long as the helper
 			}
 		}
 	}
@@ -133,7 +150,8 @@ func (h *sharedBatch) leave() {
 }
 
 // take returns which pending keys its caller is to confirm: all that are left, or a piece.
-// There is none if from >= to.
+// There is none if from >= to. Pieces halve with what is left, so that nobody is still at a large
+// one when the others have ended.
 func (h *sharedBatch) take(all bool) (from, to int64) {
 	for {
 		from = h.taken.Load()
@@ -147,6 +165,8 @@ func (h *sharedBatch) take(all bool) (from, to int64) {
 	}
 }
 
+// confirmShared confirms a piece. Its results go into pending, which no other piece overlaps, and
+// the caller reads them after the last helper has left.
 func (s *store) confirmShared(l *lookup, h *sharedBatch, from, to int64) {
 	if err := s.ask(l, h.b, h.pending[from:to], h.oldest.Load()); err != nil {
 		failed := err // err itself would be allocated for each piece
@@ -164,6 +184,8 @@ func (s *store) confirmShared(l *lookup, h *sharedBatch, from, to int64) {
 //  3. State is now the number of helpers inside. The last to leave makes it 0; the caller
 //     spins for that, as a piece takes some 10 µs, and sleeps in gone if it takes longer.
 func (s *store) finishShared(l *lookup, h *sharedBatch) error {
+	// With no helper inside the rest is taken at once. One that enters from here on takes a piece
+	// before that, or finds nothing.
 	alone := h.state.Load() == sharedOpen
 	for from, to := h.take(alone); from < to; from, to = h.take(alone) {
 		s.confirmShared(l, h, from, to)

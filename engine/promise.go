@@ -22,6 +22,8 @@ func (fl *flusher) writeManifest(done []flushed, at moment) error {
 		fl.e.describe(m, at)
 		for _, f := range done {
 			g := m.Generation(f.table.Generation)
+			// g is nil where the generation has left the window. Its keys need no run, but its frames
+			// count as covered, so that their room comes back.
 			if g != nil && len(f.runs) > 0 {
 				sm := g.Segment(f.segment.ID())
 				for _, r := range f.runs {
@@ -43,7 +45,7 @@ func (fl *flusher) writeManifest(done []flushed, at moment) error {
 // a crash takes no mark whose call had returned by then, and none whose result counts as
 // settled.
 type moment struct {
-	clock, wall int64
+	clock, wall int64 // ns: the engine's clock and the wall's, read one after the other
 	settled     []settled
 }
 
@@ -78,6 +80,8 @@ func (e *Engine) describe(m *persist.Manifest, at moment) {
 	} else if at.clock == m.Clock {
 		m.Wall = max(m.Wall, at.wall)
 	}
+	// With the options that frames are written with from now on, a replay can tell which slots
+	// they had: see mayReuse.
 	m.Window, m.Span = int64(e.opts.Window), int64(e.opts.span())
 	m.Capacity = e.capacity.Load()
 }
@@ -97,7 +101,8 @@ func (e *Engine) tail(done map[*shards.Unflushed]bool) journal.Pos {
 	return e.set.LogTail(e.journal.State().End, done)
 }
 
-// releaseJournal gives back what the last manifest no longer needs.
+// releaseJournal gives back what the manifest on disk no longer needs. It asks that one and not its
+// caller's tail: until a manifest is on disk an opening reads from the tail before.
 func (e *Engine) releaseJournal() {
 	e.store.view(func(m *persist.Manifest) { e.journal.Release(m.Tail) })
 }

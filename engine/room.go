@@ -10,7 +10,8 @@ import (
 )
 
 // checkDisk sets the flag that refuses marks while less than MinFreeDisk is free. The reserve
-// is for what must still be written then: flushes of the keys that are marked already.
+// is for what must still be written then: flushes of the keys that are marked already. Where the
+// free space can't be told marks go on, and a flush that fails tells of the full disk.
 func (e *Engine) checkDisk() {
 	if e.opts.MinFreeDisk < 0 {
 		return
@@ -25,6 +26,12 @@ func (e *Engine) checkDisk() {
 	}
 }
 
+// setDiskFull has calls that mark refused, or let in again. The flag is for those that begin, and
+// Refuse for those that wait for memory, which only a flush would end. The maintenance calls it and
+// the flusher: the one looks at the reserve, the other met a flush without room.
+//
+// A failure must not be undone here (I7). Whoever fails stores the failure before it refuses, and
+// this lets in before it looks for one. So in either order of the two calls are refused in the end.
 func (e *Engine) setDiskFull(full bool) {
 	if e.diskFull.Swap(full) == full {
 		return
@@ -41,7 +48,8 @@ func (e *Engine) setDiskFull(full bool) {
 	}
 }
 
-// checkRoom refuses a flush that could fill the disk; flushWhenRoom tries again.
+// checkRoom refuses a flush that could fill the disk; flushWhenRoom tries again. The memory of the
+// tables is more than their runs take. The reserve may be used up here: that is what it is for.
 func (e *Engine) checkRoom(tables []*shards.Unflushed) error {
 	need := int64(0)
 	for _, u := range tables {

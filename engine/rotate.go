@@ -41,11 +41,14 @@ func (e *Engine) tryRotate(now int64) error {
 // generations begin at once, see window.next.
 func (e *Engine) rotationSpace() int { return journal.RotationSpace(e.opts.Generations + 1) }
 
-// rotateIn is rotate with room set aside.
+// rotateIn is rotate with room set aside. window.mu is held throughout, so generations begin one
+// after the other, each with its frame before it. Of several callers that find a generation due
+// the first begins it, and the others find that nothing is due.
 func (e *Engine) rotateIn(room int, now int64) error {
 	w := &e.window
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	// Where the room is used up with a generation still due the next call goes on.
 	for room > 0 {
 		g, end, due := w.next(now)
 		if !due {
@@ -58,6 +61,7 @@ func (e *Engine) rotateIn(room int, now int64) error {
 	}
 	e.journal.Unreserve(room)
 	w.retire(now)
+	// It posts afterRotation, and clears what is to be used next.
 	e.maintainer.wake()
 	return nil
 }

@@ -181,6 +181,7 @@ type Gap struct {
 // Stats returns a picture of the engine. It takes each shard's lock for a
 // moment and samples the filters, about a millisecond in all.
 func (e *Engine) Stats() Stats {
+	// The gate, since Close frees the filters. Not begin: a failed engine must still be looked at.
 	e.gate.RLock()
 	defer e.gate.RUnlock()
 	if e.gate.closed.Load() {
@@ -206,6 +207,8 @@ func (e *Engine) Stats() Stats {
 		MemoryBytes: z.FilterBytes + z.TableBytes,
 		Recovery:    e.recovery,
 	}
+	// Calls go on while this reads: FalsePositive may be ahead of Fresh, and the difference
+	// must not wrap.
 	s.Lookups.New = s.Verdicts.Fresh - min(s.Verdicts.Fresh, s.Lookups.FalsePositive)
 	if e.opts.Mode == Exact && s.Verdicts.Fresh > 0 {
 		s.Filter.ObservedRate = float64(s.Lookups.FalsePositive) / float64(s.Verdicts.Fresh)
@@ -243,7 +246,8 @@ func fillOf(fill []float64, slots uint8) (mean float64) {
 	return mean
 }
 
-// generationStats sums what the manifest says of a generation; gm may be nil.
+// generationStats sums what the manifest says of a generation. gm is nil for one that has begun
+// since the last manifest.
 func generationStats(gm *persist.GenerationMeta, g generation) GenerationStats {
 	s := GenerationStats{Number: g.number, Start: time.Unix(0, g.start), End: endTime(g.end)}
 	if gm == nil {

@@ -21,7 +21,7 @@ type store struct {
 	dir        string
 	fs         vfs.FS
 	logger     *slog.Logger
-	unsynced   bool                      // the directory ends with the process
+	unsynced   bool                      // the directory ends with the process: see Options.Temporary
 	onManifest func(m *persist.Manifest) // called with each manifest that is on disk, mu held
 
 	// runs holds the runs that a shard's look-ups ask, newest first. A list never changes: it
@@ -32,12 +32,18 @@ type store struct {
 
 	// mu guards what follows. It is held while a manifest is written, so no call takes it
 	// while it decides about keys (I8).
-	mu       sync.Mutex
-	manifest persist.Manifest            // the one on disk
+	mu sync.Mutex
+	// manifest is the one on disk, but for NextID, which runs ahead: numbers that were given out
+	// since are told by the next one. After a crash findOrphans skips those that were used.
+	manifest persist.Manifest
 	segments map[uint64]*persist.Segment // by ID; all that are open
 	current  map[uint64]uint64           // generation to the segment that takes its new runs
-	writers  map[uint64]int              // how many flushes under way write to a segment: no merge takes it
-	dropped  map[uint64]bool             // segments that the manifest on disk names no more, not yet removed
+	// writers is how many tables of flushes under way go to a segment: no merge takes it. From
+	// beginWrite to endWrite, which comes when a manifest names the runs.
+	writers map[uint64]int
+	// dropped are segments that the manifest on disk names no more, or never will, and that are
+	// not yet removed.
+	dropped map[uint64]bool
 }
 
 func newStore(dir string, fsys vfs.FS, logger *slog.Logger) *store {
@@ -85,6 +91,8 @@ func (s *store) beginWrite(generation uint64, room, maxBytes int64) (*persist.Se
 	return seg, err
 }
 
+// endWrite lets merges have the segment, once for each beginWrite. The manifest names the runs by
+// then, or they are orphans.
 func (s *store) endWrite(seg *persist.Segment) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -93,7 +101,8 @@ func (s *store) endWrite(seg *persist.Segment) {
 	}
 }
 
-// newSegment makes a segment that no generation's flushes go to.
+// newSegment makes a segment that no generation's flushes go to: a merge's. Making one takes the
+// disk's time with mu held, 5 to 8 ms.
 func (s *store) newSegment(maxBytes int64) (*persist.Segment, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -168,7 +177,8 @@ func (s *store) takeDropped() map[uint64]bool {
 	return gone
 }
 
-// view lends the manifest as it is now; it must not be changed.
+// view lends the manifest as it is now; it must not be changed, nor kept. look may
+// take locks that stand to the right of mu in DESIGN.md (Locks), and no others.
 func (s *store) view(look func(m *persist.Manifest)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -190,6 +200,7 @@ func (s *store) remove(ids map[uint64]bool) error {
 		}
 		s.mu.Unlock()
 		if seg != nil {
+			// Without mu: it waits for readers and for the disk.
 			errs = append(errs, seg.Remove())
 		} else {
 			errs = append(errs, persist.RemoveSegmentDir(s.dir, id))
@@ -250,7 +261,8 @@ func (s *store) mergeable(generation uint64, all bool) (picked map[uint64]bool, 
 	return nil, 0
 }
 
-// mergesAny reports whether some shard and form has more than one run in the segments.
+// mergesAny reports whether some shard and form has more than one run in the segments. Otherwise a
+// merge would copy them for nothing, again and again.
 func mergesAny(g *persist.GenerationMeta, picked map[uint64]bool) bool {
 	type kind struct {
 		shard uint16

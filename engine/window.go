@@ -26,10 +26,11 @@ type window struct {
 	// its time, so it is read without mu: a call that finds it over takes mu and asks next.
 	dueAt atomic.Int64
 
-	mu          sync.Mutex
-	generations []generation // oldest first, the last one is live; Open has them to itself
-	rotations   uint64
-	retired     uint64
+	mu sync.Mutex
+	// generations are oldest first, the last one is live. Guarded by mu; Open has them to itself.
+	generations []generation
+	rotations   uint64 // since Open; guarded by mu
+	retired     uint64 // likewise
 }
 
 // isDue reports whether the live generation may be over at now.
@@ -66,7 +67,7 @@ func generationEnd(gs []generation, span, window, slots int64) int64 {
 }
 
 // begin makes g the live generation; the one before it ended at end. The generations before
-// the window are retired first, so that a slot is free. mu is held.
+// the window are retired first, so that a slot is free. Its frame is in the journal. mu is held.
 func (w *window) begin(g generation, end int64) {
 	w.generations[len(w.generations)-1].end = end
 	w.generations = append(w.generations, g)
@@ -75,8 +76,9 @@ func (w *window) begin(g generation, end int64) {
 	w.set.Rotate(g.number)
 }
 
-// retire drops the generations in which every key is older than the window at now (I4). mu is
-// held.
+// retire drops the generations in which every key is older than the window at now (I4): a
+// generation's youngest key is as old as its end. The live one stays, whatever its age, since it
+// takes the marks. mu is held.
 func (w *window) retire(now int64) {
 	n := 0
 	for n < len(w.generations)-1 && w.generations[n].end+w.length <= now {
@@ -108,7 +110,9 @@ func (w *window) live() uint64 {
 	return w.generations[len(w.generations)-1].number
 }
 
-// holds reports whether a generation is still in the window.
+// holds reports whether a generation is still in the window. It takes no lock, so it may be asked
+// with a shard locked. The answer may be over at once. Whoever installs runs after a yes relies on
+// afterRotation, which takes them out again: see syncAndPublish.
 func (w *window) holds(number uint64) bool { return number >= w.set.Oldest() }
 
 // turns returns how many generations began and left since Open.
