@@ -8,7 +8,7 @@ BENCH    ?= .
 SEEDS    ?= 10000
 MODULES  := adapters/rocketmq adapters/rocketmqv4 examples/rocketmq # their clients bring old, heavy modules
 
-.PHONY: help build test servers race race-faults sabotage lint tidy fuzz bench bench-once dedupbench faults servers-long ci clean
+.PHONY: help build test servers race race-faults sabotage lint tidy fuzz bench bench-once walk dedupbench faults servers-long ci clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -63,6 +63,9 @@ fuzz: ## every fuzz target for FUZZTIME, with at most FUZZMEM kB of memory a pro
 bench: bin/benchstat ## Go benchmarks matching BENCH, six times, through benchstat
 	$(GO) test -run '^$$' -bench '$(BENCH)' -count 6 -timeout 2h ./... | tee build/bench.txt
 	bin/benchstat build/bench.txt
+
+walk: ## the functions that a batch of new keys passes, with file and line
+	scripts/walk
 
 bench-once: ## every Go benchmark once: do they still run?
 	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 20m ./...
