@@ -25,7 +25,7 @@ var fullKinds = []string{"ring", "journal", "marks", "flush", "merge", "snapshot
 // ErrDiskFull, marks again once there is room, nothing acknowledged lost.
 func TestFaultsDiskFull(t *testing.T) {
 	runFaults(t, func(p *faultPart) {
-		disks := map[string]string{"tmpfs": smallDisk(t), "ext4": newLoopDisk(t, smallDiskBytes, "-m", "0").mount}
+		disks := map[string]string{"tmpfs": smallDisk(t), "ext4": newLoopDisk(t, smallDiskBytes, "-m", "0").Dir}
 		for _, where := range sortedKeys(disks) {
 			for round := 0; round < faultScale(1, 9) && !p.done(); round++ {
 				fullRound(p, disks[where], where, round)

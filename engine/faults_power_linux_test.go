@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/firstseen/firstseen/internal/mounttest"
 )
 
 // TestFaultsPowerLoss cuts the power of an ext4 file system in a file, under a
@@ -27,7 +29,7 @@ type power struct {
 	p    *faultPart
 	l    *ledger
 	rng  *rand.Rand
-	disk *loopDisk
+	disk *mounttest.Disk
 	sync Sync
 	boot [16]byte // of the machine's present life: the kernel's own stays the same
 	cut  int64    // when the power went, by the wall
@@ -48,7 +50,7 @@ func (w *power) cycles(n int) {
 	}
 	for cycle := 0; cycle < n || unlucky(cycle); cycle++ {
 		w.boot[0], w.boot[1] = byte(cycle), byte(cycle>>8)+1
-		c := childConfig{scenario: "load", dir: filepath.Join(w.disk.mount, "seen"), from: w.l.tried, now: w.l.now, speed: 1500, sync: w.sync,
+		c := childConfig{scenario: "load", dir: filepath.Join(w.disk.Dir, "seen"), from: w.l.tried, now: w.l.now, speed: 1500, sync: w.sync,
 			seed: uint64(cycle), batches: 5 + w.rng.IntN(60), boot: w.boot}
 		life := time.Duration(w.rng.IntN(400)) * time.Millisecond
 		w.l.from = cutsAfter[cycle%len(cutsAfter)]
@@ -75,7 +77,7 @@ func (w *power) cycles(n int) {
 			p.errorf("no cut took a key")
 		}
 	}
-	w.disk.unmount(p.t)
+	w.disk.Unmount()
 }
 
 // cutsAfter is what a child says before its life begins to count: anything, which is
@@ -90,7 +92,7 @@ func (w *power) run(c childConfig, life time.Duration) bool {
 	cut := make(chan error, 1)
 	power := sync.OnceFunc(func() {
 		w.cut = time.Now().UnixNano()
-		cut <- shutdown(w.disk.mount)
+		cut <- w.disk.CutPower()
 		_ = cmd.Process.Kill()
 	})
 	timer := time.AfterFunc(time.Minute, power)
@@ -103,12 +105,12 @@ func (w *power) run(c childConfig, life time.Duration) bool {
 		return false
 	}
 	if err := <-cut; err != nil {
-		faultSkip(p.t, "the shutdown ioctl: %v", err)
+		faultSkip(p.t, "%v", err)
 	}
 	// What it says once its disk is gone is no broken promise; missed keys are
 	// found later.
 	p.mu.fails = p.mu.fails[:fails]
-	w.disk.again(p.t)
+	w.disk.Remount()
 	return true
 }
 

@@ -10,7 +10,7 @@ import (
 func TestFaultsResultsPowerLoss(t *testing.T) {
 	runFaults(t, func(p *faultPart) {
 		w := newPower(p, SyncAlways)
-		r := newResultFaults(p, filepath.Join(w.disk.mount, "seen"))
+		r := newResultFaults(p, filepath.Join(w.disk.Dir, "seen"))
 		w.l = r.l
 		for cycle := 0; cycle < faultScale(8, 30); cycle++ {
 			w.boot[0], w.boot[1] = byte(cycle), byte(cycle>>8)+1
@@ -29,6 +29,6 @@ func TestFaultsResultsPowerLoss(t *testing.T) {
 		}
 		p.count("keys acknowledged", int(r.l.keys))
 		p.count("commits that a cut kept from marking: keys", r.orphans)
-		w.disk.unmount(p.t)
+		w.disk.Unmount()
 	})
 }

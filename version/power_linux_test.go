@@ -2,17 +2,14 @@ package version
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/firstseen/firstseen/internal/mounttest"
 )
 
 // TestPowerLoss cuts the power of an ext4 file system in a file, under a child that observes: also while
@@ -24,7 +21,10 @@ func TestPowerLoss(t *testing.T) {
 	}
 	seed := rand.Uint64()
 	rng := rand.New(rand.NewPCG(seed, 1))
-	d := newLoopDisk(t, 256<<20)
+	d, err := mounttest.NewDisk(t, t.TempDir(), 256<<20)
+	if err != nil {
+		skip(t, err)
+	}
 	var h history
 	dir, answers, ahead := "", 0, 0
 	for cycle := range cycles {
@@ -35,23 +35,22 @@ func TestPowerLoss(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			h, dir = history{}, filepath.Join(d.mount, fmt.Sprint("versions", cycle))
+			h, dir = history{}, filepath.Join(d.Dir, fmt.Sprint("versions", cycle))
 		}
 		life := 1 + rng.IntN(150)
 		if cycle%3 == 0 {
 			life = 0 // it says nothing before it has opened the store
 		}
-		var err error
 		ok := h.live(t, dir, life, func(*os.Process) {
 			if life == 0 {
 				<-time.After(time.Duration(rng.IntN(60)) * time.Millisecond)
 			}
-			err = d.cut()
+			err = d.CutPower()
 		})
 		if err != nil {
-			skip(t, "the shutdown ioctl: %v", err)
+			skip(t, err)
 		}
-		d.again(t)
+		d.Remount()
 		if !ok || !h.damaged(t, dir) || !h.check(t, dir) {
 			t.Fatalf("that was cycle %d of seed %d", cycle, seed)
 		}
@@ -87,67 +86,11 @@ func (h *history) damaged(t *testing.T, dir string) bool {
 	return !t.Failed()
 }
 
-// A loopDisk is an ext4 file system in a file.
-type loopDisk struct{ image, mount string }
-
-// newLoopDisk makes and mounts one, or skips the test loudly.
-func newLoopDisk(t *testing.T, size int64) *loopDisk {
-	t.Helper()
-	if os.Getuid() != 0 {
-		skip(t, "mounting needs root")
-	}
-	d := &loopDisk{image: filepath.Join(t.TempDir(), "disk"), mount: t.TempDir()}
-	if err := errors.Join(os.WriteFile(d.image, nil, 0o600), os.Truncate(d.image, size)); err != nil {
-		t.Fatal(err)
-	}
-	if out, err := exec.Command("mkfs.ext4", "-q", "-F", d.image).CombinedOutput(); err != nil {
-		skip(t, "mkfs.ext4: %v: %s", err, out)
-	}
-	if err := d.mounted(); err != nil {
-		skip(t, "%v", err)
-	}
-	t.Cleanup(func() { _ = unix.Unmount(d.mount, unix.MNT_DETACH) })
-	return d
-}
-
-func (d *loopDisk) mounted() error {
-	if out, err := exec.Command("mount", "-o", "loop", d.image, d.mount).CombinedOutput(); err != nil {
-		return fmt.Errorf("mount: %w: %s", err, strings.TrimSpace(string(out)))
-	}
-	return nil
-}
-
-// cut is FS_IOC_SHUTDOWN with EXT4_GOING_FLAGS_NOLOGFLUSH: the file system stops as it is on disk, as
-// when the power goes.
-func (d *loopDisk) cut() error {
-	f, err := os.Open(d.mount)
-	if err != nil {
-		return err
-	}
-	err = unix.IoctlSetPointerInt(int(f.Fd()), 0x8004587d, 2)
-	return errors.Join(err, f.Close())
-}
-
-// again mounts it anew: what the kernel had not written is gone.
-func (d *loopDisk) again(t *testing.T) {
-	t.Helper()
-	for _, try := range []func() error{func() error { return unix.Unmount(d.mount, 0) }, d.mounted} {
-		// A killed process keeps a mount busy, and the kernel a loop device, for some moments.
-		err := try()
-		for end := time.Now().Add(20 * time.Second); err != nil && time.Now().Before(end); err = try() {
-			<-time.After(50 * time.Millisecond)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
 // skip says loudly that a test can't be run here.
-func skip(t *testing.T, format string, args ...any) {
+func skip(t *testing.T, err error) {
 	t.Helper()
 	if os.Getenv("FIRSTSEEN_REQUIRE_SERVERS") != "" {
-		t.Fatalf("can't run: "+format, args...)
+		t.Fatalf("can't run: %v", err)
 	}
-	t.Skipf("SKIPPED: "+format, args...)
+	t.Skipf("SKIPPED: %v", err)
 }
