@@ -13,12 +13,12 @@ import (
 type counts struct {
 	fresh, duplicate, inFlight, unknown, invalid atomic.Uint64
 	unflushed, confirmed, falsePositive          atomic.Uint64
-	runsAsked, helped, again, diskWait           atomic.Uint64
+	runsAsked, helped, again, diskWait           atomic.Uint64 // diskWait in ns; mergeDue reads two of them
 	claimed, committed, released, expired, lost  atomic.Uint64
 	roomWaits, refreshed                         atomic.Uint64
 	flushes, flushedKeys, flushedBytes           atomic.Uint64
 	merges, mergedKeys, growths                  atomic.Uint64
-	flushBusy                                    atomic.Int64
+	flushBusy                                    atomic.Int64 // ns
 	latency                                      histogram
 }
 

@@ -8,7 +8,8 @@ import (
 	"github.com/firstseen/firstseen/persist/journal"
 )
 
-// Stats is a picture of an engine at one moment. Counters run from Open.
+// Stats is a picture of an engine at one moment. Counters run from Open. Calls go on while it is
+// taken, so counters of the same keys may differ by what was decided meanwhile.
 type Stats struct {
 	Verdicts    VerdictStats      `json:"verdicts"`
 	Lookups     LookupStats       `json:"lookups"`
@@ -53,72 +54,86 @@ type LookupStats struct {
 
 // ClaimStats counts claims.
 type ClaimStats struct {
+	// Held is how many there are now, with those whose lease has ended and that nobody asked for.
 	Held      int    `json:"held"`
 	Claimed   uint64 `json:"claimed"`
 	Committed uint64 `json:"committed"`
 	Released  uint64 `json:"released"`
 	Expired   uint64 `json:"expired"` // taken over or swept after the lease ended
-	Lost      uint64 `json:"lost"`    // ends refused with ErrLeaseLost
+	Lost      uint64 `json:"lost"`    // ends and extensions refused with ErrLeaseLost
 }
 
 // GenerationStats describes one generation.
 type GenerationStats struct {
-	Number   uint64    `json:"number"`
-	Start    time.Time `json:"start"`
-	End      time.Time `json:"end"` // zero for the live one
-	Keys     uint64    `json:"keys"`
-	Runs     int       `json:"runs"`
-	Bytes    int64     `json:"bytes"` // keys in runs, as stored
-	Fill     float64   `json:"fill"`  // share of the generation's filter bits that are set
-	Snapshot bool      `json:"snapshot"`
+	Number uint64    `json:"number"`
+	Start  time.Time `json:"start"`
+	End    time.Time `json:"end"` // zero for the live one
+	// Keys are those in runs. What was marked and waits for its flush is in Flush.UnflushedKeys.
+	Keys     uint64  `json:"keys"`
+	Runs     int     `json:"runs"`
+	Bytes    int64   `json:"bytes"` // keys in runs, as stored
+	Fill     float64 `json:"fill"`  // share of the generation's filter bits that are set
+	Snapshot bool    `json:"snapshot"`
 }
 
 // WindowStats compares the window asked for with the one held.
 type WindowStats struct {
 	Asked time.Duration `json:"asked_ns"`
 	Span  time.Duration `json:"span_ns"`
-	Held  time.Duration `json:"held_ns"` // age of the oldest key that is still remembered for certain
-	Now   time.Time     `json:"now"`     // the engine's clock
+	// Held is the age of the oldest key that is still remembered for certain. It begins at 0 and may
+	// exceed Asked by Span.
+	Held time.Duration `json:"held_ns"`
+	Now  time.Time     `json:"now"` // the engine's clock
 }
 
 // FilterStats describes the filters of all shards.
 type FilterStats struct {
-	Kind          string  `json:"kind"`
-	Bytes         int64   `json:"bytes"`
-	BitsPerKey    float64 `json:"bits_per_key"`
-	Capacity      uint64  `json:"capacity"` // keys within a window they are now sized for
+	Kind       string  `json:"kind"`
+	Bytes      int64   `json:"bytes"`
+	BitsPerKey float64 `json:"bits_per_key"`
+	Capacity   uint64  `json:"capacity"` // keys within a window they are now sized for
+	// PredictedRate is the share of fresh keys, 0 to 1, that are "maybe" with the bits set now, by
+	// a sample of the shards.
 	PredictedRate float64 `json:"predicted_rate"`
-	ObservedRate  float64 `json:"observed_rate"`
-	Growths       uint64  `json:"growths"`
+	// ObservedRate is the share of Fresh answers since Open that were "maybe" first. 0 in
+	// Approximate mode, where nothing tells a wrong "maybe".
+	ObservedRate float64 `json:"observed_rate"`
+	Growths      uint64  `json:"growths"`
 }
 
 // JournalStats describes the journal.
 type JournalStats struct {
-	RingBytes   int64  `json:"ring_bytes"`
-	UsedBytes   int64  `json:"used_bytes"`
-	Written     uint64 `json:"written_bytes"`
-	Syncs       uint64 `json:"syncs"`
-	Unsynced    int64  `json:"unsynced_bytes"`
+	RingBytes int64  `json:"ring_bytes"` // the ring's size now
+	UsedBytes int64  `json:"used_bytes"` // of it taken by frames that an opening would read, and reserved
+	Written   uint64 `json:"written_bytes"`
+	Syncs     uint64 `json:"syncs"`
+	// Unsynced is how many appended bytes are not on disk yet: what a power loss could take now.
+	Unsynced int64 `json:"unsynced_bytes"`
+	// WaitsOnRoom counts calls that found the ring full and waited for a flush.
 	WaitsOnRoom uint64 `json:"waits_on_room"`
 	Durable     uint64 `json:"durable_position"` // only grows; see Options.NotBefore
 }
 
 // FlushStats describes the way from memory to runs.
 type FlushStats struct {
-	UnflushedKeys uint64        `json:"unflushed_keys"`
-	PendingTables int           `json:"pending_tables"`
-	Waits         uint64        `json:"waits"` // for memory, since too many tables were pending: keys come faster than they are written
-	Flushes       uint64        `json:"flushes"`
-	Keys          uint64        `json:"keys"`
-	Bytes         uint64        `json:"bytes"`
-	Busy          time.Duration `json:"busy_ns"`
-	Merges        uint64        `json:"merges"`
-	MergedKeys    uint64        `json:"merged_keys"`
-	Rotations     uint64        `json:"rotations"`
-	Retired       uint64        `json:"retired"`
+	UnflushedKeys uint64 `json:"unflushed_keys"` // now in memory and in the journal only
+	PendingTables int    `json:"pending_tables"` // now full or over, and waiting for their flush
+	// Waits counts the parts of calls that waited for memory, since too many tables were pending:
+	// keys come faster than they are written.
+	Waits   uint64        `json:"waits"`
+	Flushes uint64        `json:"flushes"` // tables that became runs, or whose generation had left
+	Keys    uint64        `json:"keys"`
+	Bytes   uint64        `json:"bytes"`
+	Busy    time.Duration `json:"busy_ns"` // of the flusher, its waits for the disk included
+	Merges  uint64        `json:"merges"`
+	// MergedKeys are keys that merges have written once more.
+	MergedKeys uint64 `json:"merged_keys"`
+	Rotations  uint64 `json:"rotations"` // generations that began
+	Retired    uint64 `json:"retired"`   // generations that left the window
 }
 
-// ScrubStats describes the background check of sealed segments.
+// ScrubStats describes the background check of sealed segments. A pass reads all runs of sealed
+// generations once. An error stays counted, also once the damaged generation has left.
 type ScrubStats struct {
 	Passes   uint64    `json:"passes"`
 	Bytes    uint64    `json:"bytes"`
@@ -127,9 +142,10 @@ type ScrubStats struct {
 	LastErr  string    `json:"last_error,omitempty"`
 }
 
-// LatencyStats holds quantiles of the duration of batch calls.
+// LatencyStats holds quantiles of the duration of calls since Open, within an eighth. Of calls with
+// at most 16 keys only one in 16 is timed, so batches weigh more than their number.
 type LatencyStats struct {
-	Calls uint64        `json:"calls"`
+	Calls uint64        `json:"calls"` // that were timed
 	P50   time.Duration `json:"p50_ns"`
 	P99   time.Duration `json:"p99_ns"`
 	P999  time.Duration `json:"p999_ns"`
@@ -138,10 +154,11 @@ type LatencyStats struct {
 
 // ResultStats tells of the results that are kept with marks.
 type ResultStats struct {
+	// Kept and TooLarge count by the claims that were committed with a result.
 	Kept        uint64              `json:"kept"`
 	TooLarge    uint64              `json:"too_large"` // not kept
-	Answered    uint64              `json:"answered"`
-	Lost        uint64              `json:"lost"` // claims that got ErrResultLost
+	Answered    uint64              `json:"answered"`  // claims of duplicates that got a result
+	Lost        uint64              `json:"lost"`      // claims that got ErrResultLost
 	Syncs       uint64              `json:"syncs"`
 	Generations []GenerationResults `json:"generations"` // newest first
 }
@@ -156,11 +173,12 @@ type GenerationResults struct {
 
 // RecoveryStats tells what the last Open found.
 type RecoveryStats struct {
-	LostResults  []uint64 `json:"lost_results,omitempty"` // generations whose results were found to be incomplete
-	Clean        bool     `json:"clean"`                  // the directory was closed in order
-	Replayed     uint64   `json:"replayed_keys"`          // keys from the journal
-	Rebuilt      int      `json:"rebuilt"`                // generations whose filter was made anew from runs
-	DroppedBytes int64    `json:"dropped_bytes"`          // of an unfinished write at the journal's end
+	LostResults []uint64 `json:"lost_results,omitempty"` // generations whose results were found to be incomplete
+	// Clean says that the directory was closed in order, so that the journal's end is known exactly.
+	Clean        bool   `json:"clean"`
+	Replayed     uint64 `json:"replayed_keys"` // keys from the journal
+	Rebuilt      int    `json:"rebuilt"`       // generations whose filter was made anew from runs
+	DroppedBytes int64  `json:"dropped_bytes"` // of an unfinished write at the journal's end
 	// After a power loss without SyncAlways: marks of the last MayHaveLost before
 	// it may be lost (-1: of any time), and a sync under way then adds its
 	// duration. None is whose call had returned at LostSince, by the engine's clock.
@@ -170,7 +188,8 @@ type RecoveryStats struct {
 	Took        time.Duration `json:"took_ns"`
 }
 
-// A Gap is a lost piece of the window.
+// A Gap is a lost piece of the window. Keys that were marked in it may be told as Fresh or as
+// Unknown, as Options.OnGap says.
 type Gap struct {
 	Generation uint64    `json:"generation"`
 	Start      time.Time `json:"start"`
