@@ -69,8 +69,9 @@ func modeOf(id persist.Identity) Mode {
 	return Exact
 }
 
-// remains returns the name of a file of ours in a directory without identity, which is damage:
-// to create a new one there would be a silent new start.
+// remains returns the name of a file of ours in a directory without identity, or "" if there is
+// none. One is damage: to create a new engine there would be a silent new start (I5). Each kind is
+// looked for, since any one of them may be all that is left.
 func (e *Engine) remains() (string, error) {
 	for _, name := range []string{persist.ManifestName, persist.JournalName, persist.JournalName + journal.MarkSuffix} {
 		if _, err := e.fs.Stat(filepath.Join(e.dir, name)); err == nil {

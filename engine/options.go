@@ -178,11 +178,11 @@ type config struct {
 // hooks are set by tests: small tables and rings make flushes and waits frequent; the own
 // files, Badger's apart, lie behind something that fails.
 type hooks struct {
-	tableKeys int
-	ringBytes int64
-	maxRing   int64 // with ringBytes
-	resizes   bool  // tables and ring follow the stream all the same
-	lastFlush uint64
+	tableKeys int           // of a shard's table, from the beginning on
+	ringBytes int64         // of the journal's ring, whatever the tables take
+	maxRing   int64         // with ringBytes
+	resizes   bool          // tables and ring follow the stream all the same
+	lastFlush uint64        // instead of the constant: Close flushes few keys, too
 	workEvery time.Duration // instead of scrubEvery: merges come often
 	fs        vfs.FS
 	passed    func() time.Duration           // the monotonic clock, for a Now without one

@@ -183,7 +183,8 @@ func (rc *recovery) restoreGeneration(g *persist.GenerationMeta) error {
 }
 
 // openRuns opens a generation's segments and returns their runs, those of a shard in the
-// order of its tables. lost are those that were promised and could not be opened.
+// order of its tables, in which they are placed into slots. lost are those that were promised and
+// could not be opened; without OnGap Report that is an error instead.
 func (rc *recovery) openRuns(g *persist.GenerationMeta) (byShard [][]*persist.Run, lost map[uint64]persist.RunMeta, err error) {
 	byShard, lost = make([][]*persist.Run, rc.e.opts.Shards), map[uint64]persist.RunMeta{}
 	for _, sm := range g.Segments {

@@ -193,6 +193,8 @@ func (c *call) markHeld(ctx context.Context, k *keeping, d *resultDir, seq uint6
 		}
 		return nil
 	}
+	// The keys of these claims are not marked, and their claims go on. A result left behind would be
+	// the answer of whoever commits the key next, without one.
 	if !errors.Is(err, dedup.ErrFailed) { // else nothing is known any more, and nobody will ask
 		err = errors.Join(err, c.e.results.takeBack(d, seq, k.records))
 	}

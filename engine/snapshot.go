@@ -74,6 +74,7 @@ func (e *Engine) writeSnapshot(g generation) error {
 		SlotBytes:   e.set.SlotBytes(),
 		Positions:   make([]uint64, e.opts.Shards),
 	}
+	// One position for all shards, since the bits of each are read after it.
 	end := e.journal.State().End
 	for i := range h.Positions {
 		h.Positions[i] = end
@@ -116,6 +117,7 @@ func (e *Engine) coverBySnapshots(end journal.Pos, at moment) error {
 		for i := range m.Covered {
 			m.Covered[i] = max(m.Covered[i], end)
 		}
+		// From here on a snapshot that is missing is a gap: the frames are going to be overwritten.
 		for i := range m.Generations {
 			g := &m.Generations[i]
 			g.Snapshot = max(g.Snapshot, e.worker.snapshotEnds[g.Number])

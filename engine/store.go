@@ -68,8 +68,10 @@ func (s *store) segmentForLocked(generation uint64, room, maxBytes int64) (*pers
 		if old.Room() >= room {
 			return old, nil
 		}
+		// A full one keeps its runs and takes no more. An empty one, which afterRotation made too
+		// small, would lie there until its generation leaves: no manifest will ever name it.
 		if old.Bytes() == 0 && s.writers[id] == 0 {
-			s.dropped[id] = true // no manifest will ever name it
+			s.dropped[id] = true
 		}
 	}
 	seg, err := s.newSegmentLocked(max(room, maxBytes))
@@ -139,6 +141,7 @@ func (s *store) update(change func(m *persist.Manifest)) error {
 	if err := persist.WriteManifest(s.fs, s.dir, m); err != nil {
 		return err
 	}
+	// What the one before named and this one does not.
 	for id := range segmentIDs(&s.manifest) {
 		s.dropped[id] = true
 	}
@@ -242,6 +245,8 @@ func (s *store) mergeable(generation uint64, all bool) (picked map[uint64]bool, 
 		}
 	}
 	slices.SortFunc(segs, func(a, b *persist.Segment) int { return cmp.Compare(a.Bytes(), b.Bytes()) })
+	// Ascending by size: those that follow the first one join while they are not much larger than
+	// all before them together, so that a key is rewritten a few times at most.
 	for from := range segs {
 		picked, bytes = map[uint64]bool{}, 0
 		for i, seg := range segs[from:] {
