@@ -78,7 +78,7 @@ func (c *Columns) Maybe(shard int, order uint64) bool {
 }
 
 // Rate returns the share of absent keys for which Maybe is true. It counts all
-// bits, about 0.1 ms a MB.
+// bits, about 0.1 ms per MB.
 func (c *Columns) Rate() float64 {
 	var count [65]uint64 // of words by their set bits
 	for _, w := range c.words {

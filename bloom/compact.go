@@ -13,12 +13,12 @@ import (
 	"github.com/firstseen/firstseen/internal/prefetch"
 )
 
-// A compact is a ring of bits-and-blooms filters, one a generation, over
+// A compact is a ring of bits-and-blooms filters, one per generation, over
 // memory outside the collector's heap. It sets and tests bits of their sets at
 // places of its own, since its keys are hashes already: hashing them again
 // would cost more than all the rest.
 //
-// An absent key takes about two cache misses a generation, a present one as
+// An absent key takes about two cache misses per generation, a present one as
 // many as it has hashes.
 //
 // See [Filter] for who may call what at once.

@@ -9,8 +9,8 @@ const (
 	// Sliced keeps one word of every generation in each cache line: one miss
 	// answers for the whole window. The fast one.
 	Sliced Kind = iota
-	// Compact is a ring of bits-and-blooms filters, one a generation: fewer bits
-	// a key for a low rate, many more cache misses. The small one.
+	// Compact is a ring of bits-and-blooms filters, one per generation: fewer bits
+	// per key for a low rate, many more cache misses. The small one.
 	Compact
 )
 

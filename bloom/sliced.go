@@ -38,7 +38,7 @@ var _ Filter = (*sliced)(nil)
 const minLines = 16
 
 // slicedLines returns the number of lines for a configuration: every line has
-// one word a generation.
+// one word per generation.
 func slicedLines(c Config) uint64 {
 	lines := math.Ceil(float64(c.Keys) * c.BitsPerKey / float64(64*c.Generations))
 	return max(uint64(lines), minLines)
@@ -160,7 +160,7 @@ func (f *sliced) word(slot int, line uint64) uint64 {
 	return f.words[line<<f.shift+uint64(slot)]
 }
 
-// SlotBytes returns the size of a column: one word a line.
+// SlotBytes returns the size of a column: one word per line.
 func (f *sliced) SlotBytes() int { return int(f.lines) * 8 }
 
 // ReadSlot copies a part of a slot's column: the words of the slot in the order

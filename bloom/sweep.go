@@ -15,7 +15,7 @@ type sweep struct {
 	slot   atomic.Int32
 	units  uint64
 	cursor uint64
-	early  []uint64 // a bit a unit; zero below the cursor and when nothing is swept
+	early  []uint64 // a bit per unit; zero below the cursor and when nothing is swept
 	step   int      // groups of 64 units that one ClearStep clears
 }
 

@@ -79,7 +79,7 @@ func vlogSize(maxBytes int64) int64 {
 func storeOptions(dir string, maxBytes int64, log badger.Logger) badger.Options {
 	return badger.DefaultOptions(dir).
 		WithLogger(log).
-		WithSyncWrites(false). // Segment.Sync, once a flush
+		WithSyncWrites(false). // Segment.Sync does, once per flush
 		WithCompression(options.None).
 		WithBlockCacheSize(0).
 		WithIndexCacheSize(0).

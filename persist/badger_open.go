@@ -305,8 +305,8 @@ func storeFiles(dir, suffix string) (paths []string, err error) {
 }
 
 // startStore has Badger opened under its own recover: damaged files make it
-// panic here and there. Badger begins a new value log at each opening, so the hole begins
-// behind that one's header.
+// panic here and there, and a page that the disk can't give is a fault. Badger begins a new value
+// log at each opening, so the hole begins behind that one's header.
 func startStore(dir string, logger *slog.Logger, open opener) (s *store, err error) {
 	s = &store{dir: dir, log: &storeLog{}}
 	s.log.logger = logger.With("segment", filepath.Base(dir))

@@ -19,7 +19,7 @@
 // # How a key gets here
 //
 // A mark is appended to the journal, which is durable within a sync. When a
-// shard's unflushed keys are many, they become sorted runs ([Run]), one a form, in
+// shard's unflushed keys are many, they become sorted runs ([Run]), one per form, in
 // their generation's [Segment]; after [Segment.Sync] the manifest promises the run and
 // says up to which journal position it covers the shard, and only then the
 // journal's room is given back. A generation that has passed out of the window is

@@ -71,7 +71,7 @@ const (
 
 const (
 	// blockKeys is how many keys a block holds on average. Fewer cost index
-	// memory (4 bytes a block), more cost time at every confirm.
+	// memory (4 bytes per block), more cost time at every confirm (docs/decisions/015).
 	blockKeys = 16
 	// blockSum is the length of the CRC32C that ends a block.
 	blockSum = 4

@@ -11,7 +11,7 @@ import (
 // Badger writes there through a map, and each page of a hole that is touched first is
 // filled with zeroes as if it was read, with as many around it as the disk reads ahead,
 // and gets its block alone. With zeroes written by a system call before, what a value
-// takes comes in large pieces: 14 instead of 38 ns a key of 16 bytes, Badger's own work
+// takes comes in large pieces: 14 instead of 38 ns per key of 16 bytes, Badger's own work
 // included. Where the system keeps a piece of hugePage bytes as one page, that is also what
 // a block read at random comes from later: most of its cost is finding its page.
 type hole struct {

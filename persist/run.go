@@ -45,8 +45,8 @@ func (r *Run) Seq() uint64 { return r.meta.Seq }
 // Segment returns the segment that the run lies in.
 func (r *Run) Segment() *Segment { return r.seg }
 
-// MemoryBytes returns the memory that the run takes, in bytes: about a quarter
-// of a byte a key.
+// MemoryBytes returns the memory that the run takes, in bytes: 4 per block for the
+// index, so about a quarter of a byte per key.
 func (r *Run) MemoryBytes() int {
 	return 4*(cap(r.index)+cap(r.starts)) + 24*len(r.values) + 256
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/firstseen/firstseen/internal/vfs"
 )
 
-// Filter snapshots: one file a generation, whose content is the filter's own
+// Filter snapshots: one file per generation, whose content is the filter's own
 // affair. This file knows their names and how to write them so that a crash
 // leaves the old one, the new one or none, never half of one under its name.
 
