@@ -140,8 +140,8 @@ func (j *Journal) fitsLocked(n uint64) bool {
 		// before the tail, and what a growth has added lies behind it.
 		return taken <= j.size
 	}
-	// All of the log is in this lap, so between them nothing is skipped, and the ring is what
-	// the file has.
+	// All of the log is in this lap, so nothing is skipped within it, and the ring is what the
+	// file has.
 	return taken <= j.lapEndLocked()
 }
 

@@ -378,7 +378,7 @@ func (j *Journal) syncAll() error {
 //     nobody has a page fault there when the pages go.
 //  2. written is read before the sync, which need not cover what is written later.
 //  3. The pages up to there are unmapped, then synced. A leader's copy maps its page again.
-//  4. durable is raised, then syncing is taken back and changed is broadcast, both under mu:
+//  4. durable is raised. Only then, under mu, is syncing taken back and changed broadcast:
 //     whoever waits for the sync finds durable raised.
 func (j *Journal) syncLocked() {
 	j.mu.syncing = true
