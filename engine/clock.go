@@ -22,7 +22,6 @@ type clock struct {
 	// Set by start, before there are other goroutines.
 	now    func() time.Time
 	passed func() time.Duration // since base, by now's own monotonic part when nil
-	base   time.Time
 
 	// last is the newest time given out. It only grows, and no reader gives out less (I4).
 	last atomic.Int64
@@ -31,6 +30,7 @@ type clock struct {
 	// ahead is by how much the wall is ahead of this clock as the manifest on disk says. Stored
 	// by store.onManifest, and by an opening: never before a kill would leave that manifest.
 	ahead atomic.Int64
+	base  time.Time  // set by start, as now and passed
 	mu    sync.Mutex // serialises steps back
 }
 
@@ -98,6 +98,8 @@ func (c *clock) look() (t int64, stepped bool) {
 	passed, wall := c.ask()
 	t = nanotime.Add(off, passed)
 	last := c.last.Load()
+	// Against the newest time given out: where the source went back time stands still, and the
+	// wall runs away from there.
 	stepped = wall-max(t, last) > c.ahead.Load()+int64(stepTolerance)
 	switch {
 	case t > last:

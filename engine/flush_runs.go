@@ -29,7 +29,9 @@ func (fl *flusher) write(u *shards.Unflushed, follow int64) (f flushed, err erro
 		f.runs, err = fl.writeRuns(f.segment, u, follow)
 	}
 	if err != nil && !fl.e.window.holds(u.Generation) {
-		f.runs, err = nil, nil // its segment was removed under our hands
+		// Its segment was removed under our hands: afterRotation does not wait for flushes to segments
+		// of generations that have left.
+		f.runs, err = nil, nil
 	}
 	return f, err
 }

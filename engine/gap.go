@@ -38,7 +38,8 @@ func (rc *recovery) knownGaps() error {
 }
 
 // gap turns damage of a generation into a gap if the caller asked for that, and returns it as
-// an error if not.
+// an error if not. Other errors are no damage (descriptors, memory, rights): the next opening may
+// find everything, and a gap noted for them would stay for a window.
 func (rc *recovery) gap(g *persist.GenerationMeta, err error) error {
 	if rc.e.opts.OnGap != Report || !errors.Is(err, dedup.ErrCorrupt) {
 		return err

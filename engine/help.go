@@ -49,9 +49,10 @@ type sharedBatch struct {
 	state atomic.Int64
 
 	// What helpers and caller have to tell, added up; the caller reads it when all have left.
-	asked, waited atomic.Uint64
-	helped        atomic.Uint64 // how many of taken a helper took
-	err           atomic.Pointer[error]
+	asked  atomic.Uint64 // runs
+	waited atomic.Uint64 // ns
+	helped atomic.Uint64 // how many of taken a helper took
+	err    atomic.Pointer[error]
 
 	gone chan struct{} // the last helper has left a batch that was closed; of capacity 1
 }

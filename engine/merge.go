@@ -116,6 +116,7 @@ func (e *Engine) merge(generation uint64, all bool) (merged bool, err error) {
 	if errors.Is(err, persist.ErrRetired) {
 		err = nil // the generation left the window on the way
 	}
+	// No manifest names it yet.
 	return false, errors.Join(err, e.store.remove(map[uint64]bool{dst.ID(): true}))
 }
 

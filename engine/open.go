@@ -167,7 +167,8 @@ func (e *Engine) warmShard(shard int) error {
 	return e.set.Warm(shard, tables, record)
 }
 
-// lockRetry is how often an opening looks whether the directory was closed.
+// lockRetry is how often an opening looks whether the directory was closed. A file's lock can't be
+// waited for with an end.
 const lockRetry = 10 * time.Millisecond
 
 // lockDir locks the directory, and waits for it as long as LockWait says.

@@ -38,6 +38,7 @@ func (rc *recovery) replay(results persist.ResultPromises) error {
 		if r.Generation < gs[0].number {
 			return nil // older than the window: its slot may be another generation's by now (I4)
 		}
+		// A generation's frame lies before its marks (rotateTo), so it is not one that a crash took.
 		if r.Generation > gs[len(gs)-1].number {
 			return rc.e.store.damaged("the journal names generation %d, the newest is %d", r.Generation, gs[len(gs)-1].number)
 		}
@@ -82,6 +83,8 @@ func (rc *recovery) replayRotation(f *journal.Frame) error {
 	if f.Generation != live.number+1 || !ok {
 		return rc.e.store.damaged("the journal begins generation %d after %d", f.Generation, live.number)
 	}
+	// All slots are taken. The engine that wrote the frame had retired the oldest generation by then,
+	// of which the journal says nothing, since it follows from the times.
 	if gs[0].number+uint64(rc.e.opts.Generations) <= f.Generation {
 		if !rc.mayReuse(gs[0], start) {
 			return fmt.Errorf("%w: it holds more than %d generations, Generations is %d: open it with more of them until the oldest is older than the window",

@@ -107,7 +107,8 @@ func (rc *recovery) startClock(newest int64) error {
 	return e.clock.start(&e.opts, func(wall int64) int64 { return max(nanotime.Add(m.Clock, max(0, wall-m.Wall)), newest) })
 }
 
-// checkGenerations checks that the numbers ascend without a gap and fit the filter's slots.
+// checkGenerations checks that the numbers ascend without a gap and fit the filter's slots. From here
+// on the next generation's number is taken to be one more than the last one's.
 func (rc *recovery) checkGenerations() error {
 	gs := rc.e.window.generations
 	if len(gs) == 0 {

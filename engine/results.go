@@ -153,7 +153,8 @@ func (r *results) tellLost(d *resultDir, err error) {
 }
 
 // find looks for the result of a key that was marked in a generation; key is its Badger key.
-// The error is ErrResultTooLarge or ErrResultLost.
+// The error is ErrResultTooLarge or ErrResultLost. Of several directories of the generation the
+// newest that has a record of the key counts, unless one that can't be read comes first.
 func (r *results) find(generation uint64, key []byte) ([]byte, error) {
 	for _, d := range r.list() {
 		if d.generation != generation {

@@ -143,6 +143,8 @@ func (r *results) takeBack(d *resultDir, seq uint64, records []persist.ResultRec
 	p := &resultPut{records: none}
 	err := r.putLocked(d, []*resultPut{p})
 	if err == nil {
+		// Before the sync: whoever tells a manifest of what is settled syncs the results in between
+		// (persistMoment, writeManifest), so the manifest never tells more than is on disk.
 		d.settle(p.seq)
 		d.settle(seq)
 		err = r.syncDir(d)

@@ -31,8 +31,9 @@ type job struct {
 	done chan error // of capacity 1: who waits may have gone
 }
 
-// post gives the worker something to do. After Close it is dropped: nothing here is needed by
-// the next opening.
+// post gives the worker something to do. It waits where the queue is full: snapshotting and growing
+// keep the maintenance from filling it. After Close it is dropped: nothing here is needed by the
+// next opening.
 func (wk *worker) post(run func() error) {
 	select {
 	case wk.jobs <- job{run: run}:
