@@ -84,7 +84,7 @@ func storeOptions(dir string, maxBytes int64, log badger.Logger) badger.Options 
 		WithBlockCacheSize(0).
 		WithIndexCacheSize(0).
 		WithMetricsEnabled(false).
-		WithDetectConflicts(false). // no key is put twice
+		WithDetectConflicts(false). // transactions only write
 		WithNumVersionsToKeep(1).
 		WithMemTableSize(memTableSize).
 		// As many values as possible in the value log, see get.

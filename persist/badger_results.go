@@ -80,7 +80,8 @@ func (r *Results) Write(writes []ResultsWrite) error {
 }
 
 // begin hands the records of a call to Badger in transactions, and returns how many of them
-// there are. Each tells ended when it is over. A kill may leave some of a call's records and not
+// there are. Each tells ended when it is over. All have the call's number as their version in
+// Badger, by which a key's newest record is found. A kill may leave some of a call's records and not
 // others. They are orphans and are taken back, since the frame that promises them comes later.
 func (s *store) begin(w *ResultsWrite, ended func(error)) (begun int, err error) {
 	txn, bytes := s.db.NewTransactionAt(math.MaxUint64, true), 0

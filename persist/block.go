@@ -14,7 +14,9 @@ const firstVariableForm = 3
 func fixedForm(form uint8) bool { return form < firstVariableForm }
 
 // blocksFor is the number of blocks of a run for so many keys: up to a third more
-// than blockKeys asks for, where records then take a byte less.
+// than blockKeys asks for, where records then take a byte less. With 2^bits blocks, an order
+// without its zeros and without what its block tells fits into width-1 bytes. The manifest has
+// the number, so readers don't depend on this choice.
 func blocksFor(keys uint64, form, zeros uint8) uint64 {
 	n := max(1, (keys+blockKeys-1)/blockKeys)
 	if !fixedForm(form) {
@@ -45,7 +47,8 @@ func layoutOf(blocks uint64, zeros uint8) layout {
 
 func (l *layout) recordBytes() int { return l.width + loBytes }
 
-// first returns the smallest order of a block, without the zeros.
+// first returns the smallest order of a block, without the zeros: block × 2^64 / blocks, rounded
+// up, since blockOf rounds down.
 func (l *layout) first(block uint32) uint64 {
 	order, rest := bits.Div64(uint64(block), 0, l.blocks)
 	if rest > 0 {

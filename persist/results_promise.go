@@ -60,8 +60,8 @@ type ResultScan struct {
 	Unsettled [][]byte    // keys of calls that may not have marked them
 
 	promise    *ResultPromise
-	found      ResultsMeta // of what was promised
-	candidates map[string]bool
+	found      ResultsMeta     // of what was promised
+	candidates map[string]bool // the keys of Unsettled, so that each is there once
 }
 
 // NewResultScan begins a scan.
