@@ -20,7 +20,7 @@ func TestEngineIsExact(t *testing.T) {
 				continue
 			}
 			t.Run(fmt.Sprintf("%s/%s", c.Name, named.name), func(t *testing.T) {
-				checkEngine(t, Config{Candidate: c, Workload: named.w, Keys: 400_000, Window: 150_000, Batch: 250, Callers: 2, Reopen: true})
+				checkEngine(t, Config{Candidate: c, Workload: named.w, Keys: 200_000, Window: 75_000, Batch: 250, Callers: 2, Reopen: true})
 			})
 		}
 	}

@@ -48,7 +48,8 @@ func clockSeed(p *faultPart, seed uint64) {
 		var d time.Duration
 		switch rng.IntN(10) {
 		case 0:
-			d = -time.Duration(rng.IntN(5*365*24)) * time.Hour
+			// Not before 1970: an opening refuses such a wall.
+			d = max(-time.Duration(rng.IntN(5*365*24))*time.Hour, -clock.now().Sub(time.Unix(0, 0)))
 		case 1:
 			d = 59 * time.Minute
 		case 2, 3: // frozen

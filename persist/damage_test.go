@@ -23,7 +23,7 @@ func TestI5FlippedBitWhileOpen(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	trials := 2_000
+	trials := 1_000
 	if testing.Short() {
 		trials = 200
 	}

@@ -19,7 +19,7 @@ func TestPeersAreExact(t *testing.T) {
 	for _, c := range Candidates() {
 		t.Run(c.Name, func(t *testing.T) {
 			r, err := bench.Run(context.Background(), bench.Config{
-				Candidate: c, Keys: 50_000, Batch: 500, Callers: 2, Reopen: true,
+				Candidate: c, Keys: 25_000, Batch: 500, Callers: 2, Reopen: true,
 				Workload: bench.Workload{Duplicates: 0.3, Spread: bench.Uniform, Kind: bench.Variable},
 			})
 			if errors.Is(err, bench.ErrNotAvailable) {
@@ -31,7 +31,7 @@ func TestPeersAreExact(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if r.Messages != 50_000 || r.Duplicates < 10_000 {
+			if r.Messages != 25_000 || r.Duplicates < 5_000 {
 				t.Errorf("%d messages, %d duplicates", r.Messages, r.Duplicates)
 			}
 			if c.Approximate {
