@@ -90,8 +90,12 @@ func (e *Engine) describe(m *persist.Manifest, at moment) {
 // a manifest is written: keys are in tables but for those in done, whose runs that manifest
 // promises, and rotations are in the manifest itself. Every manifest tells it and not just
 // a flush's: where nothing but the time moves on there is nothing to flush, and rotations
-// would fill the ring for good. Read it before the journal's sync that comes before the
-// manifest: the tail must not lie behind what a power loss leaves.
+// would fill the ring for good.
+//
+// It may lie beyond what was synced, since a flush reads it after its sync: between the two are
+// only pads, rotations, which the manifest has, and frames of results, which results.sync makes
+// durable before the manifest is written. If a power loss takes them, the replay begins and ends
+// at the tail.
 //
 // Without a store the frames are needed until a snapshot covers them.
 func (e *Engine) tail(done map[*shards.Unflushed]bool) journal.Pos {
