@@ -95,11 +95,14 @@ func (e *Engine) firstTables(m *persist.Manifest) int {
 	return e.tableKeys(keys)
 }
 
+// tableMargin is by how much tables are larger than the fullest generation needs.
+const tableMargin = 1.1
+
 // tableKeys is how many unflushed keys a shard's table takes where a generation has that
 // many: its share in as few equal parts, each a run, as the memory budget allows. A tenth
 // more, so that a generation a little fuller still fits.
 func (e *Engine) tableKeys(generation uint64) int {
-	share := 1.1 * float64(generation) / float64(e.opts.Shards)
+	share := tableMargin * float64(generation) / float64(e.opts.Shards)
 	parts := max(1, math.Ceil(share/max(1, e.mostTableKeys())))
 	return max(minTableKeys, int(share/parts))
 }
@@ -183,8 +186,10 @@ func (e *Engine) fitTables() error {
 	if fullest == 0 {
 		return nil
 	}
+	// What fits is left alone: a stream that grows a little would have all tables made anew at
+	// each rotation.
 	fit := e.tableKeys(fullest)
-	if now := e.set.MaxKeys(); fit > now || sealed >= shrinkAfter && shrinkBelow*fit < now {
+	if now := e.set.MaxKeys(); float64(fit) > tableMargin*float64(now) || sealed >= shrinkAfter && shrinkBelow*fit < now {
 		return e.setTables(fit)
 	}
 	return nil
