@@ -30,7 +30,7 @@ func ExampleOpen() {
 		claim, err := e.Claim(ctx, []byte(id))
 		switch {
 		case err != nil:
-			log.Fatal(err) // nothing is known of the message: have it delivered again
+			log.Fatal(err) // no verdict: let the broker deliver it again
 		case claim.Verdict == dedup.Fresh:
 			fmt.Println("handle", id)
 			err = e.Commit(ctx, claim) // or Release, when handling it failed
