@@ -45,6 +45,7 @@ type Engine struct {
 	}
 	failure  atomic.Pointer[error] // set once; every call returns it from then on (I7)
 	diskFull atomic.Bool           // calls that mark are refused; look-ups are not
+	refusing sync.Mutex            // held by refuseWaiting
 	batches  atomic.Int32          // calls with many keys that are at work, see beginTurn
 
 	// Goroutines, started by Open, ended by Close through stop: the loops of maintainer,
@@ -252,7 +253,7 @@ func (e *Engine) fail(doing string, err error) {
 	err = fmt.Errorf("engine: %s: %w: %w", doing, dedup.ErrFailed, err)
 	if e.failure.CompareAndSwap(nil, &err) {
 		e.opts.Logger.Error("firstseen stopped: open the directory again", "doing", doing, "error", err)
-		e.set.Refuse(err)
+		e.refuseWaiting()
 	}
 }
 

@@ -27,24 +27,33 @@ func (e *Engine) checkDisk() {
 }
 
 // setDiskFull has calls that mark refused, or let in again. The flag is for those that begin, and
-// Refuse for those that wait for memory, which only a flush would end. The maintenance calls it and
-// the flusher: the one looks at the reserve, the other met a flush without room.
-//
-// A failure must not be undone here (I7). Whoever fails stores the failure before it refuses, and
-// this lets in before it looks for one. So in either order of the two calls are refused in the end.
+// refuseWaiting for those that wait for memory, which only a flush would end. The maintenance calls it
+// and the flusher: the one looks at the reserve, the other met a flush without room.
 func (e *Engine) setDiskFull(full bool) {
 	if e.diskFull.Swap(full) == full {
 		return
 	}
 	if full {
 		e.opts.Logger.Warn("the disk is nearly full: marks are refused", "dir", e.dir, "reserve", e.opts.MinFreeDisk)
-		e.set.Refuse(e.errDiskFull())
-		return
+	} else {
+		e.opts.Logger.Info("there is room on the disk again", "dir", e.dir)
 	}
-	e.opts.Logger.Info("there is room on the disk again", "dir", e.dir)
-	e.set.Refuse(nil)
-	if f := e.failure.Load(); f != nil {
+	e.refuseWaiting()
+}
+
+// refuseWaiting has calls that wait for memory refused if failure or diskFull says so. Whoever changes
+// one of the two calls it afterwards. It reads both with the lock held, so the last of several callers
+// has seen every change: neither a full disk that is over nor a failure that is hidden (I7) stays.
+func (e *Engine) refuseWaiting() {
+	e.refusing.Lock()
+	defer e.refusing.Unlock()
+	switch f := e.failure.Load(); {
+	case f != nil:
 		e.set.Refuse(*f)
+	case e.diskFull.Load():
+		e.set.Refuse(e.errDiskFull())
+	default:
+		e.set.Refuse(nil)
 	}
 }
 
