@@ -142,7 +142,7 @@ func flushAll(t testing.TB, e *Engine) {
 	eventually(t, "all tables are flushed", func() bool { return e.set.Sizes().Sealed == 0 || e.failure.Load() != nil })
 }
 
-// hookFS asks before each write and sync of the files whose name ends so.
+// hookFS asks before each write and sync of the files, and each sync of the directories, whose name ends so.
 type hookFS struct {
 	vfs.FS
 	suffix string
@@ -170,6 +170,13 @@ func (h *hookFS) Rename(oldName, newName string) error {
 		return err
 	}
 	return h.FS.Rename(oldName, newName)
+}
+
+func (h *hookFS) SyncDir(name string) error {
+	if err := h.ask("sync directory", name); err != nil {
+		return err
+	}
+	return h.FS.SyncDir(name)
 }
 
 type hookFile struct {

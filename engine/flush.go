@@ -7,7 +7,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/persist"
 	"github.com/firstseen/firstseen/shards"
 )
@@ -128,7 +127,7 @@ func (fl *flusher) takeTables() (tables []*shards.Unflushed) {
 // ErrDiskFull meanwhile.
 func (fl *flusher) flushWhenRoom(tables []*shards.Unflushed, err error) error {
 	for err != nil {
-		if !errors.Is(err, dedup.ErrDiskFull) || errors.Is(err, dedup.ErrFailed) {
+		if isUnknown(err) {
 			return err // a failed sync is not tried again (I7)
 		}
 		fl.e.setDiskFull(true)

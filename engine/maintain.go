@@ -259,9 +259,7 @@ func (e *Engine) persistMoment() error {
 	if err == nil {
 		e.releaseJournal()
 	}
-	// A full disk leaves the manifest before, which holds still. After any other error nobody knows
-	// which of the two is there (I7).
-	if err != nil && (!errors.Is(err, dedup.ErrDiskFull) || errors.Is(err, dedup.ErrFailed)) {
+	if isUnknown(err) {
 		e.fail("writing the manifest", err)
 	}
 	return err

@@ -206,11 +206,12 @@ func (m *merger) replace() error {
 		g.Segments = kept
 		g.Keys += m.keys - before
 	})
-	if err != nil {
-		return err
+	if isUnknown(err) {
+		m.e.fail("writing the manifest", err)
+		return err // the segment stays: the manifest on disk may name it
 	}
-	if stale {
-		return m.e.store.remove(map[uint64]bool{m.dst.ID(): true})
+	if stale || err != nil { // at a full disk another time
+		return errors.Join(err, m.e.store.remove(map[uint64]bool{m.dst.ID(): true}))
 	}
 	// The old runs answer until their shard's turn comes, since their segments are still open. New
 	// and old change in one step, so no look-up finds neither.

@@ -1,10 +1,15 @@
 package engine
 
 import (
+	"errors"
+	"path/filepath"
+	"slices"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/firstseen/firstseen/dedup"
+	"github.com/firstseen/firstseen/persist"
 )
 
 // TestMergeSparesBusySegments: a segment that a flush writes to is not merged
@@ -92,4 +97,67 @@ func TestMergePaysByDisk(t *testing.T) {
 		t.Errorf("after a wait for the disk there are %d runs, want 1", runs)
 	}
 	admitAll(t, e, intKeys(0, 3000), dedup.Duplicate)
+}
+
+// openUnmerged opens an engine with three runs per shard in its live generation, and returns their keys.
+func openUnmerged(t *testing.T, dir string, o config) (*Engine, [][]byte) {
+	t.Helper()
+	e := mustOpen(t, dir, o)
+	for i := range 3 {
+		admitAll(t, e, intKeys(1000*i, 1000), dedup.Fresh)
+		flushAll(t, e)
+	}
+	return e, intKeys(0, 3000)
+}
+
+// mergeLive has the worker merge the live generation, and prepare something before.
+func mergeLive(e *Engine, prepare func()) error {
+	return e.worker.do(ctx, func() error {
+		prepare()
+		_, err := e.merge(e.window.live(), true)
+		return err
+	})
+}
+
+// TestMergeAtFullDisk: a merge whose manifest finds no room leaves nothing behind and is made later.
+func TestMergeAtFullDisk(t *testing.T) {
+	disk, dir, o := newHookFS("MANIFEST.tmp"), t.TempDir(), testOptions(newFakeClock())
+	o.fs = disk
+	e, keys := openUnmerged(t, dir, o)
+	before, err := persist.ListSegmentDirs(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	full := func() { disk.set(func(string) error { return syscall.ENOSPC }) }
+	if err := mergeLive(e, full); !errors.Is(err, dedup.ErrDiskFull) {
+		t.Fatalf("at a full disk: %v", err)
+	}
+	if after, err := persist.ListSegmentDirs(dir); err != nil || !slices.Equal(after, before) {
+		t.Errorf("segments %v become %v, %v", before, after, err)
+	}
+	if err := mergeLive(e, func() { disk.set(nil) }); err != nil {
+		t.Fatalf("with room again: %v", err)
+	}
+	if runs, _ := e.runsOf(e.window.live()); runs != 1 {
+		t.Errorf("%d runs per shard and form after the merge, want 1", runs)
+	}
+	admitAll(t, e, keys, dedup.Duplicate)
+	mustClose(t, e)
+}
+
+// TestI7FailedMerge: of a merge whose manifest has its name, but may not keep it, nobody knows
+// whether the old runs or the merged one are promised. The engine ends, and either are there.
+func TestI7FailedMerge(t *testing.T) {
+	dir, o := t.TempDir(), testOptions(newFakeClock())
+	disk := newHookFS(filepath.Base(dir))
+	o.fs = disk
+	e, keys := openUnmerged(t, dir, o)
+	broken := errors.New("no")
+	if err := mergeLive(e, func() { disk.set(func(string) error { return broken }) }); !errors.Is(err, broken) {
+		t.Fatalf("the merge: %v", err)
+	}
+	refusedAll(t, e, dedup.Claim{}, dedup.ErrFailed)
+	e.crash(t)
+	o.fs = nil
+	admitAll(t, mustOpen(t, dir, o), keys, dedup.Duplicate)
 }

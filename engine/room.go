@@ -57,6 +57,12 @@ func (e *Engine) refuseWaiting() {
 	}
 }
 
+// isUnknown reports whether err, of something written, leaves open what the disk has now (I7). A full
+// disk alone does not: what was there before still holds, the manifest too, and the write is tried again.
+func isUnknown(err error) bool {
+	return err != nil && (!errors.Is(err, dedup.ErrDiskFull) || errors.Is(err, dedup.ErrFailed))
+}
+
 // checkRoom refuses a flush that could fill the disk; flushWhenRoom tries again. The memory of the
 // tables is more than their runs take. The reserve may be used up here: that is what it is for.
 func (e *Engine) checkRoom(tables []*shards.Unflushed) error {
