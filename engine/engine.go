@@ -64,6 +64,7 @@ type Engine struct {
 	// Each keeps the maintenance, which looks every 50 ms, from starting the same thing twice.
 	snapshotting atomic.Bool // a snapshot is among the worker's jobs
 	growing      atomic.Bool // a growth of the filters is among them
+	growthFailed atomic.Bool // it met damage, as it would again: filters stay as they are
 	resizing     atomic.Bool // a goroutine changes the size of tables or ring
 
 	snapshots sync.Map // numbers of sealed generations that have a snapshot of the present filter

@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 
+	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/persist"
 )
 
@@ -33,6 +34,7 @@ func (e *Engine) grow() error {
 		if err := e.set.Grow(shard, e.filterConfig(next), func(add func(uint64, uint8, []uint64)) error {
 			return e.eachOrder(shard, add)
 		}, func(moved func(uint8) uint8) { e.store.move(shard, moved) }); err != nil {
+			e.growthFailed.Store(errors.Is(err, dedup.ErrCorrupt))
 			return err
 		}
 	}
@@ -46,9 +48,10 @@ func (e *Engine) grow() error {
 	return err
 }
 
-// canGrow reports whether the memory budget allows filters that are worth a rebuild.
+// canGrow reports whether the memory budget allows filters that are worth a rebuild, and none
+// met damage.
 func (e *Engine) canGrow() bool {
-	return float64(e.largestFilter()) >= growAt*float64(e.capacity.Load())
+	return !e.growthFailed.Load() && float64(e.largestFilter()) >= growAt*float64(e.capacity.Load())
 }
 
 // largestFilter is the capacity whose filters take half of the memory budget. The other half is

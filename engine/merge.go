@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/firstseen/firstseen/bloom"
+	"github.com/firstseen/firstseen/dedup"
 	"github.com/firstseen/firstseen/internal/hash"
 	"github.com/firstseen/firstseen/persist"
 )
@@ -47,7 +48,7 @@ func (wk *worker) mergeDue() error {
 	gs := e.window.held()
 	for i, g := range gs {
 		runs, keys := e.runsOf(g.number)
-		if runs <= 1 {
+		if runs <= 1 || wk.damaged[g.number] {
 			continue
 		}
 		live := i == len(gs)-1
@@ -56,7 +57,11 @@ func (wk *worker) mergeDue() error {
 		saves := cost / float64(len(gs)) * (1 - 1/float64(runs)) * left
 		if runs > maxRuns || !live && saves > mergePays*mergeCost*float64(keys) {
 			// One merge per call: the worker's other jobs have waited long enough by then.
-			if merged, err := e.merge(g.number, !live); merged || err != nil {
+			merged, err := e.merge(g.number, !live)
+			if errors.Is(err, dedup.ErrCorrupt) {
+				wk.damaged[g.number] = true // it would meet it again and again
+			}
+			if merged || err != nil {
 				return err
 			}
 		}

@@ -1,9 +1,13 @@
 package engine
 
 import (
+	"context"
 	"errors"
+	"log/slog"
 	"path/filepath"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -160,4 +164,63 @@ func TestI7FailedMerge(t *testing.T) {
 	e.crash(t)
 	o.fs = nil
 	admitAll(t, mustOpen(t, dir, o), keys, dedup.Duplicate)
+}
+
+// TestMergeOfDamage: a run that is damaged keeps its generation from being merged, and filters
+// from growing, but the worker tries each of them once, and all else that it does goes on.
+func TestMergeOfDamage(t *testing.T) {
+	clock, dir := newFakeClock(), t.TempDir()
+	o := testOptions(clock)
+	o.workEvery = time.Millisecond
+	var warnings atomic.Int64
+	o.Logger = slog.New(countingHandler{slog.DiscardHandler, &warnings})
+	held := make(chan struct{})
+	letGo := sync.OnceFunc(func() { close(held) })
+	t.Cleanup(letGo)
+	e := mustOpen(t, dir, o)
+	waiting := make(chan error, 1) // the worker waits, so that nothing is merged yet
+	go func() { waiting <- e.worker.do(ctx, func() error { <-held; return nil }) }()
+	for i := range 2 * maxRuns {
+		admitAll(t, e, intKeys(4000*i, 4000), dedup.Fresh) // more than Capacity: filters want to grow
+		flushAll(t, e)
+	}
+	clock.advance(e.opts.span())
+	admitAll(t, e, intKeys(100_000, 1), dedup.Fresh)
+	for _, f := range valueLogs(t, dir) {
+		for quarter := range int64(3) { // one of them may lie between two values
+			flip(t, f, int64(usedBytes(t, f))*(quarter+1)/4)
+		}
+	}
+	letGo()
+	if err := <-waiting; err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the scrubber goes round, and finds the damage", func() bool {
+		s := e.Stats().Scrub
+		return s.Passes > 1 && s.Errors > 0
+	})
+	if n := warnings.Load(); n == 0 || n > 4 {
+		t.Errorf("%d warnings of background work, want one for the merge and one for the growth", n)
+	}
+	if err := e.Snapshot(ctx); err != nil { // of shards whose filters have grown, and others
+		t.Errorf("snapshot: %v", err)
+	}
+	if err := e.Close(); err != nil {
+		t.Errorf("closing: %v", err)
+	}
+}
+
+// countingHandler counts warnings of background work.
+type countingHandler struct {
+	slog.Handler
+	warnings *atomic.Int64
+}
+
+func (h countingHandler) Enabled(context.Context, slog.Level) bool { return true }
+
+func (h countingHandler) Handle(_ context.Context, r slog.Record) error {
+	if r.Level == slog.LevelWarn && r.Message == "background work failed" {
+		h.warnings.Add(1)
+	}
+	return nil
 }

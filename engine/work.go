@@ -19,6 +19,7 @@ type worker struct {
 
 	// The loop's own, but for Open before it and Close after it.
 	snapshotEnds map[uint64]journal.Pos // how far each generation's snapshot reaches
+	damaged      map[uint64]bool        // generations that are not merged, since a merge met damage
 	lookupCost   struct {               // what the last look at the cost of look-ups saw
 		took uint64 // ns
 		at   int64  // by the engine's clock

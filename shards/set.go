@@ -119,15 +119,17 @@ func (s *Set) Slots(generation uint64) (mask uint8) {
 	return mask
 }
 
-// Whole reports whether each shard has all of a generation's keys in one slot, so that
-// Column gives its bits.
+// Whole reports whether each shard has all of a generation's keys in one slot, and all slots
+// are of one size, so that Column gives its bits. A growth that failed half way leaves filters
+// of two sizes.
 func (s *Set) Whole(generation uint64) bool {
+	size := s.SlotBytes()
 	for i := range s.shards {
 		sh := &s.shards[i]
 		sh.lockLater()
-		n := bits.OnesCount8(sh.slots.of(generation))
+		n, bytes := bits.OnesCount8(sh.slots.of(generation)), (*sh.filter.Load()).SlotBytes()
 		sh.mu.Unlock()
-		if n != 1 {
+		if n != 1 || bytes != size {
 			return false
 		}
 	}
