@@ -96,7 +96,7 @@ func (s *store) collect(l *lookup, b *shards.Batch, pending []shards.Pending, ol
 			if p.Mask&r.slots == 0 || r.generation < oldest || r.form != form {
 				continue
 			}
-			qs = append(qs, persist.Query{Run: r.run, Order: order, Lo: lo, Key: record, Index: int32(j), Older: older, Mark: uint32(r.generation)})
+			qs = append(qs, persist.Query{Run: r.run, Order: order, Lo: lo, Record: record, Index: int32(j), Older: older, Mark: uint32(r.generation)})
 			older = true
 		}
 	}

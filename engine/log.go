@@ -30,8 +30,8 @@ func (l log) Append(r *shards.LogEntry) (start, end uint64, err error) {
 	return end - uint64(journal.FrameSpace(len(r.Payload))), end, err
 }
 
-// record is the inverse: what a replayed frame says.
-func record(f *journal.Frame) (r shards.LogEntry, start uint64) {
+// entryOf is the inverse: what a replayed frame says.
+func entryOf(f *journal.Frame) (r shards.LogEntry, start uint64) {
 	r = shards.LogEntry{
 		Form:       hash.Form(f.Form),
 		Shard:      int(f.Shard),

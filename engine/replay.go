@@ -28,7 +28,7 @@ func (rc *recovery) replay(results persist.ResultPromises) error {
 			}
 			return nil
 		}
-		r, start := record(f)
+		r, start := entryOf(f)
 		// A frame that a replay once split between two tables ends behind the position that the older
 		// one's run covers. It is applied again, as a whole.
 		if r.Shard < len(m.Covered) && f.End <= m.Covered[r.Shard] {

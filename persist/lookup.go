@@ -12,11 +12,11 @@ import (
 
 // A Query asks a run for one key.
 type Query struct {
-	Run   *Run
-	Order uint64
-	Lo    uint64 // fixed forms
-	Key   []byte // variable forms
-	Index int32  // the caller's
+	Run    *Run
+	Order  uint64
+	Lo     uint64 // fixed forms
+	Record []byte // variable forms
+	Index  int32  // the caller's
 	// Older says that this asks an older run for the key of the query before, which
 	// is not needed where that one, or one before it, was found.
 	Older bool
@@ -164,7 +164,7 @@ func (q *Query) answer() (found bool, err error) {
 	if fixedForm(r.meta.Form) {
 		return r.layout.find(records, q.block, q.rest, q.Order, q.Lo), nil
 	}
-	return findBytes(records, q.Key), nil
+	return findBytes(records, q.Record), nil
 }
 
 // leave ends Confirm, also when it panicked.

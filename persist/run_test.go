@@ -20,7 +20,7 @@ type testKey struct {
 	bytes     []byte
 }
 
-func (k testKey) query() Query { return Query{Order: k.order, Lo: k.lo, Key: k.bytes} }
+func (k testKey) query() Query { return Query{Order: k.order, Lo: k.lo, Record: k.bytes} }
 
 const (
 	testShardBits = 4
