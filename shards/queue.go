@@ -6,7 +6,9 @@ import (
 )
 
 // Seal seals the unflushed keys of every shard whose oldest one was logged below the given
-// position: they keep the log's room from being reused until they are flushed.
+// position: they keep the log's room from being reused until they are flushed. It does not wait
+// for memory as lockFor does. Its caller wants room in the log, which only a flush gives, and
+// callers that mark may be waiting for that room already.
 func (s *Set) Seal(below uint64) {
 	for i := range s.shards {
 		sh := &s.shards[i]
@@ -19,10 +21,15 @@ func (s *Set) Seal(below uint64) {
 }
 
 // seal closes the active table and queues it for the flush. What it held is logged already:
-// see sealWithin.
+// see sealWithin. It does not raise the version: the keys stay in memory, where the second look
+// asks for them. mu is held.
+//
+// The wake-up comes last. A flusher that was woken before the table was in the queue could find
+// the queue empty and sleep on.
 func (s *shard) seal() {
 	if s.active.empty() {
-		// Its memory may be there all the same, after a Forget.
+		// It may have memory all the same, which the next keys take: tableFor comes before it is
+		// known whether any key of the part is new.
 		s.active.Generation, s.active.Slot = s.generation, s.slot
 		return
 	}
@@ -41,7 +48,9 @@ func (s *shard) seal() {
 // Sealed returns how many sealed tables have not been published.
 func (s *Set) Sealed() int { return int(s.nSealed.Load()) }
 
-// Next takes the oldest sealed table that nobody took yet, or nil.
+// Next takes the oldest sealed table that nobody took yet, or nil. The table stays in its
+// shard's sealed ones, and is asked for keys, until Published. Only one goroutine at a time may
+// call Next and PutBack, or tables of a shard could change their order between the two.
 func (s *Set) Next() *Unflushed {
 	s.queue.Lock()
 	defer s.queue.Unlock()
@@ -64,7 +73,12 @@ func (s *Set) PutBack(tables []*Unflushed) {
 
 // Published takes a flushed table out of memory. install, called with the shard locked, makes
 // its runs visible to the Confirmer. Both happen under one lock, and the version is raised, so
-// that no look-up finds the keys in neither place: see secondLook.
+// that no look-up finds the keys in neither place: see secondLook. The runs must be durable and
+// named by the manifest, and so must the frames: a Duplicate that a run says waits for nothing.
+//
+// What follows the unlock has its order too. The table's memory goes to the pool once nobody can
+// reach it: look-ups have read it with the shard locked, and prefetches need no valid memory.
+// Only then the count goes down and callers are woken, since they come for that memory.
 func (s *Set) Published(u *Unflushed, install func()) {
 	sh := &s.shards[u.Shard]
 	sh.lockLater()
@@ -84,8 +98,9 @@ func (s *Set) Published(u *Unflushed, install func()) {
 	s.wakeRoom()
 }
 
-// Install calls install with the shard locked; pending look-ups of the shard
-// are repeated.
+// Install changes the runs of a shard: it calls install with the shard locked. Raising the
+// version makes pending look-ups of the shard ask again, since what they have asked may have
+// left the list.
 func (s *Set) Install(shard int, install func()) {
 	sh := &s.shards[shard]
 	sh.lockLater()
@@ -94,6 +109,9 @@ func (s *Set) Install(shard int, install func()) {
 	sh.mu.Unlock()
 }
 
+// wakeRoom wakes all calls that wait for room. What they are going to read, the count of sealed
+// tables or the refusal, must be stored before: see waitRoom. A closed channel wakes everybody,
+// and those that find no room after all take the new one.
 func (s *Set) wakeRoom() {
 	s.queue.Lock()
 	close(s.queue.room)
@@ -101,7 +119,9 @@ func (s *Set) wakeRoom() {
 	s.queue.Unlock()
 }
 
-// Refuse makes calls that wait for room fail with err, until Refuse(nil).
+// Refuse makes calls that wait for room fail with err, until Refuse(nil). Without it they would
+// wait for a flush that does not come: the disk is full, or the engine has failed. Calls that
+// find room are not refused here: the engine does that before it lets them in.
 func (s *Set) Refuse(err error) {
 	if err == nil {
 		s.refusal.Store(nil)
@@ -111,8 +131,16 @@ func (s *Set) Refuse(err error) {
 	s.wakeRoom()
 }
 
-// waitRoom waits until a table has left or ctx ends, unless fewer than most are sealed. The
-// channel is taken before the count is read: a table that leaves in between closes it.
+// waitRoom waits until a table has left or ctx ends, unless fewer than most are sealed. No lock
+// may be held. The channel is taken before refusal and count are read. The other way round a
+// wake-up could be lost:
+//
+//  1. The caller reads the count: too many are sealed.
+//  2. Published lowers it, closes the channel and puts a new one in its place.
+//  3. The caller takes the new channel and waits. If that was the last table, nobody closes it.
+//
+// As it is, step 2 closes the channel that the caller has. A wake-up promises nothing: other
+// callers may have taken the room, so lockFor looks again.
 func (s *Set) waitRoom(ctx context.Context, most int64) error {
 	s.queue.Lock()
 	room := s.queue.room
@@ -136,6 +164,13 @@ func (s *Set) waitRoom(ctx context.Context, most int64) error {
 // callers: while MaxSealed tables wait for their flush it waits, with nothing locked. Rotations
 // seal without asking and may bring about more than MaxSealed; then there is no memory for a
 // table that is not begun.
+//
+// The shard must be unlocked meanwhile. The flush ends with Published, which locks it to take
+// the table away: a caller that waited with the shard locked would wait for itself (I8).
+//
+// Look-ups never wait here, and claims only where they may refresh: they put nothing into
+// tables. Nor does any call without a store, where nothing is ever flushed. After an error the
+// shard is not locked.
 func (s *shard) lockFor(ctx context.Context, b *Batch, n int) error {
 	marks := s.set.c.Confirmer != nil && (b.op == opMark || s.refreshes(b))
 	for waited := false; ; waited = true {
@@ -169,7 +204,10 @@ func (s *shard) lockFor(ctx context.Context, b *Batch, n int) error {
 
 // LogTail returns the log position below which a replay needs no frame, once the tables in
 // done are runs that the manifest names: the first frame of any other unflushed key. Without
-// such keys it is end, the log's end as it was read before the call.
+// such keys it is end, the log's end as it was read before the call. It must be that old, since
+// the shards are looked at one by one: a key that comes in one that was passed already has its
+// frame at or behind end. With an end that was read later, the tail could pass that frame, and
+// the next opening would not read it (I1).
 func (s *Set) LogTail(end uint64, done map[*Unflushed]bool) uint64 {
 	for i := range s.shards {
 		sh := &s.shards[i]
