@@ -8,7 +8,11 @@ import (
 	"github.com/firstseen/firstseen/internal/keytable"
 )
 
-// hold gives the i-th key to the caller.
+// hold gives the i-th key to the caller (I2: nobody has marked or claimed it, and mu is held
+// since that was looked up). Neither filter nor log is told: a claim lives in memory only, and
+// after a crash the message comes again. added counts it all the same, so that calls that are
+// at their confirm look for it. The record is copied, because the key's own bytes are the
+// caller's again when the call returns.
 func (s *shard) hold(b *Batch, i int) {
 	at, c := s.claims.add(b.order[i])
 	to := b.at[i]
@@ -26,6 +30,12 @@ func (s *shard) hold(b *Batch, i int) {
 // end, and sets lost[i] for the others. b.WaitPos is what to wait for. A lease
 // that ended without another owner coming is still good: the handler did its
 // work, and a mark is the best that can follow.
+//
+// Runs and tables are not asked for the keys. Nobody had marked them when they were claimed,
+// and while a claim stands nobody else can (I2): answerClaimed comes before all else.
+//
+// An error leaves the shards that were not reached as they were: their claims stand, and can be
+// committed again if it was ctx that ended.
 func (s *Set) Commit(ctx context.Context, b *Batch, claims []dedup.Claim, now int64, lost []bool) error {
 	b.op, b.now = opMark, now
 	b.WaitPos, b.Counts = 0, Counts{}
@@ -41,6 +51,9 @@ func (s *Set) Commit(ctx context.Context, b *Batch, claims []dedup.Claim, now in
 	return nil
 }
 
+// commit is Commit for the claims of one shard. Marks and ends of claims come under one lock: if
+// a claim ended under a lock of its own, another caller could get Fresh for the key before it is
+// marked (I2).
 func (s *shard) commit(ctx context.Context, b *Batch, from, to int, lost []bool) error {
 	if err := s.lockFor(ctx, b, to-from); err != nil {
 		return err
@@ -67,14 +80,19 @@ func (s *shard) commit(ctx context.Context, b *Batch, from, to int, lost []bool)
 	return s.endPart(b, err)
 }
 
-// gather puts the k-th claim, which is going to be marked, at place n of the batch.
+// gather puts the k-th claim, which is going to be marked, at place n of the batch, so that its
+// key stands there as a routed one. n is k at most, so only claims that were looked at are
+// overwritten; their numbers stay behind, which nobody needs any more. The record is the claim's
+// own memory: it holds until mu is unlocked, also when the claim has ended (spareRecords.keep).
 func (b *Batch) gather(n, k int, c *claim) {
 	b.at[n], b.slots[n] = b.at[k], b.slots[k]
 	b.order[n], b.lo[n], b.form[n], b.record[n] = c.order, c.lo, c.form, c.record
 }
 
 // markGathered marks the keys of the claims that were gathered from from to to, and ends those that it
-// has marked; marked, when not nil, is told which.
+// has marked; marked, when not nil, is told which. A claim ends only once its key is in the
+// table: after an error in between, the key is either marked or still claimed. mu is held until
+// endPart has logged the marks.
 func (s *shard) markGathered(b *Batch, from, to int, marked []bool) error {
 	if s.set.c.Confirmer != nil && to-from > 1 && alike(b.form[from:to]) {
 		return s.markAlike(b, from, to, marked)
@@ -101,6 +119,7 @@ func alike(forms []hash.Form) bool {
 
 // markAlike is markGathered for keys of one form. They are new and no two of them equal, since they
 // were claimed: so they go into the table as admit puts new ones there, with nothing looked up.
+// Unlike those they are in no filter yet, so inFilter stays false and logMarks adds them.
 func (s *shard) markAlike(b *Batch, from, to int, marked []bool) error {
 	t, err := s.tableFor(b, b.form[from], to-from) // may seal, as long as nothing of the part is marked
 	if err != nil {
@@ -132,7 +151,8 @@ func (s *shard) markAlike(b *Batch, from, to int, marked []bool) error {
 	return nil
 }
 
-// end ends the claim of a key that is marked.
+// end ends the claim of a key that is marked. b.slots is by place in the batch since gather, and
+// marked by place in the call.
 func (s *shard) end(b *Batch, i int, marked []bool) {
 	s.claims.remove(int(b.slots[i]))
 	b.Counts.Committed++
@@ -142,7 +162,8 @@ func (s *shard) end(b *Batch, i int, marked []bool) {
 }
 
 // Release gives up the claims that their tokens still end and sets lost[i] for
-// the others.
+// the others. It logs nothing, since no crash can bring a claim back, and it never waits for
+// memory: a caller that can't commit must be able to give its keys to others.
 func (s *Set) Release(b *Batch, claims []dedup.Claim, lost []bool) {
 	b.Counts = Counts{}
 	s.routeTokens(b, claims, lost)
@@ -168,6 +189,10 @@ func (s *Set) Release(b *Batch, claims []dedup.Claim, lost []bool) {
 
 // routeTokens orders claims by the shards their tokens name. Claims without a
 // shard of ours are lost; claims that hold nothing are left out.
+//
+// A token comes from the caller and may be anything, so shard and slot are checked before they
+// are used (here and in claims.at). It says nothing of the key, which only its shard knows: the
+// batch counts as of several forms with records, and gather fills in the rest.
 func (s *Set) routeTokens(b *Batch, claims []dedup.Claim, lost []bool) {
 	b.resize(len(claims))
 	b.fixed, b.alike = false, false
@@ -213,7 +238,8 @@ func (s *Set) routeTokens(b *Batch, claims []dedup.Claim, lost []bool) {
 }
 
 // Extend sets the end of a claim's lease; ok is false if the token doesn't end
-// a claim any more.
+// a claim any more, or if a commit has pinned it. A lease that has ended is good for it too, as
+// long as nobody else came: then nobody was told that the key is free.
 func (s *Set) Extend(c dedup.Claim, expires int64) (ok bool) {
 	t := split(c.Token)
 	if int(t.shard) >= len(s.shards) {
@@ -231,7 +257,10 @@ func (s *Set) Extend(c dedup.Claim, expires int64) (ok bool) {
 }
 
 // Sweep frees claims whose lease ended before the given time and returns how
-// many: nobody asked for their keys since, or they would be gone.
+// many: nobody asked for their keys since, or they would be gone. The time should lie well
+// before now, since a late commit of a swept claim is lost. It goes in pieces of MaxPart slots,
+// so that a call waits for one of them at most. Claims may come and go between two pieces: the
+// slots do not move, so at worst one is missed until the next sweep. One goroutine calls it.
 func (s *Set) Sweep(before int64) (swept uint64) {
 	for i := range s.shards {
 		sh := &s.shards[i]
@@ -249,8 +278,10 @@ func (s *Set) Sweep(before int64) (swept uint64) {
 	return swept
 }
 
-// Forget takes back the marks of one key, the only one of b. The key's claims
-// stay.
+// Forget takes back the marks of one key, the only one of b. The key's claims stay: who holds
+// one has been told Fresh, and its commit marks the key anew. The filter's bits stay as well,
+// since other keys may share them; a later "maybe" is settled by the tombstone. It takes no room
+// in a table, so it does not wait for memory as a mark does.
 func (s *Set) Forget(b *Batch, now int64) error {
 	b.op, b.now = opMark, now
 	b.WaitPos, b.Counts = 0, Counts{}
@@ -265,8 +296,10 @@ func (s *Set) Forget(b *Batch, now int64) error {
 	return err
 }
 
-// forget deletes the key from the active table and lays a tombstone over what
-// older tables and runs hold.
+// forget deletes the key from the active table and lays a tombstone over what older tables and
+// runs hold. Those can't be changed: a flush may be reading them, with no lock. The tombstone has
+// the active table's own number and overrides lower ones only, so the key may be marked again in
+// the same table. It lies there for its flush, and in tombs for look-ups. mu is held.
 func (s *shard) forget(form hash.Form, order, lo uint64, record []byte) {
 	h := s.hi(order)
 	if t := s.active.tables[form]; t != nil && t.Delete(order, h, lo, record) {

@@ -10,7 +10,9 @@ import (
 )
 
 // mark adds the i-th key of the batch to the unflushed keys (I2: under the
-// lock, so of all callers exactly one gets Fresh).
+// lock, so of all callers exactly one gets Fresh). mu is held, and must stay so until logMarks:
+// from here on the table says that the key is marked, while the filter need not know it and no
+// frame has it (I1).
 func (s *shard) mark(b *Batch, i int) error {
 	form, order := b.form[i], b.order[i]
 	record := b.recordOf(i)
@@ -19,11 +21,11 @@ func (s *shard) mark(b *Batch, i int) error {
 		return err
 	}
 	switch t.Insert(order, s.hi(order), b.lo[i], record) {
-	case keytable.Present:
+	case keytable.Present: // its twin in this part, which had mask 0 too, or a frame that is replayed twice
 		b.duplicate(s, i)
 		b.Counts.Unflushed++
 		return nil
-	case keytable.Full:
+	case keytable.Full: // keys made to collide; in the new table this one finds a place
 		if err := s.sealWithin(b); err != nil {
 			return err
 		}
@@ -37,7 +39,13 @@ func (s *shard) mark(b *Batch, i int) error {
 }
 
 // sealWithin seals in the middle of a part: what it marked so far is logged
-// first, so that a table never holds a key whose frame lies behind its end.
+// first, so that a table never holds a key whose frame lies behind its end. An opening takes
+// MaxPos for how far the keys of a run reach in the log, and LogTail takes first for where they
+// begin. Nor could the frame be written later: its keys may lie in the table's own memory
+// (marks.payload), which is the flush's from the seal on.
+//
+// The slot stays what it was, unlike in lockFor. Masks of the part have been read already, and
+// admitPart has set bits in it.
 func (s *shard) sealWithin(b *Batch) error {
 	if err := s.logMarks(b); err != nil {
 		return err
@@ -47,7 +55,9 @@ func (s *shard) sealWithin(b *Batch) error {
 }
 
 // duplicate answers Duplicate on the strength of an unflushed key: the answer
-// waits for the frame that the key is in (I1).
+// waits for the frame that the key is in (I1). Otherwise a message could be dropped as a
+// duplicate, and a crash then take the mark of the first one, whose caller has no answer yet.
+// If the key was marked in this part it has no frame so far: log raises WaitPos again.
 func (b *Batch) duplicate(s *shard, i int) {
 	b.answer(i, dedup.Duplicate)
 	b.Counts.Duplicate++
@@ -58,7 +68,9 @@ func (b *Batch) duplicate(s *shard, i int) {
 func (s *shard) refreshes(b *Batch) bool { return s.set.c.Refresh && b.op != opLook }
 
 // refresh marks a key in the live generation that an older one holds. Its verdict stays;
-// the answer waits for the frame as a fresh key's does (I1).
+// the answer waits for the frame as a fresh key's does (I1). The key is in two generations then,
+// and the older mark goes with its own: nothing has to be moved. mu is held, and lockFor must
+// have made room, since a Duplicate that refreshes takes as much as a new key.
 func (s *shard) refresh(b *Batch, i int) error {
 	t, err := s.tableFor(b, b.form[i], 1)
 	if err != nil {
@@ -83,7 +95,17 @@ func (s *shard) refresh(b *Batch, i int) error {
 }
 
 // logMarks puts the newly marked keys of a part into the filter and the log
-// (I1: filter bits, then log, then the answer).
+// (I1: filter bits, then log, then the answer). With the frame first, a snapshot could lose a
+// key, since the engine reads the log's end without the shard's lock:
+//
+//  1. The key's frame is appended.
+//  2. The engine reads the log's end, behind that frame, and then the filter's bits.
+//  3. The key's bits are set, too late for the snapshot.
+//
+// An opening would take the snapshot for all that lies before that end, and not read the frame
+// again: a marked key would be in no filter.
+//
+// It is called before mu is unlocked, after errors too (endPart).
 func (s *shard) logMarks(b *Batch) error {
 	n := b.fresh.len()
 	if n == 0 {
@@ -105,7 +127,10 @@ func (s *shard) logMarks(b *Batch) error {
 	return err
 }
 
-// log appends the keys in b.fresh to the log, an entry for each form.
+// log appends the keys in b.fresh to the log, an entry for each form: an entry says once which
+// form its keys have. mu is held, which makes the log's order that of the marks: a Forget
+// between two marks of a key is replayed between them. If an entry fails, those before it are in
+// the log and those behind it are not; the log takes nothing more then (I7).
 func (s *shard) log(b *Batch, kind Kind) error {
 	forms := uint(1) << b.form[0]
 	if !b.alike {
@@ -135,7 +160,9 @@ func (s *shard) log(b *Batch, kind Kind) error {
 }
 
 // payload makes the log's record of the keys of one form, in b.payload's memory, and
-// counts them.
+// counts them. Mostly the table's memory is the payload already. It has to be made where the
+// part's keys do not lie side by side in one table, and without a store, where there are no
+// tables: then the first hash word is all that a filter needs.
 func (s *shard) payload(b *Batch, form hash.Form) (p []byte, n int) {
 	le := binary.LittleEndian
 	p = b.payload[:0]
@@ -158,7 +185,8 @@ func (s *shard) payload(b *Batch, form hash.Form) (p []byte, n int) {
 	return p, n
 }
 
-// logged notes where the first frame of a table lies.
+// logged notes where the first frame of a table lies. Frames of a shard ascend, so all others
+// lie behind it, and the log may not be reused from there on (LogTail). mu is held.
 func (u *Unflushed) logged(start uint64) {
 	if !u.isLogged {
 		u.isLogged, u.first = true, start

@@ -3,13 +3,18 @@ package shards
 import "github.com/firstseen/firstseen/internal/keytable"
 
 // marks are the newly marked keys of a part: where they stand in the batch, and beside it
-// what the filter, the table and the log take. They are logged before the shard's lock goes.
+// what the filter, the table and the log take. They are logged before the shard's lock goes,
+// since the next holder must not find keys in the table that the filter does not know (I1).
 type marks struct {
-	at       []int32
-	orders   []uint64
-	payload  []byte // what the log gets: the table's memory, or nil where payload has to build it
-	inFilter bool   // AddAbsent has put them into the filter already
-	old      int    // how many of them are not fresh but refreshed
+	at     []int32  // places in the batch, not in the call
+	orders []uint64 // of the same keys, side by side as AddBatch and InsertNew take them
+	// payload is what the log gets: the table's memory, or nil where shard.payload has to build
+	// it. As the table's memory it has exactly the keys of at, in their order, so whatever
+	// changes at alone sets it to nil.
+	payload []byte
+	// inFilter says that AddAbsent has put all of the keys into the filter already.
+	inFilter bool
+	old      int // how many of them are not fresh but refreshed
 }
 
 func (m *marks) len() int { return len(m.at) }
@@ -35,7 +40,8 @@ func (m *marks) forms(b *Batch) (forms uint) {
 }
 
 // remove takes out the keys at the ascending indexes ks, and puts their places in the batch
-// into ks instead.
+// into ks instead. Their bits stay in the filter, which costs nothing: mark adds the same keys
+// again.
 func (m *marks) remove(ks []int32) {
 	m.payload = nil // it holds the removed keys too
 	n, next := 0, 0
