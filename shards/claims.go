@@ -7,11 +7,11 @@ import (
 	"github.com/firstseen/firstseen/internal/hash"
 )
 
-// A claim is a key in somebody's hands.
+// A claim is a key in somebody's hands. It is guarded by its shard's mu.
 type claim struct {
 	order, lo uint64
-	nonce     uint64 // the token's own part; zero marks a free slot
-	expires   int64  // end of the lease, ns of the engine's clock
+	nonce     uint64 // the token's own part; zero marks a free slot, and is no token's
+	expires   int64  // end of the lease, ns of the engine's clock; see answerClaimed
 	record    []byte // own copy, of the variable forms; nil of the fixed ones
 	form      hash.Form
 	pinned    bool  // a commit under way keeps it, see Set.Pin
@@ -21,6 +21,11 @@ type claim struct {
 // claims holds the claims of one shard: slots, which tokens point into, and an
 // index over them by hash. Claims with the same place in it are a chain: ending one is
 // mostly one load and one store, and leaves no hole that has to be closed.
+//
+// A claim keeps its slot until it ends, whatever comes and goes beside it, because its token
+// names the slot. So slots are never compacted, and their number is that of the most claims that
+// there were at once. A slot that is used again has another nonce: an old token finds the slot,
+// and ends nothing (I6). All of it is guarded by the shard's mu.
 type claims struct {
 	slots []claim
 	free  int32   // first free slot + 1, 0 where there is none
@@ -54,7 +59,9 @@ func (r *spareRecords) copyOf(record []byte) (own []byte) {
 	return append(own, record...)
 }
 
-// keep takes back the memory of a copy that nobody reads after the shard is unlocked.
+// keep takes back the memory of a copy that nobody reads after the shard is unlocked. Until then
+// it may still be read: a commit ends its claims first and then logs their keys from the records
+// (gather, logMarks). So between the two nothing may call copyOf, which only a new claim does.
 func (r *spareRecords) keep(own []byte) {
 	if r.bytes+cap(own) <= r.most {
 		r.records = append(r.records, own[:0])
@@ -67,7 +74,8 @@ type place uint64
 
 func newPlace(shard, slot int) place { return place(shard)<<32 | place(uint32(slot)) }
 
-// A token is the place and a number that is used once.
+// A token is the place and a number that is used once. The place spares a search when the claim
+// ends; the number alone decides whether the token ends it (I6).
 func newToken(p place, nonce uint64) (t dedup.Token) {
 	binary.LittleEndian.PutUint64(t[0:], uint64(p))
 	binary.LittleEndian.PutUint64(t[8:], nonce)
@@ -88,7 +96,8 @@ func split(t dedup.Token) token {
 	return token{number: le.Uint64(t[8:]), shard: le.Uint32(t[4:]), slot: le.Uint32(t[0:])}
 }
 
-// find returns the slot that holds the key, or -1.
+// find returns the slot that holds the key, or -1. Ended leases count: the caller decides what
+// an end means (answerClaimed).
 func (c *claims) find(form hash.Form, order, lo uint64, record []byte) int {
 	if c.live == 0 {
 		return -1
@@ -105,6 +114,7 @@ func (c *claims) find(form hash.Form, order, lo uint64, record []byte) int {
 }
 
 // none reports that no claim has a key of this order, by the index alone: false says nothing.
+// It reads no slot, which would be a random line of its own.
 func (c *claims) none(order uint64) bool { return c.live == 0 || c.index[order>>c.shift] == 0 }
 
 // get returns the claim that a token ends, or nil (I6): a pinned one is not to be ended by
@@ -124,7 +134,8 @@ func (c *claims) getPinned(slot uint32, nonce uint64) *claim {
 	return nil
 }
 
-// at returns the claim that a token names, or nil.
+// at returns the claim that a token names, or nil. Slot and nonce are what the caller's token
+// says and may be anything.
 func (c *claims) at(slot uint32, nonce uint64) *claim {
 	if int(slot) >= len(c.slots) || nonce == 0 || c.slots[slot].nonce != nonce {
 		return nil
@@ -133,7 +144,8 @@ func (c *claims) at(slot uint32, nonce uint64) *claim {
 }
 
 // add returns a slot for a claim of a key that has none, which the caller fills in: all but order and
-// the chain. It may move the others.
+// the chain. It may move the others in memory, so a *claim that was had before is stale after it;
+// their numbers stay. The caller sets nonce before mu is unlocked: until then the slot looks free.
 func (c *claims) add(order uint64) (at int, s *claim) {
 	if 2*(c.live+1) > len(c.index) {
 		c.growIndex()
@@ -157,6 +169,9 @@ func (c *claims) link(order uint64, at int) {
 	c.slots[at].next, *first = *first, int32(at+1)
 }
 
+// growIndex doubles the index before it is more than half full, so that chains stay short. It
+// links the claims anew, since each may have another place. The slots stay where they are, since
+// tokens name them.
 func (c *claims) growIndex() {
 	size := max(64, 2*len(c.index))
 	c.index = make([]int32, size)
@@ -171,7 +186,8 @@ func (c *claims) growIndex() {
 	}
 }
 
-// remove frees a slot.
+// remove frees a slot: its claim has ended, and its token ends nothing any more. The chain is
+// walked from its front, since a claim knows only the next one.
 func (c *claims) remove(at int) {
 	s := &c.slots[at]
 	to := &c.index[s.order>>c.shift]

@@ -52,7 +52,7 @@ func (s *Set) Filled() int { return int(s.filled.Load()) }
 
 // WantsTables reports whether it is time for AddTables: no full table is ready to take the
 // place of the active ones, those are a quarter full, and there are fewer full tables than
-// TableSets per shard.
+// TableSets per shard. A quiet stream seals nothing, and would get memory that it never uses.
 func (s *Set) WantsTables() bool {
 	if s.pool.Ready() > 0 {
 		return false
@@ -74,7 +74,8 @@ func (s *Set) WantsTables() bool {
 	return 4*unflushed > most*len(s.shards) && full < TableSets*len(s.shards)
 }
 
-// AddTables makes full tables resident, one for each shard.
+// AddTables makes full tables resident, one for each shard, since a rotation seals all shards at
+// once. It takes long and locks no shard: it is for a goroutine that nobody waits for.
 func (s *Set) AddTables() error {
 	for range s.shards {
 		if err := s.pool.Warm(0); err != nil {
@@ -92,7 +93,9 @@ const firstKeys = 512
 const moveMost = 16 << 10
 
 // tableFor returns the active table of a form with room for n more keys, at most
-// MaxPart.
+// MaxPart. mu is held. It may seal, so a table that was had before is not the active one any
+// more, and what is in b.fresh is logged. lockFor has made sure that a full table would have
+// room for the part, whatever its forms, but not that this one has grown so far.
 func (s *shard) tableFor(b *Batch, form hash.Form, n int) (*keytable.Table, error) {
 	for {
 		t := s.active.tables[form]
@@ -107,6 +110,7 @@ func (s *shard) tableFor(b *Batch, form hash.Form, n int) (*keytable.Table, erro
 
 // growTable makes the first table of a form, or a larger one, for n more keys. The last step goes
 // to the full size, which the pool recycles. If the pool has one no time is spent on smaller ones.
+// It need not be enough for n: tableFor asks again. mu is held.
 func (s *shard) growTable(b *Batch, form hash.Form, n int) error {
 	old, most, keys := s.active.tables[form], s.set.fullKeys(), firstKeys
 	// More keys than a full table takes: after SetMaxKeys has made full ones smaller.
@@ -148,7 +152,9 @@ func (s *shard) sealsSmall(t *keytable.Table, most int, ready bool) bool {
 	return t.Len() > 0 && 4*t.Cap() > most && s.fullComing(most)
 }
 
-// replaceTable makes t the active table of a form, with the keys of old where there is one.
+// replaceTable makes t the active table of a form, with the keys of old where there is one. Grow
+// tells by the pointer that the memory has changed: see addPiece. mu is held. t belongs to the
+// shard from here on, or to the pool after an error.
 func (s *shard) replaceTable(b *Batch, form hash.Form, n int, old, t *keytable.Table) error {
 	switch {
 	case old != nil:
@@ -175,7 +181,8 @@ func (s *shard) replaceTable(b *Batch, form hash.Form, n int, old, t *keytable.T
 
 // fullComing reports whether a table for that many keys is on its way back to the pool: it
 // waits for its flush or its clearing. It is no if one more sealed table would make callers
-// wait.
+// wait. Only the shard's own sealed tables are looked at, since mu guards no others; the pool
+// speaks for those of all shards that wait for their clearing.
 func (s *shard) fullComing(keys int) bool {
 	if s.set.nSealed.Load() >= int64(s.set.c.MaxSealed) {
 		return false

@@ -18,11 +18,16 @@ const (
 // Unflushed holds the keys that a shard marked in one generation since its last
 // seal, a table for each form. The newest one of a shard takes marks; a sealed
 // one doesn't change any more and waits for its flush.
+//
+// While it is active all of it is guarded by the shard's mu. From the seal on the flusher reads
+// it without a lock: it has got the table from the queue, whose mutex publishes it. Slot alone
+// still changes then: Grow moves it, so it is read with the shard locked. After Published the
+// tables are the pool's.
 type Unflushed struct {
 	Shard      int
 	Generation uint64
-	Slot       int    // of the filter, in which its keys are; guarded by the shard's lock
-	Seq        uint64 // counts the tables of a shard: newer overrides older
+	Slot       int    // of the filter, in which all of its keys are; guarded by the shard's mu, also when sealed
+	Seq        uint64 // counts the tables of a shard: newer overrides older; its runs keep it
 	// End is the log position behind the last frame that lies wholly in this table or older
 	// ones of the shard: once they are runs a replay skips frames up to it. Set by seal.
 	End uint64
@@ -31,10 +36,13 @@ type Unflushed struct {
 	MaxPos     uint64
 	Tombstones []Tombstone
 
-	tables   [hash.Forms]*keytable.Table
-	keys     int
+	// tables are nil for forms of which no key has come. The pointers change while a table grows,
+	// so who gives up the lock in between must compare them: see addPiece.
+	tables [hash.Forms]*keytable.Table
+	keys   int // in all tables, without forgotten ones
+	// first is the log position of its first frame, once isLogged is set.
 	isLogged bool
-	first    uint64 // log position of its first frame, once it is logged
+	first    uint64
 }
 
 // A Tombstone takes back all marks of a key with a lower sequence number.
@@ -45,7 +53,8 @@ type Tombstone struct {
 }
 
 // room reports whether n more keys of any form fit, where there is room for most;
-// forgotten keys leave holes.
+// forgotten keys leave holes. The forms of a part are not known here, so each of them may be all
+// n: their tables count together against most, and every arena must take n records.
 func (u *Unflushed) room(n, most int) bool {
 	used := n
 	for _, t := range &u.tables {
@@ -60,7 +69,8 @@ func (u *Unflushed) room(n, most int) bool {
 	return used <= most
 }
 
-// Keys returns the number of keys, tombstones apart.
+// Keys returns the number of keys, tombstones apart. Like Bytes it is for a sealed table, or with
+// the shard locked.
 func (u *Unflushed) Keys() int { return u.keys }
 
 // Sorted appends the keys of one form to dst in the order of a run, and calls giveWay every
@@ -108,7 +118,8 @@ func (u *Unflushed) RunBytes() (n int) {
 	return n + 2*keytable.MaxRecord*len(u.Tombstones) + 16<<10
 }
 
-// tombKey is a key as a map key: form, hash and rest or record.
+// tombKey is a key as a map key: form, hash and rest or record. It has the whole key, so no hash
+// decides which key is forgotten (I3).
 func tombKey(form hash.Form, hi, lo uint64, record []byte) string {
 	b := make([]byte, 0, 17+len(record))
 	b = append(b, byte(form))
@@ -121,5 +132,6 @@ func tombKey(form hash.Form, hi, lo uint64, record []byte) string {
 	return string(append(b, record...))
 }
 
-// tombstoned is what a shard remembers of a tombstone.
+// tombstoned is what a shard remembers of a tombstone: the number of the table that it was laid
+// in, and the generation with which it goes. By then every mark that it overrides has gone too.
 type tombstoned struct{ seq, generation uint64 }
