@@ -61,8 +61,10 @@ type Engine struct {
 	roomWanted atomic.Bool   // a call, or a rotation, waits for room in the journal
 	fitDue     atomic.Bool   // a generation is over: watchSizes is to fit the tables to the fullest one
 
-	// Each keeps the maintenance, which looks every 50 ms, from starting the same thing twice.
+	// Each keeps the maintenance, which looks every 50 ms, from starting the same thing twice. It must not
+	// find the worker's queue full: see worker.post.
 	snapshotting atomic.Bool // a snapshot is among the worker's jobs
+	following    atomic.Bool // afterRotation is among them, and has not begun
 	growing      atomic.Bool // a growth of the filters is among them
 	growthFailed atomic.Bool // it met damage, as it would again: filters stay as they are
 	resizing     atomic.Bool // a goroutine changes the size of tables or ring

@@ -123,7 +123,13 @@ func (mt *maintainer) postAfterRotation() {
 	if gs := e.window.held(); gs[len(gs)-1].number != old[len(old)-1].number || gs[0].number != old[0].number {
 		mt.lastTold = gs
 		e.rotated.Store(true)
-		e.worker.post(e.afterRotation)
+		// Not rotated itself, which stays set where worker.idle is to try again.
+		if e.following.CompareAndSwap(false, true) {
+			e.worker.post(func() error {
+				e.following.Store(false) // first: a change from here on needs another job
+				return e.afterRotation()
+			})
+		}
 	}
 }
 

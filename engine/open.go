@@ -85,7 +85,8 @@ func (e *Engine) open() error {
 	e.results.e = e
 	e.maintainer = maintainer{e: e, kick: make(chan struct{}, 1)}
 	e.flusher.e, e.flusher.kick = e, make(chan struct{}, 1)
-	e.worker = worker{e: e, jobs: make(chan job, 16), snapshotEnds: map[uint64]journal.Pos{}, damaged: map[uint64]bool{}}
+	e.worker = worker{e: e, jobs: make(chan job, 16), asked: make(chan struct{}, 1),
+		snapshotEnds: map[uint64]journal.Pos{}, damaged: map[uint64]bool{}}
 	e.store = newStore(e.dir, e.fs, e.opts.Logger)
 	e.store.unsynced = e.opts.Temporary
 	// Set before anything writes a manifest: ahead has to be what the one on disk says.

@@ -16,6 +16,8 @@ type worker struct {
 	e *Engine
 	// jobs has room for a few, so that the maintenance, which posts them, need not wait for a merge.
 	jobs chan job
+	// asked, of capacity 1, is full while the job of a call is in jobs. The rest is the maintenance's.
+	asked chan struct{}
 
 	// The loop's own, but for Open before it and Close after it.
 	snapshotEnds map[uint64]journal.Pos // how far each generation's snapshot reaches
@@ -32,8 +34,9 @@ type job struct {
 	done chan error // of capacity 1: who waits may have gone
 }
 
-// post gives the worker something to do. It waits where the queue is full: snapshotting and growing
-// keep the maintenance from filling it. After Close it is dropped: nothing here is needed by the
+// post gives the worker something to do. It would wait where the queue is full, and calls with it for
+// what the maintenance does: snapshotting, growing and following keep the maintenance from filling it,
+// asked keeps calls from it. After Close it is dropped: nothing here is needed by the
 // next opening.
 func (wk *worker) post(run func() error) {
 	select {
@@ -46,9 +49,10 @@ func (wk *worker) post(run func() error) {
 // done all the same. It is for calls, which hold the gate: Close comes after them, so the worker is
 // there to answer.
 func (wk *worker) do(ctx context.Context, run func() error) error {
-	j := job{run, make(chan error, 1)}
+	j := job{func() error { <-wk.asked; return run() }, make(chan error, 1)}
 	select {
-	case wk.jobs <- j:
+	case wk.asked <- struct{}{}:
+		wk.jobs <- j
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	case <-wk.e.stop.Done():
