@@ -94,14 +94,16 @@ func (e *Engine) merge(generation uint64, all bool) (merged bool, err error) {
 	if e.diskFull.Load() {
 		return false, nil
 	}
-	old, bytes := e.store.mergeable(generation, all)
-	if len(old) == 0 {
-		return false, nil
-	}
-	// A flush may need its room beside this.
-	if err := e.checkFree(bytes + max(0, e.opts.MinFreeDisk)); err != nil {
+	old, bytes, err := e.store.mergeable(generation, all, func(bytes int64) error {
+		// A flush may need its room beside this.
+		return e.checkFree(bytes + max(0, e.opts.MinFreeDisk))
+	})
+	if err != nil {
 		e.opts.Logger.Debug("a merge waits for room", "generation", generation, "error", err)
 		return false, nil // another time
+	}
+	if len(old) == 0 {
+		return false, nil
 	}
 	defer e.phase("merge")()
 	dst, err := e.store.newSegment(max(bytes, e.segmentBytes()))

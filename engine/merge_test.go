@@ -36,11 +36,15 @@ func TestMergeSparesBusySegments(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if picked, _ := e.store.mergeable(generation, true); picked[seg.ID()] {
+	mergeable := func() map[uint64]bool {
+		picked, _, _ := e.store.mergeable(generation, true, func(int64) error { return nil })
+		return picked
+	}
+	if picked := mergeable(); picked[seg.ID()] {
 		t.Errorf("segment %d is picked for a merge while a flush writes to it", seg.ID())
 	}
 	e.store.endWrite(seg)
-	if picked, _ := e.store.mergeable(generation, true); !picked[seg.ID()] {
+	if picked := mergeable(); !picked[seg.ID()] {
 		t.Errorf("segment %d is not picked after the flush: %v", seg.ID(), picked)
 	}
 	if err := e.worker.do(ctx, func() error {
@@ -164,6 +168,38 @@ func TestI7FailedMerge(t *testing.T) {
 	e.crash(t)
 	o.fs = nil
 	admitAll(t, mustOpen(t, dir, o), keys, dedup.Duplicate)
+}
+
+// TestMergeWithoutRoom: a merge that waits for room leaves the generation's segment to the flushes.
+func TestMergeWithoutRoom(t *testing.T) {
+	e, keys := openUnmerged(t, t.TempDir(), testOptions(newFakeClock()))
+	live := e.window.live()
+	before, err := e.store.segmentFor(live, 0, e.segmentBytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := e.dir
+	noRoom := func() { e.dir = filepath.Join(dir, "none") } // whose free space can't be told
+	if err := mergeLive(e, noRoom); err != nil {
+		t.Fatal(err)
+	}
+	if runs, _ := e.runsOf(live); runs < 2 {
+		t.Fatal("it was merged: the test shows nothing")
+	}
+	if after, err := e.store.segmentFor(live, 0, e.segmentBytes()); err != nil || after != before {
+		t.Errorf("flushes go to segment %d, %v, want %d", after.ID(), err, before.ID())
+	}
+	if err := mergeLive(e, func() { e.dir = dir }); err != nil {
+		t.Fatal(err)
+	}
+	if runs, _ := e.runsOf(live); runs != 1 {
+		t.Errorf("with room there are %d runs, want 1", runs)
+	}
+	if after, err := e.store.segmentFor(live, 0, e.segmentBytes()); err != nil || after == before {
+		t.Errorf("a flush would write to the merged segment; %v", err)
+	}
+	admitAll(t, e, keys, dedup.Duplicate)
+	mustClose(t, e)
 }
 
 // TestMergeOfDamage: a run that is damaged keeps its generation from being merged, and filters

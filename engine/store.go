@@ -231,12 +231,18 @@ func (s *store) damaged(format string, args ...any) error {
 // mergeable picks the segments of a generation to merge, with the bytes they hold, and keeps
 // later flushes from writing to them. It picks the smallest ones that together fit into one
 // segment; none if they are merged already.
-func (s *store) mergeable(generation uint64, all bool) (picked map[uint64]bool, bytes int64) {
+//
+// checkFree is asked whether there is room for so many bytes. After its error flushes keep their
+// segment: a merge that waits for room would otherwise have them begin another one with each try.
+// It is called with mu held, so that no flush begins in between.
+func (s *store) mergeable(generation uint64, all bool, checkFree func(int64) error) (
+	picked map[uint64]bool, bytes int64, err error,
+) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	g := s.manifest.Generation(generation)
 	if g == nil {
-		return nil, 0
+		return nil, 0, nil
 	}
 	var segs []*persist.Segment
 	for i := range g.Segments {
@@ -257,13 +263,16 @@ func (s *store) mergeable(generation uint64, all bool) (picked map[uint64]bool, 
 			bytes += seg.Bytes()
 		}
 		if mergesAny(g, picked) {
+			if err := checkFree(bytes); err != nil {
+				return nil, 0, err
+			}
 			if picked[s.current[generation]] {
 				delete(s.current, generation)
 			}
-			return picked, bytes
+			return picked, bytes, nil
 		}
 	}
-	return nil, 0
+	return nil, 0, nil
 }
 
 // mergesAny reports whether some shard and form has more than one run in the segments. Otherwise a
