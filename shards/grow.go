@@ -21,7 +21,12 @@ import (
 //     run for the slots that moved gives in place of its own. The version is raised, since
 //     masks read before are in the old slots.
 //
-// Column must not be called meanwhile: the slots of generations change.
+// Steps 2 and 3 must not change places. A table that is no run yet when the runs are listed may
+// be published before the tables are: its keys would be in neither list. In this order a key may
+// be added twice, which a filter does not mind.
+//
+// An error of add leaves the shard with the filter that it had. One Grow of a shard at a time,
+// and Column must not be called meanwhile: the slots of generations change.
 func (s *Set) Grow(shard int, c bloom.Config, add func(add func(generation uint64, slots uint8, orders []uint64)) error,
 	install func(moved func(slots uint8) uint8)) error {
 	larger, err := newFilter(s.c.Kind, c)
@@ -66,7 +71,8 @@ func (s *Set) Grow(shard int, c bloom.Config, add func(add func(generation uint6
 }
 
 // addLarger adds orders to the larger filter, unless their generation has left the window: its
-// slot may be a newer one's by now.
+// slot may be a newer one's by now. Both are looked at under one lock, as Retire may come at any
+// time. slots are those of the present filter, which its runs keep until step 4.
 func (s *shard) addLarger(generation uint64, slots uint8, orders []uint64) {
 	s.lockLater()
 	defer s.mu.Unlock()
@@ -78,7 +84,7 @@ func (s *shard) addLarger(generation uint64, slots uint8, orders []uint64) {
 }
 
 // addUnflushed adds the keys of a table to the larger filter, unless it was flushed since it
-// was listed: its memory is recycled then, and its run is added later.
+// was listed: its memory is recycled then, and its run is added later. The caller holds no lock.
 func (s *shard) addUnflushed(u *Unflushed) {
 	orders := make([]uint64, 0, MaxPart)
 	for form := range u.tables {
@@ -112,6 +118,7 @@ func (s *shard) addPiece(u *Unflushed, form int, t *keytable.Table, at int, orde
 	return t, at, orders, len(orders) > 0
 }
 
+// isSealed reports whether a table is still in memory, though not active. mu is held.
 func (s *shard) isSealed(u *Unflushed) bool {
 	for _, t := range s.sealed {
 		if t == u {

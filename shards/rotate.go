@@ -5,6 +5,10 @@ package shards
 // is none; without a store one must be free. A call that overlaps may mark keys in the old
 // generation in one shard and in the new one in another: each frame says in which.
 //
+// The caller has logged the rotation before, so that a replay knows the generation when it meets
+// its first mark, and has calls of Rotate and Retire come one after the other. Unlike background
+// work it queues for the locks, because it may be a call that rotates.
+//
 // The slot's bits count as zero at once and are cleared later, by Clear (docs/decisions/008).
 func (s *Set) Rotate(generation uint64) {
 	last := uint64(0)
@@ -19,6 +23,10 @@ func (s *Set) Rotate(generation uint64) {
 	s.filled.Store(0)
 }
 
+// rotate begins a generation in one shard. The version goes up, because the slot may be one that
+// masks of pending keys name for what was in it before, and because the new slot is in none of
+// them. The table is sealed before rotateSlot, since all keys of a table are in one slot and of
+// one generation. mu is held.
 func (s *shard) rotate(generation uint64) {
 	s.generation, s.live = generation, 0
 	s.version++
@@ -28,7 +36,10 @@ func (s *shard) rotate(generation uint64) {
 }
 
 // Retire takes generations before oldest out of all answers (I4). Their slots are free, what
-// the store still has of them is no longer asked, and their tombstones go.
+// the store still has of them is no longer asked, and their tombstones go. It comes before the
+// Rotate that needs a free slot. Runs and sealed tables of those generations stay where they are
+// for a while, and a newer generation may get their slot: so look-ups compare generations with
+// oldest as well, which changes in the same step as the slots.
 func (s *Set) Retire(oldest uint64) {
 	s.oldest.Store(oldest)
 	for i := range s.shards {
@@ -74,7 +85,8 @@ func (s *Set) Clear() (more bool) {
 	return s.pool.ClearOne() || more
 }
 
-// Pos returns the log position behind the last frame of a shard.
+// Pos returns the log position behind the last frame of a shard. More may be logged as soon as it
+// returns.
 func (s *Set) Pos(shard int) uint64 {
 	sh := &s.shards[shard]
 	sh.mu.Lock()

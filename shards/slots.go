@@ -18,7 +18,9 @@ import (
 // says "maybe" more often until the filter has grown. A slot is free again when all of its
 // generations have left the window.
 //
-// None of this is on disk: an opening, and each growth, hands the slots out anew.
+// None of this is on disk: an opening, and each growth, hands the slots out anew. It is guarded
+// by the shard's mu, as all that has to change in step with it: filter, inUse, and the slots of
+// tables and runs.
 type slots struct {
 	n     int    // of the filter
 	share uint64 // keys that a slot is made for
@@ -26,9 +28,9 @@ type slots struct {
 	dirty uint8  // bits of those that have held keys and must be emptied before the next ones
 	begun uint64 // counts how often a slot was handed out: orders them by age
 	slot  [bloom.MaxGenerations]struct {
-		first, last uint64 // generations in it
-		keys        uint64
-		begun       uint64
+		first, last uint64 // generations in it; it is free when last has left the window
+		keys        uint64 // that were put into it: only sizes go by it, no answer
+		begun       uint64 // the count when it was handed out
 	}
 }
 
@@ -46,7 +48,8 @@ func (t *slots) of(generation uint64) (mask uint8) {
 	return mask
 }
 
-// newest returns the slot of a generation that was begun last.
+// newest returns the slot of a generation that was begun last: the one that takes its marks. A
+// generation without a slot gets 0, so the caller must know that it has one.
 func (t *slots) newest(generation uint64) (slot int) {
 	begun := uint64(0)
 	for i := range t.n {
@@ -69,7 +72,8 @@ func (t *slots) retire(oldest uint64) {
 // free counts the slots that hold nothing of the window.
 func (t *slots) free() int { return t.n - bits.OnesCount8(t.used) }
 
-// take hands a free slot to a generation, one that needs no emptying if there is one.
+// take hands a free slot to a generation, one that needs no emptying if there is one. There must
+// be a free one.
 func (t *slots) take(generation uint64) (slot int, dirty bool) {
 	free := ^t.used & (1<<t.n - 1)
 	if clean := free &^ t.dirty; clean != 0 {
@@ -79,7 +83,8 @@ func (t *slots) take(generation uint64) (slot int, dirty bool) {
 	return slot, t.give(slot, generation)
 }
 
-// give hands a certain slot to a generation. It reports whether it must be emptied.
+// give hands a certain slot to a generation. It reports whether it must be emptied: bits that a
+// retired generation has left would make new keys "maybe", but never a marked one new.
 func (t *slots) give(slot int, generation uint64) (dirty bool) {
 	dirty = t.dirty>>slot&1 != 0
 	t.used |= 1 << slot
@@ -107,7 +112,8 @@ func (t *slots) crowded() bool {
 }
 
 // pack says which slot of a larger or smaller filter takes what lies in each slot of this one.
-// It goes by their age and takes as few as hold it all.
+// It goes by their age and takes as few as hold it all. Neighbours in age share a slot, because
+// it is free again only when the youngest of what is in it has left the window.
 func (t *slots) pack(to *slots) (move [bloom.MaxGenerations]uint8) {
 	var order []int
 	for i := range t.n {
@@ -146,7 +152,10 @@ func (s *shard) rotateSlot() {
 	}
 }
 
-// beginSlot has the live generation's marks go to a free slot. The active table must be empty.
+// beginSlot has the live generation's marks go to a free slot, of which there must be one. The
+// active table must be empty: its keys would have the old slot's bits, and be looked for by the
+// new one's (I1). Gaps of the slot's former generations end here, as those have left the window.
+// mu is held.
 func (s *shard) beginSlot() {
 	t := &s.slots
 	slot, dirty := 0, false
@@ -169,21 +178,33 @@ func (s *shard) beginSlot() {
 }
 
 // followSlot leaves a full slot for a free one. It is called before a part is decided, so that
-// the part's masks, its bits and its table agree on the slot.
+// the part's masks, its bits and its table agree on the slot. Within a part a key could be lost:
+//
+//  1. The part's masks are read, and the bits of its new keys set in slot 1.
+//  2. The table is sealed, and slot 2 follows. The new table is of slot 2.
+//  3. The keys go into that table. Later their masks have slot 1 alone, so the table is not asked
+//     once it is sealed, and neither is its run.
+//
+// The version stays, although masks of pending keys lack the new slot: what is marked there is
+// counted in added, and the second look reads those masks again.
 func (s *shard) followSlot() {
 	if s.slots.free() > 0 && !s.slots.takes(s.slot, uint64(s.set.maxKeys.Load())) {
 		s.beginSlot()
 	}
 }
 
-// growing is what lies in which slot of the filter that Grow is making.
+// growing is what lies in which slot of the filter that Grow is making. It is a plan that has to
+// follow the shard while Grow is at work, since rotations and full tables go on: at the end it
+// takes the place of the shard's slots in one step. Guarded by the shard's mu.
 type growing struct {
 	slots
 	move [bloom.MaxGenerations]uint8 // by the present filter's slots
 	live int                         // gets what the live slot gets
 }
 
-// follow notes a slot that was begun in the present filter.
+// follow notes a slot that was begun in the present filter. It need not begin one here, where a
+// slot holds more. A slot that is taken here may have bits of a generation that was retired
+// during the growth. They are left, and make some keys "maybe".
 func (g *growing) follow(slot int, generation uint64) {
 	if g.free() > 0 && !g.takes(g.live, g.share/2) {
 		g.live, _ = g.take(generation)
