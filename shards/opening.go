@@ -1,5 +1,10 @@
 package shards
 
+// What an opening does, before the first call and in this order: AssignSlots, AddGeneration and
+// SetOldest; PlaceRun, SetSeq and AddTombstone, run by run; MergeColumn or AddOrders; Replay.
+// Runs come before the log, so that its tables and tombstones get higher numbers than all of them.
+// Several goroutines may call AddOrders for different shards.
+
 // SetOldest names the oldest generation that counts, at opening.
 func (s *Set) SetOldest(oldest uint64) {
 	s.oldest.Store(oldest)
@@ -12,7 +17,9 @@ func (s *Set) SetOldest(oldest uint64) {
 }
 
 // AddGeneration makes a generation count, at opening; lost says that runs of it are
-// missing, blind that its filter can't be had either.
+// missing, blind that its filter can't be had either. It may be called again when a gap turns up.
+// A gap is noted for the slot, as a mask tells nothing else. So keys of whole generations that
+// share it are Unknown too where they can't be found: too careful, but never a wrong Fresh (I5).
 func (s *Set) AddGeneration(generation uint64, lost, blind bool) {
 	for i := range s.shards {
 		sh := &s.shards[i]
@@ -51,7 +58,8 @@ func (s *shard) assign(generation uint64) {
 
 // AssignSlots gives slots to the generations of a directory that is being opened, oldest first,
 // with the keys that each one has; the last one is live. Where they are more than slots, several
-// share one.
+// share one. A generation gets the next slot while enough are left for all that follow, or when
+// the one before has its share already.
 func (s *Set) AssignSlots(first uint64, keys []uint64) {
 	total := uint64(0)
 	for _, n := range keys {
@@ -86,7 +94,8 @@ func (s *Set) AssignSlots(first uint64, keys []uint64) {
 }
 
 // PlaceRun returns the slot for a run of so many keys, at opening; runs come by generation
-// and in their order. whole says that the generation must stay in one slot.
+// and in their order. whole says that the generation must stay in one slot: its bits may come from
+// a snapshot, which does not tell which run a key is in.
 func (s *Set) PlaceRun(shard int, generation, keys uint64, whole bool) int {
 	sh := &s.shards[shard]
 	sh.mu.Lock()
@@ -117,7 +126,8 @@ func (s *Set) SetSeq(shard int, seq uint64) {
 	sh.mu.Unlock()
 }
 
-// AddTombstone lays a tombstone that a run keeps, at opening.
+// AddTombstone lays a tombstone that a run keeps, at opening. Several runs may have one for the
+// key: the newest overrides all that the others do.
 func (s *Set) AddTombstone(shard int, t Tombstone, seq, generation uint64) {
 	sh := &s.shards[shard]
 	sh.mu.Lock()

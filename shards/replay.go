@@ -10,6 +10,18 @@ import (
 
 // Replay applies one record of the log that starts and ends at the given
 // positions, at opening. Records of a shard come in the order they were logged.
+//
+// A record may be applied twice, by this opening and by one before, since a mark that is there
+// changes nothing. A record whose table is full in its middle makes use of that:
+//
+//  1. replaying is the record's end, and the table notes its start.
+//  2. The table is sealed within the record. Its End is the end of the record before, so its run
+//     covers only what lies before this one. Its MaxPos is this record's end, since it has keys
+//     of it.
+//  3. The rest goes into the next table, which notes the record's start too: LogTail must not
+//     pass the record before both tables are runs.
+//  4. If only the first table is flushed before the next opening, that one applies the whole record
+//     again. The first keys are in a run and in a table then, which does no harm.
 func (s *Set) Replay(b *Batch, r *LogEntry, start, end uint64) error {
 	if r.Shard >= len(s.shards) {
 		return fmt.Errorf("the log names shard %d of %d: %w", r.Shard, len(s.shards), dedup.ErrCorrupt)
@@ -52,7 +64,8 @@ func (s *Set) Replay(b *Batch, r *LogEntry, start, end uint64) error {
 	return nil
 }
 
-// replayMark is mark without an answer; a full table is sealed without a log.
+// replayMark is mark without an answer; a full table is sealed without a log. The table that
+// takes its place is made for the live generation, and is given back to the record's own.
 func (s *shard) replayMark(b *Batch, i int) error {
 	b.fresh.reset() // nothing to log: it came from there
 	generation, slot := s.active.Generation, s.active.Slot
@@ -61,7 +74,9 @@ func (s *shard) replayMark(b *Batch, i int) error {
 	return err
 }
 
-// replayInto makes the active table, which is empty, one of a generation.
+// replayInto makes the active table, which is empty, one of a generation. Only in a replay may
+// that be a sealed one: the window is restored before frames of its older generations are read.
+// mu is held.
 func (s *shard) replayInto(generation uint64) {
 	s.assign(generation)
 	s.active.Generation = generation
@@ -70,7 +85,8 @@ func (s *shard) replayInto(generation uint64) {
 	}
 }
 
-// EndReplay leaves every shard's active table to the live generation.
+// EndReplay leaves every shard's active table to the live generation, as all calls expect it. It
+// comes after the last Replay and before the first call.
 func (s *Set) EndReplay() {
 	for i := range s.shards {
 		sh := &s.shards[i]
@@ -84,7 +100,8 @@ func (s *Set) EndReplay() {
 }
 
 // decode fills b with the keys of a record. A record that no engine writes is
-// damage that the log's checksums did not see.
+// damage that the log's checksums did not see. Everything is checked before the shard changes. A
+// count is held against the payload before memory is made for it: each key takes a byte or more.
 func (s *Set) decode(b *Batch, r *LogEntry) error {
 	if r.Kind >= NoKind || r.Form >= hash.Forms || r.Count < 0 || r.Count > len(r.Payload) {
 		return fmt.Errorf("a record of kind %d, form %d and %d keys in %d bytes: %w", r.Kind, r.Form, r.Count, len(r.Payload), dedup.ErrCorrupt)

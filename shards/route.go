@@ -4,7 +4,8 @@ import (
 	"github.com/firstseen/firstseen/internal/hash"
 )
 
-// resize makes room for n keys.
+// resize makes room for n keys. All slices grow together, so the capacity of order tells for
+// them, and for those that only some calls need and that are made later (records, tokens).
 func (b *Batch) resize(n int) {
 	if cap(b.order) < n {
 		n := max(n, 64)
@@ -21,7 +22,9 @@ func (b *Batch) resize(n int) {
 }
 
 // route hashes keys (at most MaxPart, all of valid length) and puts them in the
-// order of their shards by counting. Keys of one shard keep their order.
+// order of their shards by counting. Keys of one shard keep their order, so that of twins in a
+// call the first gets Fresh. What is scattered is the places only, of four bytes each; the words
+// are gathered by them afterwards, one array after the other.
 func (b *Batch) route(h *hash.Hasher, keys [][]byte, shardBits uint) {
 	if len(keys) != b.n {
 		b.resize(len(keys))
@@ -71,7 +74,8 @@ func (b *Batch) route(h *hash.Hasher, keys [][]byte, shardBits uint) {
 	}
 }
 
-// sumOthers hashes the keys from the n-th on, those before being of one form.
+// sumOthers hashes the keys from the n-th on, those before being of one form. A digest is noted
+// by its index: a slice of b.digest would be stale when append moves it.
 func (b *Batch) sumOthers(h *hash.Hasher, keys [][]byte, form hash.Form, n int) {
 	for i := range n {
 		b.forms[i] = form
@@ -91,7 +95,8 @@ func (b *Batch) sumOthers(h *hash.Hasher, keys [][]byte, form hash.Form, n int) 
 	}
 }
 
-// routeOne is route for one key: no counting, no scatter.
+// routeOne is route for one key: no counting, no scatter. b.start is not set, so whoever takes
+// b.part must look at b.n first. With one shard the shift is by 64, which gives 0 in Go.
 func (b *Batch) routeOne(h *hash.Hasher, key []byte, shardBits uint) {
 	var digest [hash.DigestLen]byte
 	k := h.Sum(key, &digest)
@@ -104,7 +109,8 @@ func (b *Batch) routeOne(h *hash.Hasher, key []byte, shardBits uint) {
 }
 
 // routeRecords finds the stored bytes of the keys of variable forms: the key itself, or its
-// digest.
+// digest. They are the caller's memory or the batch's, and good for the call only: tables, claims
+// and tombstones copy them.
 func (b *Batch) routeRecords() {
 	if cap(b.record) < b.n {
 		b.record = make([][]byte, cap(b.order))
