@@ -42,7 +42,8 @@ func (s *Set) MergeColumn(shard int, generation uint64, column []byte) error {
 // column is the slot of a generation that has one: see Whole.
 func (s *shard) column(generation uint64) int { return s.slots.newest(generation) }
 
-// SlotBytes returns the size of one shard's and generation's bits.
+// SlotBytes returns the size of one shard's and generation's bits. It speaks for all shards only
+// where Whole has said so, or at opening, and must not overlap with Grow.
 func (s *Set) SlotBytes() int { return (*s.shards[0].filter.Load()).SlotBytes() }
 
 // Hashes returns the number of bits that a key sets.

@@ -84,6 +84,7 @@ func (s *Set) decide(ctx context.Context, b *Batch) error {
 	if err != nil {
 		return err
 	}
+	// The first look went from shard to shard, so the keys of each shard stand together.
 	for rest := b.pending; len(rest) > 0; {
 		shard, n := rest[0].Shard, 1
 		for n < len(rest) && rest[n].Shard == shard {
@@ -196,7 +197,10 @@ func (s *shard) maybe(b *Batch, i int32) uint8 {
 
 // decideConfirmed answers one key after its confirm. Another call, or the key's twin in this
 // one, may have marked or claimed it since the first look. If so the shard has counted it in
-// added; if added is what it was, the tables need not be asked again.
+// added; if added is what it was, the tables need not be asked again. Tombstones are always
+// asked, since a Forget may have come after the confirm.
+//
+// A Duplicate that a run says waits for no frame: the log was synced before the run was published.
 func (s *shard) decideConfirmed(b *Batch, p Pending) error {
 	i := int(p.I)
 	if s.added != b.added[s.index] {

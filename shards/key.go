@@ -110,7 +110,8 @@ func (s *shard) inActive(b *Batch, i int) bool {
 	return s.active.has(b.form[i], order, s.hi(order), b.lo[i], b.recordOf(i))
 }
 
-// inSealed returns the newest sealed table that holds a key, or nil.
+// inSealed returns the newest sealed table that holds a key, or nil. If a tombstone overrides that
+// one it overrides all older ones too, so the search ends. mu is held.
 func (s *shard) inSealed(b *Batch, i int, mask uint8) *Unflushed {
 	form, order, lo, record := b.form[i], b.order[i], b.lo[i], b.recordOf(i)
 	h := s.hi(order)
@@ -127,7 +128,8 @@ func (s *shard) inSealed(b *Batch, i int, mask uint8) *Unflushed {
 }
 
 // asks reports whether a sealed table has to be looked into for a key that only
-// the slots of mask may hold.
+// the slots of mask may hold. The slot alone does not say so: the table of a retired generation
+// stays until its flush, and its slot may be a newer one's by then (I4).
 func (s *shard) asks(u *Unflushed, mask uint8) bool {
 	return u.Generation >= s.oldest && mask&(1<<u.Slot) != 0
 }

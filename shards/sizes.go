@@ -16,7 +16,7 @@ type Sizes struct {
 	LiveKeys    uint64    // marked in the live generation since it began or since opening
 }
 
-// Sizes sums over all shards.
+// Sizes sums over all shards, one after the other: no moment need have had the sums.
 func (s *Set) Sizes() Sizes {
 	z := Sizes{Fill: make([]float64, s.c.Generations), Sealed: s.Sealed()}
 	sampled := max(1, len(s.shards)/4) // four filters tell: hashes fill all alike
