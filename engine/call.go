@@ -45,7 +45,7 @@ func (c *call) reset() {
 	}
 }
 
-// step runs do on at most shards.MaxPart valid keys and collects what to wait for. The room in
+// step runs do on at most shards.MaxPiece valid keys and collects what to wait for. The room in
 // the journal is reserved first, before any shard is locked, so that who waits for room keeps
 // nobody else waiting (I8). What do has not used is given back.
 func (c *call) step(ctx context.Context, keys [][]byte, do func(*call, context.Context) error) error {
@@ -93,7 +93,7 @@ func (c *call) answer(ctx context.Context, keys [][]byte, out []dedup.Verdict, d
 	}
 	var err error
 	for done := 0; done < len(keys) && err == nil; {
-		n := min(shards.MaxPart, len(keys)-done)
+		n := min(shards.MaxPiece, len(keys)-done)
 		c.batch.Out = out[done : done+n]
 		err = c.step(ctx, keys[done:done+n], do)
 		done += n
@@ -202,7 +202,7 @@ func (c *call) claim(ctx context.Context, keys [][]byte, cs []dedup.Claim) error
 	c.out = appendUnknown(c.out[:0], len(keys))
 	var err error
 	for done := 0; done < len(keys) && err == nil; {
-		n := min(shards.MaxPart, len(keys)-done)
+		n := min(shards.MaxPiece, len(keys)-done)
 		c.batch.Out, c.claims = c.out[done:done+n], cs[done:done+n]
 		c.marked = append(c.marked[:0], make([]uint64, n)...)
 		c.batch.Marked = c.marked
@@ -246,7 +246,7 @@ func (c *call) commit(ctx context.Context, cs []dedup.Claim) error {
 	var err error
 	results := false
 	for done := 0; done < len(cs) && err == nil; {
-		n := min(shards.MaxPart, len(cs)-done)
+		n := min(shards.MaxPiece, len(cs)-done)
 		part, mine := cs[done:done+n], c.lost[done:done+n]
 		if hasResults(part) {
 			results = true
@@ -286,7 +286,7 @@ func (c *call) commitPart(ctx context.Context, cs []dedup.Claim, lost []bool) er
 func (c *call) release(cs []dedup.Claim) error {
 	c.lost = append(c.lost[:0], make([]bool, len(cs))...)
 	for done := 0; done < len(cs); {
-		n := min(shards.MaxPart, len(cs)-done)
+		n := min(shards.MaxPiece, len(cs)-done)
 		c.e.set.Release(&c.batch, cs[done:done+n], c.lost[done:done+n])
 		c.e.counts.add(&c.batch.Counts)
 		done += n

@@ -97,7 +97,7 @@ func refusedAll(t *testing.T, e *Engine, held dedup.Claim, want error) {
 	}
 }
 
-// TestI7AnswersOfFailedWrite: a call of more than shards.MaxPart keys, one of them
+// TestI7AnswersOfFailedWrite: a call of more than shards.MaxPiece keys, one of them
 // invalid behind the first part, keeps none of the first part's answers when the
 // write that they rest on failed.
 func TestI7AnswersOfFailedWrite(t *testing.T) {
@@ -107,8 +107,8 @@ func TestI7AnswersOfFailedWrite(t *testing.T) {
 	e := mustOpen(t, t.TempDir(), o)
 	broken := errors.New("no")
 	disk.set(func(string) error { return broken })
-	keys := intKeys(0, shards.MaxPart+100)
-	keys[shards.MaxPart+50] = nil
+	keys := intKeys(0, shards.MaxPiece+100)
+	keys[shards.MaxPiece+50] = nil
 	vs, err := e.AdmitBatch(ctx, nil, keys)
 	if !errors.Is(err, dedup.ErrFailed) {
 		t.Fatalf("%v", err)

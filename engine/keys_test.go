@@ -45,7 +45,7 @@ func TestKeyLengths(t *testing.T) {
 // TestInvalidKeys: empty and oversize keys get Unknown and are named; the rest of
 // their batch is answered, at whatever place of however long a batch.
 func TestInvalidKeys(t *testing.T) {
-	for _, n := range []int{4, shards.MaxPart, 2*shards.MaxPart + 100} {
+	for _, n := range []int{4, shards.MaxPiece, 2*shards.MaxPiece + 100} {
 		t.Run(fmt.Sprintf("batch=%d", n), func(t *testing.T) {
 			e := mustOpen(t, t.TempDir(), testOptions(nil))
 			keys := intKeys(0, n)

@@ -12,12 +12,12 @@ import (
 const (
 	// MaxShards is the largest number of shards.
 	MaxShards = 256
-	// MaxPart is the largest number of keys that are decided under one lock;
-	// longer batches go in several steps.
-	MaxPart = keytable.MaxInsert
+	// MaxPiece is the largest number of keys of a piece. Longer calls are decided piece by piece.
+	// All keys of a piece may be of one shard, and then one part, under one lock.
+	MaxPiece = keytable.MaxInsert
 )
 
-// A Batch is up to MaxPart keys of a call: what was asked, the answers, and scratch memory.
+// A Batch is a piece of a call, up to MaxPiece keys: what was asked, the answers, and scratch memory.
 // It is reused from call to call and used by one at a time.
 type Batch struct {
 	asked

@@ -32,7 +32,7 @@ func TestRoute(t *testing.T) {
 	var b Batch // reused, as in use
 	rng := rand.New(rand.NewPCG(1, 3))
 	for shardBits := uint(0); shardBits <= 8; shardBits++ {
-		for _, n := range []int{0, 1, 1, 2, 65, 1000, 1000, MaxPart} {
+		for _, n := range []int{0, 1, 1, 2, 65, 1000, 1000, MaxPiece} {
 			keys := make([][]byte, n)
 			for i := range keys {
 				keys[i] = mixedKey(rng, 500)

@@ -26,7 +26,7 @@ func (s *shard) hold(b *Batch, i int) {
 	b.Counts.Claimed++
 }
 
-// Commit marks the keys of the claims, at most MaxPart, that their tokens still
+// Commit marks the keys of the claims, at most MaxPiece, that their tokens still
 // end, and sets lost[i] for the others. b.WaitPos is what to wait for. A lease
 // that ended without another owner coming is still good: the handler did its
 // work, and a mark is the best that can follow.
@@ -258,7 +258,7 @@ func (s *Set) Extend(c dedup.Claim, expires int64) (ok bool) {
 
 // Sweep frees claims whose lease ended before the given time and returns how
 // many: nobody asked for their keys since, or they would be gone. The time should lie well
-// before now, since a late commit of a swept claim is lost. It goes in pieces of MaxPart slots,
+// before now, since a late commit of a swept claim is lost. It goes in pieces of MaxPiece slots,
 // so that a call waits for one of them at most. Claims may come and go between two pieces: the
 // slots do not move, so at worst one is missed until the next sweep. One goroutine calls it.
 func (s *Set) Sweep(before int64) (swept uint64) {
@@ -266,7 +266,7 @@ func (s *Set) Sweep(before int64) (swept uint64) {
 		sh := &s.shards[i]
 		for {
 			sh.lockLater()
-			next, n := sh.claims.sweep(sh.sweepAt, MaxPart, before)
+			next, n := sh.claims.sweep(sh.sweepAt, MaxPiece, before)
 			sh.sweepAt = next
 			sh.mu.Unlock()
 			swept += n

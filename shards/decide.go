@@ -115,7 +115,7 @@ func (s *Set) decideFirst(ctx context.Context, b *Batch) error {
 				s.c.Confirmer.Offer(b, b.pending)
 			}
 		}
-		b.next.Next(MaxPart)
+		b.next.Next(MaxPiece)
 	}
 	return nil
 }

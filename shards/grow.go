@@ -86,7 +86,7 @@ func (s *shard) addLarger(generation uint64, slots uint8, orders []uint64) {
 // addUnflushed adds the keys of a table to the larger filter, unless it was flushed since it
 // was listed: its memory is recycled then, and its run is added later. The caller holds no lock.
 func (s *shard) addUnflushed(u *Unflushed) {
-	orders := make([]uint64, 0, MaxPart)
+	orders := make([]uint64, 0, MaxPiece)
 	for form := range u.tables {
 		var t *keytable.Table
 		for at, more := 0, true; more; at += len(orders) {
@@ -111,7 +111,7 @@ func (s *shard) addPiece(u *Unflushed, form int, t *keytable.Table, at int, orde
 		t, at = u.tables[form], 0
 	}
 	pairs := t.Stored(at)
-	for _, p := range pairs[:min(MaxPart, len(pairs))] {
+	for _, p := range pairs[:min(MaxPiece, len(pairs))] {
 		orders = append(orders, p.Hi<<s.set.shardBits)
 	}
 	s.larger.AddBatch(int(s.growing.move[u.Slot]), orders)

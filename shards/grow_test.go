@@ -35,7 +35,7 @@ func TestGrowTableMoves(t *testing.T) {
 	sh.growing.live = int(sh.growing.move[sh.slot])
 	u, form := sh.active, hash.Raw16
 	table, at, orders, more := sh.addPiece(u, int(form), nil, 0, nil)
-	if len(orders) != MaxPart || !more {
+	if len(orders) != MaxPiece || !more {
 		t.Fatalf("the first piece has %d keys, more: %v", len(orders), more)
 	}
 	for at += len(orders); sh.active.tables[form] == table; {
@@ -63,7 +63,7 @@ func TestGrowTableMoves(t *testing.T) {
 // many, which would keep a call for milliseconds, is sealed. Its keys are duplicates either way.
 func TestLargeTablesStay(t *testing.T) {
 	for _, keys := range []int{moveMost, moveMost + 2} {
-		h := newBed(t, Config{Shards: 1, MaxKeys: keys - MaxPart})
+		h := newBed(t, Config{Shards: 1, MaxKeys: keys - MaxPiece})
 		if err := h.set.Warm(0, 1, 0); err != nil {
 			t.Fatal(err)
 		}

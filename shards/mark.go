@@ -109,6 +109,7 @@ func (s *shard) refresh(b *Batch, i int) error {
 func (s *shard) logMarks(b *Batch) error {
 	n := b.fresh.len()
 	if n == 0 {
+		b.fresh.reset() // split may have left a payload, and inFilter
 		return nil
 	}
 	if !b.fresh.inFilter {

@@ -7,7 +7,7 @@ import (
 	"github.com/firstseen/firstseen/internal/hash"
 )
 
-// Pin keeps the claims, at most MaxPart, that their tokens still end: until CommitPinned or
+// Pin keeps the claims, at most MaxPiece, that their tokens still end: until CommitPinned or
 // Unpin they survive the ends of their leases, and their tokens end them for nobody else.
 // It sets lost[i] for the others, and calls key for each pinned one with what its key is stored
 // as, with a shard locked.

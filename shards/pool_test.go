@@ -114,7 +114,7 @@ func TestRecycledTable(t *testing.T) {
 		for i := range batch {
 			batch[i] = key16(round*keys + i)
 		}
-		for part := range slices.Chunk(batch, MaxPart) {
+		for part := range slices.Chunk(batch, MaxPiece) {
 			for i, v := range h.admit(part...) {
 				if v != dedup.Fresh {
 					t.Fatalf("round %d, key %x: %v", round, part[i], v)
@@ -164,7 +164,7 @@ func TestForgottenKeysFill(t *testing.T) {
 // TestSmallerTables: where SetMaxKeys makes tables smaller while one grows that has more
 // keys already, it is sealed, and no key is lost.
 func TestSmallerTables(t *testing.T) {
-	for _, keys := range []int{MaxPart, 2500, 3000} { // about as many as the new size has room for, and more
+	for _, keys := range []int{MaxPiece, 2500, 3000} { // about as many as the new size has room for, and more
 		h := newBed(t, Config{Shards: 1, MaxKeys: 100_000, MaxSealed: 7})
 		for i := range keys {
 			h.admit(key16(i))
@@ -173,9 +173,9 @@ func TestSmallerTables(t *testing.T) {
 		var b Batch
 		sh.mu.Lock()
 		_ = h.set.SetMaxKeys(500, 0)
-		got, err := sh.tableFor(&b, hash.Raw16, MaxPart)
+		got, err := sh.tableFor(&b, hash.Raw16, MaxPiece)
 		sh.mu.Unlock()
-		if err != nil || !got.Room(MaxPart) || got.Cap() > 500+MaxPart {
+		if err != nil || !got.Room(MaxPiece) || got.Cap() > 500+MaxPiece {
 			t.Fatalf("after %d keys: %v, a table for %d keys with %d", keys, err, got.Cap(), got.Used())
 		}
 		for i := range keys {

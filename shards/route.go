@@ -21,7 +21,7 @@ func (b *Batch) resize(n int) {
 	b.his, b.los, b.forms = b.his[:n], b.los[:n], b.forms[:n]
 }
 
-// route hashes keys (at most MaxPart, all of valid length) and puts them in the
+// route hashes keys (at most MaxPiece, all of valid length) and puts them in the
 // order of their shards by counting. Keys of one shard keep their order, so that of twins in a
 // call the first gets Fresh. What is scattered is the places only, of four bytes each; the words
 // are gathered by them afterwards, one array after the other.

@@ -67,7 +67,7 @@ type Config struct {
 	Generations int
 	Log         Log
 	Confirmer   Confirmer // nil without a store: then a "maybe" is a Duplicate
-	MaxKeys     int       // unflushed keys of a shard's table before it is sealed, less than keytable.MaxKeys by MaxPart
+	MaxKeys     int       // unflushed keys of a shard's table before it is sealed, less than keytable.MaxKeys by MaxPiece
 	MaxSealed   int       // sealed tables of all shards beside which there is memory for active ones: with more callers wait
 	Refresh     bool      // a call that may mark also marks, in the live generation, a key that only older ones hold
 	Nonce       uint64    // start of the claims' numbers; random, so that no token of an earlier opening ends a claim (I6)
@@ -175,7 +175,7 @@ func (s *Set) Crowded() bool {
 	return 4*crowded > len(s.shards)
 }
 
-// Route fills b with keys, at most MaxPart of valid length, and prefetches the filter lines and
+// Route fills b with keys, at most MaxPiece of valid length, and prefetches the filter lines and
 // table rows of the first shards, which come while the caller reserves room in the journal.
 // Those of the other shards follow while keys are decided. Prefetching makes 17 M keys/s of 8.
 func (s *Set) Route(b *Batch, keys [][]byte) {

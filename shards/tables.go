@@ -12,7 +12,7 @@ import (
 const TableSets = 3
 
 // fullKeys is the number of keys that a full table has room for.
-func (s *Set) fullKeys() int { return int(s.maxKeys.Load()) + MaxPart }
+func (s *Set) fullKeys() int { return int(s.maxKeys.Load()) + MaxPiece }
 
 // Warm makes the memory of a shard resident before calls come, since the first touch costs a
 // caller up to 3 ms per MB: that of its filter and of so many full tables. record is how many
@@ -31,7 +31,7 @@ func (s *Set) Warm(shard, tables, record int) error {
 // SetMaxKeys changes Config.MaxKeys. It first makes that many tables of the new size resident
 // as ahead says: the first touch would take a caller up to 3 ms per MB.
 func (s *Set) SetMaxKeys(keys, ahead int) error {
-	if err := s.pool.Resize(keys+MaxPart, ahead); err != nil {
+	if err := s.pool.Resize(keys+MaxPiece, ahead); err != nil {
 		return err
 	}
 	s.maxKeys.Store(int64(keys))
@@ -93,7 +93,7 @@ const firstKeys = 512
 const moveMost = 16 << 10
 
 // tableFor returns the active table of a form with room for n more keys, at most
-// MaxPart. mu is held. It may seal, so a table that was had before is not the active one any
+// MaxPiece. mu is held. It may seal, so a table that was had before is not the active one any
 // more, and what is in b.fresh is logged. lockFor has made sure that a full table would have
 // room for the part, whatever its forms, but not that this one has grown so far.
 func (s *shard) tableFor(b *Batch, form hash.Form, n int) (*keytable.Table, error) {
