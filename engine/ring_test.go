@@ -221,10 +221,18 @@ func TestRingTail(t *testing.T) {
 			clock.advance(o.Window / 4)
 			mustContain(t, e, intKey(100), false)
 		}
+		end := e.journal.State().End
 		eventually(t, "the rotations are in the manifest", func() bool {
-			end, tail := e.journal.State().End, journal.Pos(0)
+			tail := journal.Pos(0)
 			e.store.view(func(m *persist.Manifest) { tail = m.Tail })
-			return tail == end
+			if tail >= end {
+				return true
+			}
+			// The last manifest may be a flush's that read the tail before the last rotation,
+			// while the rotation's own still had to keep the frames of the flushed keys.
+			clock.advance(o.Window / 4)
+			mustContain(t, e, intKey(100), false)
+			return false
 		})
 	}
 	clock.advance(o.Window)
