@@ -144,7 +144,7 @@ var faults = []fault{
 	},
 	{
 		name: "SkipInterval", breaks: "nobody syncs when an interval is over",
-		edits: []edit{{"persist/journal/write.go", "if j.syncAll() != nil {", "if false {"}},
+		edits: []edit{{"persist/journal/sync.go", "if j.syncAll() != nil {", "if false {"}},
 		tests: []test{{folder: "engine", name: "TestFaultsPowerLossInterval", says: "and no sync began", tries: 20}},
 	},
 	{
