@@ -29,8 +29,9 @@ func (e *Engine) grow() error {
 	next := min(growTo*capacity, e.largestFilter())
 	e.opts.Logger.Info("the stream is denser than expected: filters grow", "from", capacity, "to", next)
 	for shard := range e.opts.Shards {
-		// One shard after the other, so that only one filter is there twice. A crash, or an error,
-		// between two of them costs nothing: filters are in memory only, and a look-up asks one shard.
+		// One shard after the other, so that only one filter is there twice. Answers are right after
+		// an error between two of them, since a look-up asks one shard, but filters of two sizes
+		// make no snapshot (shards.Set.Whole).
 		if err := e.set.Grow(shard, e.filterConfig(next), func(add func(uint64, uint8, []uint64)) error {
 			return e.eachOrder(shard, add)
 		}, func(moved func(uint8) uint8) { e.store.move(shard, moved) }); err != nil {

@@ -107,7 +107,7 @@ func (s *Set) decideFirst(ctx context.Context, b *Batch) error {
 	for i := range s.shards {
 		s.prefetchLater(b, i+shardsAhead)
 		if from, to := b.part(i); from < to {
-			s.shards[i].prefetch(b.form[from], b.order[from:to])
+			s.shards[i].prefetch(b, from, to)
 			if err := s.shards[i].firstLook(ctx, b, from, to); err != nil {
 				return err
 			}

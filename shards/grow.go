@@ -89,8 +89,8 @@ func (s *shard) addUnflushed(u *Unflushed) {
 	orders := make([]uint64, 0, MaxPiece)
 	for form := range u.tables {
 		var t *keytable.Table
-		for at, more := 0, true; more; at += len(orders) {
-			t, at, orders, more = s.addPiece(u, form, t, at, orders[:0])
+		for at, more := 0, true; more; {
+			t, at, more = s.addPiece(u, form, t, at, orders)
 			runtime.Gosched()
 		}
 	}
@@ -100,22 +100,24 @@ func (s *shard) addUnflushed(u *Unflushed) {
 // they lay at the last piece. The shard is locked for a piece at a time, since a whole table
 // takes 4 ms and more. Only keys that were there when larger was set are to be added, since
 // all later ones are marked in both filters. They keep their places as long as the memory is
-// the same, and when it has grown the keys are added from the first one on.
-func (s *shard) addPiece(u *Unflushed, form int, t *keytable.Table, at int, orders []uint64) (_ *keytable.Table, _ int, _ []uint64, more bool) {
+// the same, and when it has grown the keys are added from the first one on. It returns the
+// memory, where to go on, and whether there may be more; orders is scratch for MaxPiece keys.
+func (s *shard) addPiece(u *Unflushed, form int, t *keytable.Table, at int, orders []uint64) (_ *keytable.Table, next int, more bool) {
 	s.lockLater()
 	defer s.mu.Unlock()
 	if u != s.active && !s.isSealed(u) || u.Generation < s.oldest || u.tables[form] == nil {
-		return nil, 0, orders, false
+		return nil, 0, false
 	}
 	if t != u.tables[form] {
 		t, at = u.tables[form], 0
 	}
 	pairs := t.Stored(at)
-	for _, p := range pairs[:min(MaxPiece, len(pairs))] {
-		orders = append(orders, p.Hi<<s.set.shardBits)
+	orders = orders[:min(MaxPiece, len(pairs))]
+	for i := range orders {
+		orders[i] = pairs[i].Hi << s.set.shardBits
 	}
 	s.larger.AddBatch(int(s.growing.move[u.Slot]), orders)
-	return t, at, orders, len(orders) > 0
+	return t, at + len(orders), len(orders) > 0
 }
 
 // isSealed reports whether a table is still in memory, though not active. mu is held.

@@ -34,19 +34,19 @@ func TestGrowTableMoves(t *testing.T) {
 	sh.growing.move = sh.slots.pack(&sh.growing.slots)
 	sh.growing.live = int(sh.growing.move[sh.slot])
 	u, form := sh.active, hash.Raw16
-	table, at, orders, more := sh.addPiece(u, int(form), nil, 0, nil)
-	if len(orders) != MaxPiece || !more {
-		t.Fatalf("the first piece has %d keys, more: %v", len(orders), more)
+	orders := make([]uint64, 0, MaxPiece)
+	table, at, more := sh.addPiece(u, int(form), nil, 0, orders)
+	if at != MaxPiece || !more {
+		t.Fatalf("the first piece has %d keys, more: %v", at, more)
 	}
-	for at += len(orders); sh.active.tables[form] == table; {
+	for sh.active.tables[form] == table {
 		admit(keys + 100)
 	}
 	if sh.active != u {
 		t.Fatal("the table was sealed: it should have moved")
 	}
 	for more {
-		table, at, orders, more = sh.addPiece(u, int(form), table, at, orders[:0])
-		at += len(orders)
+		table, at, more = sh.addPiece(u, int(form), table, at, orders)
 	}
 	forgotten := func(i int) bool { return i >= 100 && i < 7000 && i%50 == 0 }
 	var b Batch

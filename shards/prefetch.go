@@ -1,9 +1,5 @@
 package shards
 
-import (
-	"github.com/firstseen/firstseen/internal/hash"
-)
-
 // shardsAhead is by how many shards the prefetches run before the look-ups: the lines of a
 // whole batch would not fit the first-level cache. Each line is prefetched once more right
 // before its use. Some processors drop prefetches that miss their address cache, and the
@@ -13,11 +9,16 @@ const shardsAhead = 2
 // fewToLeave is how many keys a shard must have for prefetchLater to leave them in b.next.
 const fewToLeave = 4
 
-// prefetch prefetches the filter's lines and the active table's rows of keys of one form. It
-// takes no lock, since an address that has become stale costs time only.
-func (s *shard) prefetch(form hash.Form, orders []uint64) {
+// prefetch prefetches the filter's lines and the active table's rows of the keys of b from from
+// to to, which are the shard's, if there are any. It takes no lock, since an address that has
+// become stale costs time only.
+func (s *shard) prefetch(b *Batch, from, to int) {
+	if from == to {
+		return
+	}
+	orders := b.order[from:to]
 	(*s.filter.Load()).Prefetch(orders)
-	if t := s.hint[form].Load(); t != nil {
+	if t := s.hint[b.form[from]].Load(); t != nil {
 		t.Prefetch(orders)
 	}
 }
@@ -32,9 +33,7 @@ func (s *Set) prefetchLater(b *Batch, shard int) {
 	from, to := b.part(shard)
 	sh, next := &s.shards[shard], &b.next
 	if to-from < fewToLeave {
-		if from < to {
-			sh.prefetch(b.form[from], b.order[from:to])
-		}
+		sh.prefetch(b, from, to)
 		return
 	}
 	next.Filter, next.Orders, next.Row = *sh.filter.Load(), b.order[from:to], nil

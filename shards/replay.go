@@ -47,7 +47,7 @@ func (s *Set) Replay(b *Batch, r *LogEntry, start, end uint64) error {
 			sh.forget(b.form[i], b.order[i], b.lo[i], b.recordOf(i))
 		}
 	default:
-		sh.prefetch(r.Form, b.order)
+		sh.prefetch(b, 0, b.n)
 		(*sh.filter.Load()).AddBatch(sh.active.Slot, b.order)
 		sh.slots.slot[sh.active.Slot].keys += uint64(b.n)
 		if s.c.Confirmer == nil {

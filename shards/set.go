@@ -181,13 +181,12 @@ func (s *Set) Crowded() bool {
 func (s *Set) Route(b *Batch, keys [][]byte) {
 	b.route(s.c.Hasher, keys, s.shardBits)
 	if b.n == 1 {
-		s.shards[b.single].prefetch(b.form[0], b.order)
+		s.shards[b.single].prefetch(b, 0, 1)
 		return
 	}
 	for i := range min(shardsAhead, len(s.shards)) {
-		if from, to := b.part(i); from < to {
-			s.shards[i].prefetch(b.form[from], b.order[from:to])
-		}
+		from, to := b.part(i)
+		s.shards[i].prefetch(b, from, to)
 	}
 }
 

@@ -19,8 +19,8 @@ type shard struct {
 	set   *Set
 	index int
 
-	// filter and hint are read without mu by prefetch alone, for which a stale address is
-	// good enough. They are stored with mu held; whoever holds mu may use what it loads.
+	// filter and hint are read without mu by prefetch, for which a stale address is good
+	// enough; and filter for its size, by an opening and by the worker, which alone replaces it. They are stored with mu held; whoever holds mu may use what it loads.
 	filter atomic.Pointer[filter]
 	hint   [hash.Forms]atomic.Pointer[keytable.Table] // the active tables
 

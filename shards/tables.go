@@ -113,7 +113,8 @@ func (s *shard) tableFor(b *Batch, form hash.Form, n int) (*keytable.Table, erro
 // It need not be enough for n: tableFor asks again. mu is held.
 func (s *shard) growTable(b *Batch, form hash.Form, n int) error {
 	old, most, keys := s.active.tables[form], s.set.fullKeys(), firstKeys
-	// More keys than a full table takes: after SetMaxKeys has made full ones smaller.
+	// Its arena is full, or it has more keys than a full table takes, as after SetMaxKeys has
+	// made full ones smaller.
 	full := old != nil && (old.Len()+n > most || !old.RecordRoom(1))
 	if full {
 		s.set.filled.Add(1)
