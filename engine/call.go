@@ -111,9 +111,9 @@ func (c *call) admitOne(ctx context.Context) error {
 	return c.settle(out, c.step(ctx, keys, doAdmit))
 }
 
-// settle ends a call whose verdicts are in out, if it has any. It waits until the journal is as durable as Sync says, up to
-// the position that the answers rest on (I1). No shard is locked meanwhile, and the waits of many
-// calls share one sync. After a failed write no verdict holds.
+// settle ends a call whose verdicts are in out, if it has any. It waits until the journal is as
+// durable as Sync says, up to the position that the answers rest on (I1). No shard is locked
+// meanwhile, and the waits of many calls share one sync. After a failed write no verdict holds.
 func (c *call) settle(out []dedup.Verdict, err error) error {
 	if c.wait > 0 {
 		if werr := c.e.journal.Wait(c.wait); werr != nil {

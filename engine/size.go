@@ -212,7 +212,7 @@ func (e *Engine) setTables(keys int) error {
 		return err
 	}
 	perKey := (shards.TableSets + 1) * e.opts.recordBytes() * int64(e.opts.Shards)
-	return e.setMaxKeys(max(min(keys, now), min(keys, int(2*e.journal.State().RingBytes/perKey))))
+	return e.setMaxKeys(min(keys, max(now, int(2*e.journal.State().RingBytes/perKey))))
 }
 
 func (e *Engine) setMaxKeys(keys int) error {

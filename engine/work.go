@@ -126,12 +126,10 @@ func (wk *worker) idle() error {
 	if e.opts.Mode == Approximate {
 		return nil
 	}
-	if err := e.grow(); err != nil {
-		return err
+	err := e.grow()
+	if err == nil {
+		err = wk.mergeDue()
 	}
-	if err := wk.mergeDue(); err != nil {
-		return err
-	}
-	e.scrubOne()
-	return nil
+	e.scrubOne() // whatever became of the others
+	return err
 }
